@@ -1,0 +1,138 @@
+"""The control socket between an embedded platform and its invokers: what is said on it.
+
+A stream socket that the invoker inherits. Each message is a little-endian u32 length and a MessagePack map with its
+`type`. The end of the stream is the platform's end: the invoker and all that it started end with it.
+"""
+
+import struct
+
+import msgspec
+from msgspec import Struct
+
+from lateen_invoker.records import ErrorDocument, ExecutionRecord
+
+MAX_MESSAGE = 64 * 1024 * 1024
+
+
+class RuntimeCommand(Struct, frozen=True, kw_only=True):
+    """How environments of one runtime are started; made from `runtimes/<name>/runtime.toml`."""
+
+    name: str
+    """`python3.12`."""
+    execution_env: str | None
+    """Value of `AWS_EXECUTION_ENV`, such as `AWS_Lambda_python3.12`; None: not set."""
+    command: list[str]
+    """The bootstrap's argv, absolute paths; started with `LAMBDA_RUNTIME_DIR` as below."""
+    forks: bool
+    """The command is a fork server (see `spawner.py`) and not one environment."""
+    channel: bool
+    """The bootstrap speaks frames on an inherited socket (see `wire.py`) and does not need the HTTP Runtime API."""
+    runtime_dir: str
+    readable: list[str]
+    """Files and folders, outside of the system's own, that the runtime must be able to read and execute."""
+    environment: dict[str, str] = {}
+    """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder."""
+
+
+class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
+    """Platform to invoker, once: the function version that this process serves from now on."""
+
+    function_id: str
+    function_name: str
+    workspace_id: str
+    account_id: str
+    """12 digits, for ARNs."""
+    version: str
+    hash: str
+    region: str
+    handler: str
+    environment: dict[str, str]
+    """The user's variables."""
+    timeout_s: int
+    memory_mib: int
+    concurrency: int
+    queue: int
+    """Callers that may wait for an environment before the next one is answered 429."""
+    open: bool
+    """`/{hash}` needs no signature (the function's `auth` is none)."""
+    invoke_key: bytes
+    """Key of the signatures of `signing.py`; this function's own."""
+    artifact: str
+    """`file://` or `https://` address of the code's zip."""
+    artifact_sha256: str
+    """Hex."""
+    runtime: RuntimeCommand
+    work_dir: str
+    """Absolute; 0700, this process' own: unpacked code and the environments' folders."""
+    idle_s: float
+    """Environments that had no event for this long end; when the last one has, `Idle` is sent."""
+    sandbox: bool = True
+    """False: environments are plain child processes (the operator said that the code is trusted)."""
+
+
+class Drain(Struct, frozen=True, kw_only=True, tag="drain"):
+    """Platform to invoker: finish what runs within `within_s`, then exit with 0."""
+
+    within_s: float
+
+
+class RecordsStored(Struct, frozen=True, kw_only=True, tag="records_stored"):
+    """Platform to invoker: the batch is on disk."""
+
+    batch: int
+
+
+class Listening(Struct, frozen=True, kw_only=True, tag="listening"):
+    """Invoker to platform, once, before it is configured: the HTTP port on 127.0.0.1."""
+
+    port: int
+
+
+class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
+    """Invoker to platform, once: the code is there and a first initialisation has settled, well or badly."""
+
+    init_error: ErrorDocument | None = None
+    isolation: str = ""
+    """What the environments are held by, in words: `namespaces, landlock`, `landlock`, `none`."""
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
+    """Invoker to platform, once, instead of `Ready`: the code or the runtime can't be had. It exits after it."""
+
+    reason: str
+
+
+class Records(Struct, frozen=True, kw_only=True, tag="records"):
+    """Invoker to platform. The next batch comes after this one's `RecordsStored`."""
+
+    batch: int
+    records: list[ExecutionRecord]
+    dropped: int = 0
+    """Records lost since the last batch, because the buffer was full."""
+
+
+class Idle(Struct, frozen=True, tag="idle"):
+    """Invoker to platform: no environment is left and no call runs. The platform drains it, or does nothing."""
+
+
+ToInvoker = Configure | Drain | RecordsStored
+ToPlatform = Listening | Ready | Failed | Records | Idle
+to_invoker = msgspec.msgpack.Decoder(ToInvoker)
+to_platform = msgspec.msgpack.Decoder(ToPlatform)
+_encoder = msgspec.msgpack.Encoder()
+_length = struct.Struct("<I")
+HEADER_SIZE = _length.size
+
+
+def encode(message: ToInvoker | ToPlatform) -> bytes:
+    """The message with its length in front."""
+    body = _encoder.encode(message)
+    return _length.pack(len(body)) + body
+
+
+def body_size(header: bytes) -> int:
+    """Bytes that follow the 4-byte header. Raises: `ValueError` beyond `MAX_MESSAGE`."""
+    (size,) = _length.unpack(header)
+    if size > MAX_MESSAGE:
+        raise ValueError("control message too large")
+    return int(size)

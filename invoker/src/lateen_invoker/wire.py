@@ -1,0 +1,25 @@
+"""Frames between an invoker and a bootstrap that inherited a channel: the Runtime API without HTTP.
+
+A stream socket. A frame is a little-endian u32 length of what follows it, a u8 kind, a little-endian u16 length of the
+meta text, the meta text (UTF-8) and the body. Bootstraps in `runtimes/` hold their own copy of this: they import nothing of ours.
+
+| kind | from | meta | body |
+| --- | --- | --- | --- |
+| INVOKE | invoker | request id, deadline (ms), ARN, trace id, client context, Cognito identity; joined by newlines, empty where there is none | the event |
+| READY | bootstrap | empty | empty: initialised, waiting for the first event |
+| RESPONSE | bootstrap | request id | the answer; waiting for the next event |
+| ERROR | bootstrap | request id, newline, error type | the error document; waiting for the next event |
+| INIT_ERROR | bootstrap | error type | the error document; the process exits after it |
+"""
+
+import struct
+
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
+HEADER = struct.Struct("<IBH")
+HEADER_SIZE = HEADER.size
+PREFIX_SIZE = 3  # kind and meta length, which the frame's length includes
+
+
+def frame(kind: int, meta: bytes, body: bytes) -> bytes:
+    """One frame, ready to be written in one call."""
+    return HEADER.pack(PREFIX_SIZE + len(meta) + len(body), kind, len(meta)) + meta + body
