@@ -1,0 +1,72 @@
+"""`Deployer`: makes a function version run, says where, and stops it."""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from lateen.domain.errors import Unavailable
+
+State = Literal["Pending", "Active", "Failed"]
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """One function as it shall run: its desired state, with everything resolved that a deployer needs."""
+
+    function_id: str
+    function_name: str
+    workspace_id: str
+    account_id: str
+    hash: str
+    revision: int
+    """Of the desired state; a higher one replaces a lower one."""
+    version: str
+    runtime: str
+    """Canonical name of a folder under `runtimes/`."""
+    handler: str
+    environment: dict[str, str]
+    timeout_s: int
+    memory_mib: int
+    concurrency: int
+    replicas: int
+    open: bool
+    """Its URL asks for no key."""
+    artifact_key: str
+    artifact_sha256: str
+    invoke_key: bytes
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """What became of a deployment. `reason` is for a person: what is wrong and where to look."""
+
+    function_id: str
+    revision: int
+    state: State
+    reason: str | None = None
+
+
+class Endpoint(Struct, frozen=True):
+    """Where an invoker of the function answers HTTP, and the key that signs what is sent there."""
+
+    host: str
+    port: int
+    invoke_key: bytes
+
+
+class NotRunning(Unavailable):
+    """The function has no endpoint: it failed to start, or was removed meanwhile. The text says why."""
+
+
+class Deployer(Protocol):
+    async def apply(self, deployment: Deployment) -> None:
+        """Make it run, beside what runs of it already; replace that without a failed call. Idempotent.
+        What comes of it is told by `observations`."""
+
+    async def remove(self, function_id: str) -> None:
+        """Stop it: what runs is finished within the function's timeout. What isn't there is no error."""
+
+    def observations(self) -> AsyncIterator[Observation]:
+        """State changes of all deployments, as they happen; one reader."""
+
+    async def endpoint(self, deployment: Deployment) -> Endpoint:
+        """A ready endpoint, waking the function if it sleeps. Raises: `NotRunning`."""
