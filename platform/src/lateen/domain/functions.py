@@ -1,0 +1,104 @@
+"""Functions: what users want (desired state), what became of it (status), and the numbers' limits."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from lateen.domain.errors import InvalidInput
+
+Auth = Literal["none", "key"]
+State = Literal["Pending", "Active", "Failed"]
+
+TIMEOUT_S = (1, 900)
+MEMORY_MIB = (128, 10_240)
+CONCURRENCY = (1, 100)
+REPLICAS = (1, 100)
+
+TimeoutS = Annotated[int, Meta(ge=TIMEOUT_S[0], le=TIMEOUT_S[1])]
+MemoryMib = Annotated[int, Meta(ge=MEMORY_MIB[0], le=MEMORY_MIB[1])]
+Concurrency = Annotated[int, Meta(ge=CONCURRENCY[0], le=CONCURRENCY[1])]
+Replicas = Annotated[int, Meta(ge=REPLICAS[0], le=REPLICAS[1])]
+
+LATEST = "$LATEST"
+
+
+class Code(Struct, frozen=True, kw_only=True):
+    """Where a function's code lies. Keys are those of the object store."""
+
+    artifact_key: str
+    """The zip."""
+    sha256: str
+    """Of the zip, hex."""
+    size: int
+    """Of the zip, bytes."""
+    source_key: str | None = None
+    """The single source file as given; None: a zip was given."""
+    source_file: str | None = None
+    """Its name inside the artifact."""
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """Desired state. `revision` counts users' changes and nothing else."""
+
+    id: str
+    workspace_id: str
+    account_id: str
+    hash: str
+    """The URL's path; 32 hex digits, random and permanent."""
+    name: str
+    """Unique in the workspace."""
+    description: str = ""
+    runtime: str
+    """Canonical name."""
+    handler: str
+    environment: dict[str, str] = {}
+    timeout_s: int = 3
+    memory_mib: int = 128
+    """Per environment."""
+    concurrency: int = 10
+    """Environments a pod."""
+    replicas: int = 1
+    auth: Auth = "none"
+    code: Code
+    revision: int = 0
+    created_at: str
+    updated_at: str
+    deleted_at: str | None = None
+
+
+class FunctionStatus(Struct, frozen=True, kw_only=True):
+    """What became of the desired state. Only the controller's reports change it."""
+
+    state: State
+    reason: str | None = None
+    """For a person."""
+    revision: int = 0
+    """Of the desired state that the report was about; 0 before the first."""
+    updated_at: str | None = None
+
+
+class Described(Struct, frozen=True):
+    """A function as people see it."""
+
+    function: Function
+    status: FunctionStatus
+
+
+def status_shown(function: Function, reported: FunctionStatus | None) -> FunctionStatus:
+    """A report about an earlier revision says nothing about this one: that is still pending."""
+    if reported is not None and reported.revision >= function.revision:
+        return reported
+    doing = "created" if function.revision == 1 else "updated"
+    return FunctionStatus(state="Pending", reason=f"The function is being {doing}.", revision=function.revision)
+
+
+def check_numbers(function: Function) -> None:
+    """Raises: `InvalidInput` that names the field as the REST API does."""
+    for field, value, (lowest, highest) in (
+        ("timeout", function.timeout_s, TIMEOUT_S),
+        ("memory", function.memory_mib, MEMORY_MIB),
+        ("concurrency", function.concurrency, CONCURRENCY),
+        ("replicas", function.replicas, REPLICAS),
+    ):
+        if not lowest <= value <= highest:
+            raise InvalidInput(field, f"{lowest} to {highest}")

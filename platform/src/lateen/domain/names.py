@@ -1,0 +1,69 @@
+"""Names and ids: what they may be made of, and how new ids are made.
+
+The patterns are public so that the API's structs can carry them into the OpenAPI document. `\\Z`, not `$`, which would
+let a trailing newline in.
+"""
+
+import base64
+import re
+import secrets
+
+from lateen.domain.errors import InvalidInput
+
+NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
+"""Of a function or a workspace."""
+ID = r"^[a-z0-9-]{1,40}\Z"
+HASH = r"^[0-9a-f]{32}\Z"
+ACCOUNT_ID = r"^[0-9]{12}\Z"
+HANDLER = r"^(?=.{1,128}\Z)[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\Z"
+"""Folders by `/`, then a module and what is in it by dots: `app.handler`, `src/pkg.mod.handler`. No segment is empty or
+begins with a dot or a dash, so that it is never `..`, an absolute path or an option."""
+RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.]{0,39}\Z"
+IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}\Z"
+DESCRIPTION_LENGTH = 256
+
+_NAME, _ID, _HASH, _HANDLER, _ACCOUNT = (re.compile(p) for p in (NAME, ID, HASH, HANDLER, ACCOUNT_ID))
+
+
+def check_name(name: str, field: str = "name") -> None:
+    if not _NAME.match(name):
+        raise InvalidInput(field, "1 to 64 letters, digits, '-' and '_'")
+
+
+def check_handler(handler: str) -> None:
+    if not _HANDLER.match(handler):
+        raise InvalidInput("handler", "a module and a name such as 'app.handler', at most 128 characters")
+
+
+def check_description(text: str) -> None:
+    if len(text) > DESCRIPTION_LENGTH:
+        raise InvalidInput("description", f"at most {DESCRIPTION_LENGTH} characters")
+    if not text.isprintable() and any(c not in "\n\t" and not c.isprintable() for c in text):
+        raise InvalidInput("description", "no control characters")
+
+
+def is_id(text: str) -> bool:
+    return _ID.match(text) is not None
+
+
+def is_hash(text: str) -> bool:
+    return _HASH.match(text) is not None
+
+
+def is_account_id(text: str) -> bool:
+    return _ACCOUNT.match(text) is not None
+
+
+def new_id() -> str:
+    """17 characters `[a-z2-7]`, 85 random bits."""
+    return base64.b32encode(secrets.token_bytes(11)).decode().lower()[:17]
+
+
+def new_hash() -> str:
+    """128 random bits: for an open function, knowing it is being allowed to call it."""
+    return secrets.token_hex(16)
+
+
+def new_account_id() -> str:
+    """12 digits; never a leading zero, which spreadsheets and numbers lose."""
+    return str(100_000_000_000 + secrets.randbelow(900_000_000_000))
