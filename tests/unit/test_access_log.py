@@ -20,7 +20,7 @@ COMBINED = COMMON + ' "https://www.example.com/" "curl/8 \\"quoted\\""'
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("access_log_example", EXAMPLE / "lambda_function.py")
+    spec = importlib.util.spec_from_file_location("access_log_example", EXAMPLE / "code.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def example() -> ModuleType:
 
 
 def answer(example: ModuleType, body: str, **headers: str) -> dict[str, Any]:
-    result: dict[str, Any] = example.lambda_handler({"body": body, "headers": headers}, None)
+    result: dict[str, Any] = example.handler({"body": body, "headers": headers}, None)
     return result
 
 
@@ -143,14 +143,14 @@ def test_a_log_without_a_good_line_has_a_page(example: ModuleType) -> None:
 def test_a_base64_body_is_read(example: ModuleType) -> None:
     """curl --data-binary without a text type arrives as Base64; bytes that are no UTF-8 do no harm."""
     body = base64.b64encode(b"\xff\xfe\n" + COMMON.encode()).decode()
-    found = json.loads(example.lambda_handler({"body": body, "isBase64Encoded": True}, None)["body"])
+    found = json.loads(example.handler({"body": body, "isBase64Encoded": True}, None)["body"])
     assert (found["requests"], found["malformed"]) == (1, 1)
 
 
 @pytest.mark.parametrize("event", [{}, {"body": None, "headers": None}, {"body": " \n"}])
 def test_an_empty_body_says_what_to_send(example: ModuleType, event: dict[str, Any]) -> None:
     """A GET in a browser gets a sentence, not a trace."""
-    answered = example.lambda_handler(event, None)
+    answered = example.handler(event, None)
     assert answered["statusCode"] == 400
     assert "POST" in json.loads(answered["body"])["message"]
 

@@ -40,7 +40,7 @@ class Request(NamedTuple):
     seconds: float | None
 
 
-def lambda_handler(event: Any, context: object) -> dict[str, Any]:
+def handler(event: Any, context: object) -> dict[str, Any]:
     """Answers a function URL's event, or one that only has `body`."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     text = _body_of(event)
