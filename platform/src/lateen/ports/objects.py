@@ -26,11 +26,12 @@ class StoredObject(Struct, frozen=True):
 
 
 class Objects(Protocol):
-    """Keys are `/`-separated segments of `[A-Za-z0-9._-]`, never `.` or `..`; others raise `ValueError`.
-    Every call may raise `ObjectsUnavailable`."""
+    """Keys are `/`-separated segments of `[A-Za-z0-9._-]`, never `.` or `..`, at most 255 characters a segment and 1024
+    in all; others raise `ValueError`. No key is a folder of another one's (`a` and `a/b`). Every call may raise
+    `ObjectsUnavailable`."""
 
     async def put(self, key: str, body: bytes | AsyncIterable[bytes]) -> None:
-        """Store the blob; after the return it is on disk, whole. Readers see the old one or the new one, never a part."""
+        """Store the blob; after the return it is on disk, whole. Readers see the old one or the new one, no part."""
 
     def read(self, key: str) -> AsyncIterator[bytes]:
         """The blob in chunks; `ObjectNotFound` at the first one."""

@@ -11,16 +11,26 @@ from msgspec import Struct
 
 from lateen.domain.errors import LateenError, Unavailable
 
+ITEM_LIMIT_BYTES = 400_000
+"""Of an item's data as MessagePack, which is about how DynamoDB counts; its own limit, keys included, is 409,600."""
+PK_LIMIT_BYTES = 2048
+SK_LIMIT_BYTES = 1024
+TRANSACTION_LIMIT = 100
+TRANSACTION_LIMIT_BYTES = 4_000_000
+QUERY_LIMIT = 1000
+
 
 class Key(Struct, frozen=True):
-    """Where an item lives. Sort keys are compared as UTF-8 bytes."""
+    """Where an item lives: `pk` is 1 to 2048 bytes of UTF-8, `sk` 1 to 1024. Sort keys are compared as UTF-8 bytes.
+    A write to any other key raises `ValueError`; a read doesn't find it."""
 
     pk: str
     sk: str
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """`data` holds JSON types only. `revision` counts this item's writes, from 1; 0 before the first."""
+    """`data` holds JSON types only, integers of at most 64 bits. `revision` counts this item's writes, from 1; 0 before
+    the first."""
 
     key: Key
     data: dict[str, Any]
@@ -30,7 +40,10 @@ class Item(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, frozen=True):
-    """Items in order, and the sort key to pass as `after` for the next page; None when this was the last."""
+    """Items in order, and the sort key to pass as `after` for the next page; None when this was the last.
+
+    A page of large items may end before `limit`: only None says that there is no more. Only the last can be empty.
+    """
 
     items: list[Item]
     next: str | None
@@ -82,7 +95,7 @@ class TableUnavailable(Unavailable):
 
 class Table(Protocol):
     """Every call may raise `TableUnavailable`. A read sees every write that returned before it began, and what a
-    call acknowledged by returning is on disk."""
+    call acknowledged by returning is on disk. An item over the limits above is `TooLarge` and nothing is written."""
 
     async def get(self, key: Key) -> Item:
         """The item, or `ItemNotFound`."""
@@ -117,13 +130,15 @@ class Table(Protocol):
         """
 
     async def transact(self, operations: Sequence[Operation]) -> list[Item]:
-        """All of it or nothing; at most 100 operations, each on another key. `RevisionConflict` names the first loser.
+        """All of it or nothing; at most 100 operations, each on another key (else `ValueError`), together at most 4 MB
+        (else `TooLarge`). `RevisionConflict` names the first loser.
 
         Returns: the stored items of the `Put`s, in order.
         """
 
     async def write(self, items: Sequence[Item]) -> None:
-        """Store all, whatever was there; not atomic as a whole. For records, which never change."""
+        """Store all, whatever was there; not atomic as a whole; of two with one key the later stays. For records,
+        which never change: the revision of an item that was already there is not defined."""
 
     async def ping(self) -> None:
         """Answers if a read would."""
