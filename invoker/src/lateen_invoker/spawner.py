@@ -54,6 +54,12 @@ class Spawner(Protocol):
     """Made for one function; all its environments end with it."""
 
     isolation: str
+    """What environments are held by, in words; known after `start`."""
+    task_root: str
+    """Where the code is, as user code sees it."""
+
+    def variables(self, directory: str) -> Mapping[str, str]:
+        """Variables that name paths as user code sees them: `HOME`, `TMPDIR`, `LAMBDA_RUNTIME_DIR`."""
 
     async def start(self) -> None:
         """Get ready, which for a runtime that forks starts the fork server. Raises: `SpawnFailed`."""

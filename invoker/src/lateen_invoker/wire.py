@@ -1,15 +1,19 @@
 """Frames between an invoker and a bootstrap that inherited a channel: the Runtime API without HTTP.
 
 A stream socket. A frame is a little-endian u32 length of what follows it, a u8 kind, a little-endian u16 length of the
-meta text, the meta text (UTF-8) and the body. Bootstraps in `runtimes/` hold their own copy of this: they import nothing of ours.
+meta text, the meta text (UTF-8) and the body. Bootstraps in `runtimes/` hold their own copy of this: they import
+nothing of ours.
 
 | kind | from | meta | body |
 | --- | --- | --- | --- |
-| INVOKE | invoker | request id, deadline (ms), ARN, trace id, client context, Cognito identity; joined by newlines, empty where there is none | the event |
+| INVOKE | invoker | six lines, below | the event |
 | READY | bootstrap | empty | empty: initialised, waiting for the first event |
 | RESPONSE | bootstrap | request id | the answer; waiting for the next event |
 | ERROR | bootstrap | request id, newline, error type | the error document; waiting for the next event |
 | INIT_ERROR | bootstrap | error type | the error document; the process exits after it |
+
+The lines of INVOKE's meta, each empty where there is none: request id, deadline (Unix time in ms), ARN, trace id,
+client context (JSON), Cognito identity.
 """
 
 import struct

@@ -1,0 +1,182 @@
+"""The invoker process: `python -m lateen_invoker --control-fd N`.
+
+Started without a function and configured over the control socket, so that one can be kept ready. It ends with the
+platform, whatever ends that.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from lateen_invoker import control
+from lateen_invoker.artifact import ArtifactError, unpack
+from lateen_invoker.front import Front, Port
+from lateen_invoker.invocations import error_document
+from lateen_invoker.metrics import Metrics
+from lateen_invoker.pool import Pool
+from lateen_invoker.recorder import Recorder
+from lateen_invoker.spawner import SpawnFailed
+from lateen_invoker.spawners import spawner_for
+
+log = logging.getLogger("lateen_invoker")
+_PR_SET_PDEATHSIG = 1
+_RECORDS_S = 5.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lateen_invoker")
+    parser.add_argument("--control-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    _die_with_parent()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(socket.socket(fileno=arguments.control_fd)))
+
+
+async def serve(control_socket: socket.socket) -> int:
+    """Run until drained (0) or until the platform is gone (1)."""
+    loop = asyncio.get_running_loop()
+    invoker = Invoker()
+    link = Link(invoker)
+    await loop.create_connection(lambda: link, sock=control_socket)
+    link.send(control.Listening(port=await invoker.port.listen()))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, invoker.drain, 25.0)
+    return await invoker.run(link)
+
+
+class Link(asyncio.Protocol):
+    """The control socket."""
+
+    def __init__(self, invoker: "Invoker") -> None:
+        self._invoker = invoker
+        self._transport: Any = None
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def send(self, message: control.ToPlatform) -> None:
+        self._transport.write(control.encode(message))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= control.HEADER_SIZE:
+            end = control.HEADER_SIZE + control.body_size(bytes(self._buffer[: control.HEADER_SIZE]))
+            if len(self._buffer) < end:
+                return
+            message = control.to_invoker.decode(self._buffer[control.HEADER_SIZE : end])
+            del self._buffer[:end]
+            self._invoker.told(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._invoker.finished(1)
+
+
+class Invoker:
+    """The parts of the process, and its life: listening, configured, draining, over."""
+
+    def __init__(self) -> None:
+        self.port = Port()
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[int] = self._loop.create_future()
+        self._configured: asyncio.Future[control.Configure] = self._loop.create_future()
+        self._pool: Pool | None = None
+        self._recorder: Recorder | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def told(self, message: control.ToInvoker) -> None:
+        if isinstance(message, control.RecordsStored):
+            if self._recorder is not None:
+                self._recorder.stored(message.batch)
+        elif isinstance(message, control.Drain):
+            self.drain(message.within_s)
+        elif not self._configured.done():
+            self._configured.set_result(message)
+
+    def drain(self, within_s: float) -> None:
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(within_s))
+
+    def finished(self, code: int) -> None:
+        if not self._over.done():
+            self._over.set_result(code)
+
+    async def run(self, link: Link) -> int:
+        serving = self._loop.create_task(self._serve(link))
+        serving.add_done_callback(self._served)
+        code = await self._over
+        serving.cancel()
+        if self._pool is not None:
+            await self._pool.close()
+        return code
+
+    def _served(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the function can't be served", exc_info=error)
+            self.finished(1)
+
+    async def _serve(self, link: Link) -> None:
+        configure = await self._configured
+        work_dir = Path(configure.work_dir)
+        code_dir = work_dir / "code"
+        metrics = Metrics()
+        try:
+            await self._loop.run_in_executor(None, unpack, configure.artifact, configure.artifact_sha256, code_dir)
+            spawner = spawner_for(configure, str(code_dir))
+            self._recorder = Recorder(
+                configure, metrics, lambda batch, records, dropped: link.send(
+                    control.Records(batch=batch, records=records, dropped=dropped)
+                )
+            )  # fmt: skip
+            self._pool = Pool(
+                configure, spawner, metrics, record=self._recorder.add, idle=lambda: link.send(control.Idle())
+            )
+            self.port.front = Front(configure, self._pool, metrics)
+            init_error = await self._pool.initialise()
+        except (ArtifactError, SpawnFailed) as exc:
+            link.send(control.Failed(reason=str(exc)))
+            self.finished(1)
+            return
+        error = None if init_error is None else error_document(init_error.body)
+        link.send(control.Ready(init_error=error, isolation=spawner.isolation))
+
+    async def _drain(self, within_s: float) -> None:
+        if self._pool is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._pool.drained()
+            self.port.close()
+            await self._pool.close()
+        if self._recorder is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RECORDS_S):
+                    await self._recorder.flushed()
+        self.finished(0)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except msgspec.ValidationError as exc:
+        print(f"lateen_invoker: {exc}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,374 @@
+"""One environment: a runtime process, one event at a time, whichever way it speaks.
+
+Two transports bring the runtime's words here: the channel of `wire.py` and the HTTP Runtime API of `runtime_api.py`.
+Both may be used at once by hostile code, so what a word may do depends only on the state:
+
+    starting -> idle -> busy -> answered -> idle …      and from everywhere -> dead
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from lateen_invoker import invocations, wire
+from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation, Outcome
+from lateen_invoker.logs import LogPipe
+from lateen_invoker.spawner import Exit, Process
+
+STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "dead"
+# After the process has ended, its last words may still be on their way through a socket.
+LAST_WORDS_S = 0.02
+# Reading the kernel's figure costs as much as the rest of a record; a peak only grows.
+PEAK_EVERY_S = 0.1
+
+
+class Owner(Protocol):
+    """The pool, as its environments see it."""
+
+    def environment_idle(self, environment: "Environment") -> None: ...
+    def environment_done(self, environment: "Environment", invocation: Invocation) -> None: ...
+    def environment_dead(self, environment: "Environment", init_error: Outcome | None) -> None: ...
+
+
+class Environment:
+    """See the module. The pool makes it, attaches what the spawner returned, and owns its end."""
+
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, cold_reason: str, init_limit_s: float) -> None:
+        self._owner = owner
+        self._loop = loop
+        self.state = STARTING
+        self.cold_reason: str | None = cold_reason
+        self.started_at = time.monotonic()
+        self.idle_since = 0.0
+        self.deadline = self.started_at + init_limit_s
+        self.init_duration_ms: float | None = None
+        self.invocation: Invocation | None = None
+        self.process: Process | None = None
+        self.logs: LogPipe | None = None
+        self.directory = ""
+        self.channel: Channel | None = None
+        self.out_of_memory = False
+        self._waiting_next: Callable[[Invocation], None] | None = None
+        self._cleanups: list[Callable[[], None]] = []
+        self._when_attached: list[Callable[[Process], None]] = []
+        self._init_error: Outcome | None = None
+        self._exit: Exit | None = None
+        self._timed_out = False
+        self._peak_kib = 0
+        self._peak_at = 0.0
+
+    def on_end(self, cleanup: Callable[[], None]) -> None:
+        """Called once when the environment is over."""
+        self._cleanups.append(cleanup)
+
+    def attach(self, process: Process) -> None:
+        self.process = process
+        process.exited.add_done_callback(self._process_exited)
+        if self.state == DEAD:
+            process.kill()
+        for waiting in self._when_attached:
+            waiting(process)
+        self._when_attached.clear()
+
+    def when_attached(self, known: Callable[[Process], None]) -> None:
+        """`known` is called with the process, at once or when there is one."""
+        if self.process is not None:
+            known(self.process)
+        else:
+            self._when_attached.append(known)
+
+    def deliver(self, invocation: Invocation, timeout_s: float) -> None:
+        """Give it the event. Only while idle."""
+        now = time.monotonic()
+        self.state = BUSY
+        self.invocation = invocation
+        invocation.started_at = now
+        invocation.deadline = self.deadline = now + timeout_s
+        if self.cold_reason is not None:
+            invocation.cold_reason, self.cold_reason = self.cold_reason, None
+            invocation.init_duration_ms = self.init_duration_ms
+        if (send := self._waiting_next) is not None:
+            self._waiting_next = None
+            send(invocation)
+        else:
+            assert self.channel is not None
+            self.channel.invoke(invocation, timeout_s)
+
+    # What a runtime can say. Each returns an AWS error type for a refusal, or None.
+
+    def wants_next(self, send: Callable[[Invocation], None]) -> str | None:
+        """`GET …/invocation/next`: `send` is called with the event, at once or later."""
+        if self.channel is not None or self._waiting_next is not None or self.state in (BUSY, DEAD):
+            return "InvalidStateTransition"
+        self._waiting_next = send
+        self._ready()
+        return None
+
+    def gave_up_next(self, send: Callable[[Invocation], None]) -> None:
+        """The connection that waited for the event is gone: no event may be given to it."""
+        if self._waiting_next == send:
+            self._waiting_next = None
+            if self.state == IDLE:
+                self.kill()
+
+    def said_ready(self) -> None:
+        """READY on the channel."""
+        self._ready()
+
+    def said_response(self, request_id: str, body: bytes, *, prelude: bool = False) -> str | None:
+        if (refusal := self._refusal(request_id)) is not None:
+            return refusal
+        if len(body) > RESPONSE_LIMIT:
+            return self.said_too_much(request_id)
+        self._answer(Outcome("answer", body, prelude=prelude))
+        return None
+
+    def said_too_much(self, request_id: str) -> str:
+        """An answer beyond the limit, of which nothing was kept."""
+        if (refusal := self._refusal(request_id)) is not None:
+            return refusal
+        self._answer(invocations.too_large())
+        return "RequestEntityTooLarge"
+
+    def said_error(self, request_id: str, error_type: str, document: bytes) -> str | None:
+        if (refusal := self._refusal(request_id)) is not None:
+            return refusal
+        self._answer(invocations.failed(invocations.safe_type(error_type) if error_type else "", document))
+        return None
+
+    def said_init_error(self, error_type: str, document: bytes) -> str | None:
+        if self.state != STARTING or self._init_error is not None:
+            return "InvalidStateTransition"
+        self._init_error = invocations.failed(invocations.safe_type(error_type) if error_type else "", document)
+        return None
+
+    def said_next_on_channel(self) -> None:
+        """A RESPONSE or ERROR frame also asks for the next event."""
+        if self.state == ANSWERED:
+            self._ready()
+
+    def broke_protocol(self) -> None:
+        """Something came over the channel that no bootstrap sends."""
+        self.kill()
+
+    def tick(self, now: float) -> None:
+        """Every few dozen milliseconds while something runs: deadlines, and how fast it may print."""
+        if self.logs is not None:
+            self.logs.tick()
+        if self.state in (STARTING, BUSY, ANSWERED) and now >= self.deadline and not self._timed_out:
+            self._timed_out = True
+            if self.state == BUSY and (running := self.invocation) is not None:
+                self._answer(invocations.timed_out(running.request_id, running.deadline - running.started_at))
+            self.kill()
+
+    def kill(self) -> None:
+        """No event will ever meet it again; all its processes end."""
+        if self.state == DEAD and self._exit is not None:
+            return
+        if self.process is not None:
+            self.process.kill()
+        if self.state not in (BUSY, ANSWERED):
+            self._end()
+
+    def exceeded_memory(self) -> None:
+        self.out_of_memory = True
+        self.kill()
+
+    def _refusal(self, request_id: str) -> str | None:
+        running = self.invocation
+        if running is None or running.request_id != request_id:
+            return "InvalidRequestID"
+        return None if self.state == BUSY else "InvalidStateTransition"
+
+    def _ready(self) -> None:
+        if self.state == STARTING:
+            self.init_duration_ms = (time.monotonic() - self.started_at) * 1000
+        elif self.state == ANSWERED:
+            self._settle()
+        elif self.state != IDLE:
+            return
+        self.state = IDLE
+        self.idle_since = time.monotonic()
+        self.deadline = 0.0
+        self._owner.environment_idle(self)
+
+    def _answer(self, outcome: Outcome) -> None:
+        running = self.invocation
+        assert running is not None
+        self.state = ANSWERED
+        if self.logs is not None:
+            running.log, running.log_truncated = self.logs.take()
+        running.peak_memory_kib = self._peak()
+        running.finish(outcome)
+
+    def _settle(self) -> None:
+        running, self.invocation = self.invocation, None
+        if running is not None:
+            self._owner.environment_done(self, running)
+
+    def _peak(self) -> int:
+        now = time.monotonic()
+        if self.process is not None and now - self._peak_at >= PEAK_EVERY_S:
+            self._peak_at = now
+            self._peak_kib = max(self._peak_kib, self.process.peak_memory_kib())
+        return self._peak_kib
+
+    def _process_exited(self, future: "asyncio.Future[Exit]") -> None:
+        self._exit = future.result() if not future.cancelled() else Exit(None, signal.SIGKILL, 0)
+        self._peak_kib = max(self._peak_kib, self._exit.peak_memory_kib)
+        if self.state == BUSY or (self.state == STARTING and self._init_error is None):
+            self._loop.call_later(LAST_WORDS_S if self.channel is None or not self.channel.ended else 0, self._end)
+        else:
+            self._end()
+
+    def channel_ended(self) -> None:
+        """The channel's other end is closed: nothing more can come from there."""
+        if self._exit is not None:
+            self._end()
+        elif self.state != DEAD and self.process is not None:
+            # Without its channel it can't answer; whatever still lives of it is of no use.
+            self.process.kill()
+
+    def _end(self) -> None:
+        if self.state == DEAD:
+            return
+        was, self.state = self.state, DEAD
+        if was == BUSY and (running := self.invocation) is not None:
+            self._answer_for_the_dead(running)
+        if was in (BUSY, ANSWERED):
+            self._settle()
+        init_error = self._init_error_outcome() if was == STARTING else None
+        if self.process is not None:
+            self.process.kill()
+        if self.logs is not None:
+            self.logs.close()
+        for cleanup in self._cleanups:
+            with contextlib.suppress(OSError):
+                cleanup()
+        self._owner.environment_dead(self, init_error)
+
+    def _answer_for_the_dead(self, running: Invocation) -> None:
+        self._answer(self._exited(running.request_id))
+        self.state = DEAD
+
+    def _init_error_outcome(self) -> Outcome:
+        if self._init_error is not None:
+            return self._init_error
+        if self._timed_out:
+            return invocations.timed_out("", self.deadline - self.started_at)
+        return self._exited("")
+
+    def _exited(self, request_id: str) -> Outcome:
+        ended = self._exit or Exit(None, signal.SIGKILL, 0)
+        name = None
+        if ended.signal is not None:
+            # The Lambda service prints signals as Go's runtime names them.
+            name = _SIGNAL_NAMES.get(ended.signal, f"signal {ended.signal}")
+        return invocations.exited(request_id, ended.code, name, out_of_memory=self.out_of_memory)
+
+
+class Channel(asyncio.Protocol):
+    """The invoker's end of a channel: frames in, frames out."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._transport: asyncio.WriteTransport | None = None
+        self._buffer = bytearray()
+        self._skip = 0
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not inherit from asyncio's
+
+    def invoke(self, invocation: Invocation, timeout_s: float) -> None:
+        assert self._transport is not None
+        deadline_ms = int((time.time() + timeout_s) * 1000)
+        meta = (
+            f"{invocation.request_id}\n{deadline_ms}\n{invocation.arn}\n{invocation.trace_id}\n"
+            f"{invocation.client_context}\n"
+        ).encode()
+        self._transport.write(wire.frame(wire.INVOKE, meta, invocation.event))
+
+    def data_received(self, data: bytes) -> None:
+        if not self._buffer and not self._skip and len(data) >= wire.HEADER_SIZE:
+            size, kind, meta_size = wire.HEADER.unpack_from(data)
+            if size + 4 == len(data):  # one whole frame: the common case, without a copy
+                self._frame(kind, meta_size, data)
+                return
+        self._buffer += data
+        self._frames()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self._environment.channel_ended()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _frames(self) -> None:
+        buffer = self._buffer
+        while True:
+            if self._skip:
+                dropped = min(self._skip, len(buffer))
+                del buffer[:dropped]
+                self._skip -= dropped
+                if self._skip:
+                    return
+                self._environment.said_next_on_channel()
+            if len(buffer) < wire.HEADER_SIZE:
+                return
+            size, kind, meta_size = wire.HEADER.unpack_from(buffer)
+            if size > RESPONSE_LIMIT + wire.PREFIX_SIZE + meta_size:
+                # Too large to be kept: say so as soon as it is known who answers, and let the rest go by.
+                if kind != wire.RESPONSE or len(buffer) < wire.HEADER_SIZE + meta_size:
+                    if kind != wire.RESPONSE:
+                        self._environment.broke_protocol()
+                        buffer.clear()
+                    return
+                request_id = bytes(buffer[wire.HEADER_SIZE : wire.HEADER_SIZE + meta_size]).decode("utf-8", "replace")
+                self._environment.said_too_much(request_id)
+                self._skip = size + 4
+                continue
+            if len(buffer) < size + 4:
+                return
+            frame = bytes(buffer[: size + 4])
+            del buffer[: size + 4]
+            self._frame(kind, meta_size, frame)
+
+    def _frame(self, kind: int, meta_size: int, frame: bytes) -> None:
+        environment = self._environment
+        start = wire.HEADER_SIZE + meta_size
+        if start > len(frame):
+            environment.broke_protocol()
+            return
+        meta = frame[wire.HEADER_SIZE : start].decode("utf-8", "replace")
+        if kind == wire.RESPONSE:
+            environment.said_response(meta, frame[start:])
+            environment.said_next_on_channel()
+        elif kind == wire.ERROR:
+            request_id, _, error_type = meta.partition("\n")
+            environment.said_error(request_id, error_type, frame[start:])
+            environment.said_next_on_channel()
+        elif kind == wire.READY:
+            environment.said_ready()
+        elif kind == wire.INIT_ERROR:
+            environment.said_init_error(meta, frame[start:])
+        else:
+            environment.broke_protocol()
+
+
+_SIGNAL_NAMES: dict[int, str] = {
+    signal.SIGHUP: "hangup", signal.SIGINT: "interrupt", signal.SIGQUIT: "quit", signal.SIGILL: "illegal instruction",
+    signal.SIGTRAP: "trace/breakpoint trap", signal.SIGABRT: "aborted", signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception", signal.SIGKILL: "killed", signal.SIGUSR1: "user defined signal 1",
+    signal.SIGSEGV: "segmentation fault", signal.SIGUSR2: "user defined signal 2", signal.SIGPIPE: "broken pipe",
+    signal.SIGALRM: "alarm clock", signal.SIGTERM: "terminated",
+}  # fmt: skip

@@ -1,0 +1,481 @@
+"""The invoker's HTTP port: `/{hash}`, the platform's raw invoke, and metrics.
+
+An `asyncio.Protocol` on httptools, because an ASGI server between the socket and the pool costs as much as everything
+else together. Head and body are written in one call. What may reach a function unsigned is its own URL, where that is
+open; the rest needs the platform's signature (`signing.py`).
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections import deque
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+
+from lateen_invoker import function_url, signing
+from lateen_invoker.control import Configure
+from lateen_invoker.function_url import InvalidAnswer
+from lateen_invoker.invocations import Invocation, Outcome, new_request_id, new_trace_id
+from lateen_invoker.metrics import Metrics
+from lateen_invoker.pool import Pool
+
+BODY_LIMIT = 6 * 1024 * 1024
+HEAD_LIMIT = 64 * 1024
+HEADERS_LIMIT = 100
+HEAD_DEADLINE_S = 10.0
+BODY_DEADLINE_S = 60.0
+KEEP_ALIVE_S = 75.0
+CONNECTIONS_LIMIT = 4096
+_PIPELINE_LIMIT = 16
+_SWEEP_S = 1.0
+_NO_BODY = (204, 304)
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Front:
+    """Everything the port serves for one function version; connections are `_Connection`s."""
+
+    def __init__(self, configure: Configure, pool: Pool, metrics: Metrics) -> None:
+        self.configure = configure
+        self.pool = pool
+        self.metrics = metrics
+        self.prefix = f"/{configure.hash}"
+        self.arn = f"{pool.arn}:{configure.version}" if configure.version != "$LATEST" else pool.arn
+
+
+class Port:
+    """The listening port, before and after there is a function behind it."""
+
+    def __init__(self) -> None:
+        self.front: Front | None = None
+        self.connections: set[_Connection] = set()
+        self.is_closing = False
+        self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def listen(self) -> int:
+        """Listen on a free port of 127.0.0.1; returns it."""
+        self._server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def watch(self) -> None:
+        """Keep deadlines of clients while there are any."""
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(_SWEEP_S, self._sweep_connections)
+
+    def close(self) -> None:
+        self.is_closing = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close_when_idle()
+
+    def _sweep_connections(self) -> None:
+        self._sweep = None
+        now = self._loop.time()
+        for connection in list(self.connections):
+            connection.check_deadline(now)
+        if self.connections:
+            self.watch()
+
+
+class _Connection(asyncio.Protocol):
+    __slots__ = (
+        "_body", "_cookie", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser", "_port", "_queue",
+        "_refused", "_running", "_since", "_transport", "_url",
+    )  # fmt: skip
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._loop = port._loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._queue: deque[_Request] = deque()
+        self._running: _Request | None = None
+        self._since = self._loop.time()
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._cookie: str | None = None
+        self._body: bytes | bytearray = b""
+        self._head_size = 0
+        self._is_reading_body = False
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        if len(self._port.connections) >= CONNECTIONS_LIMIT:
+            transport.close()
+            return
+        self._port.connections.add(self)
+        self._port.watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.connections.discard(self)
+        # The caller left: nothing waits for this answer any more, and the environment is none the worse for it.
+        if self._running is not None and self._running.invocation is not None:
+            self._running.invocation.abandoned = True
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as exc:
+            cause = exc.__context__
+            self._refuse(*((cause.status, cause.text) if isinstance(cause, _Refusal) else (400, "Bad Request")))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(400, "Bad Request")
+
+    def close_when_idle(self) -> None:
+        if self._running is None:
+            self._transport.close()
+
+    def check_deadline(self, now: float) -> None:
+        """Called every second or so. A client that is slow on purpose holds nothing but its own connection."""
+        if self._running is not None:
+            return
+        waited = now - self._since
+        if self._is_reading_body:
+            late = waited > BODY_DEADLINE_S
+        elif self._url or self._head_size:
+            late = waited > HEAD_DEADLINE_S
+        else:
+            late = waited > KEEP_ALIVE_S
+        if late:
+            if self._url:
+                self._refuse(408, "Request Timeout")
+            self._transport.close()
+
+    # httptools' callbacks.
+
+    def on_message_begin(self) -> None:
+        self._since = self._loop.time()
+        self._url = b""
+        self._headers = {}
+        self._cookie = None
+        self._body = b""
+        self._head_size = 1
+        self._is_reading_body = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._head_size += len(url)
+        if self._head_size > HEAD_LIMIT:
+            raise _Refusal(431, "Request Header Fields Too Large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        headers = self._headers
+        if self._head_size > HEAD_LIMIT or len(headers) >= HEADERS_LIMIT:
+            raise _Refusal(431, "Request Header Fields Too Large")
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        if key == "cookie":
+            self._cookie = text if self._cookie is None else f"{self._cookie}; {text}"
+        elif key in headers:
+            if key == "host":
+                raise _Refusal(400, "Bad Request")
+            headers[key] = f"{headers[key]},{text}"
+        else:
+            headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        self._is_reading_body = True
+        headers = self._headers
+        if "host" not in headers and self._parser.get_http_version() != "1.0":
+            raise _Refusal(400, "Bad Request")
+        if int(headers.get("content-length", 0)) > BODY_LIMIT:
+            raise _Refusal(413, "Request must be smaller than 6291456 bytes")
+        if headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if not self._body:
+            self._body = body
+            return
+        if len(self._body) + len(body) > BODY_LIMIT:
+            raise _Refusal(413, "Request must be smaller than 6291456 bytes")
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        self._is_reading_body = False
+        self._head_size = 0
+        request = _Request(
+            self,
+            self._parser.get_method().decode("ascii"),
+            self._url.decode("latin-1"),
+            self._headers,
+            self._cookie,
+            self._body if type(self._body) is bytes else bytes(self._body),
+            self._parser.get_http_version(),
+            self._parser.should_keep_alive(),
+        )
+        self._url = b""
+        if self._running is None:
+            self._running = request
+            request.start()
+            return
+        self._queue.append(request)
+        if len(self._queue) >= _PIPELINE_LIMIT:
+            self._transport.pause_reading()
+
+    # Answers.
+
+    def respond(self, request: "_Request", status: int, head: bytes, body: bytes, request_id: str = "") -> None:
+        """Write the whole response, then go on with what the client has sent meanwhile."""
+        if self._transport.is_closing():
+            return
+        keep_alive = request.keep_alive and not self._port.is_closing and not self._refused
+        parts = [b"HTTP/1.1 ", _status_line(status), _date_line(), head]
+        if status not in _NO_BODY:
+            parts.append(b"content-length: %d\r\n" % len(body))
+        if request_id:
+            parts.append(b"x-amzn-requestid: %b\r\n" % request_id.encode("ascii"))
+        if not keep_alive:
+            parts.append(b"connection: close\r\n")
+        elif request.http_version == "1.0":
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        if request.method != "HEAD" and status not in _NO_BODY:
+            parts.append(body)
+        self._transport.write(b"".join(parts))
+        self._running = None
+        self._since = self._loop.time()
+        if not keep_alive:
+            self._transport.close()
+        elif self._queue:
+            if len(self._queue) == _PIPELINE_LIMIT:
+                self._transport.resume_reading()
+            self._running = self._queue.popleft()
+            # Not from within this call: a thousand pipelined refusals would be a thousand frames deep.
+            self._loop.call_soon(self._running.start)
+
+    def peer(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    @property
+    def port(self) -> Port:
+        return self._port
+
+    def _refuse(self, status: int, text: str) -> None:
+        """The stream can't be understood any further."""
+        if self._refused or self._transport.is_closing():
+            return
+        self._refused = True
+        if self._running is None:
+            refused = _Request(self, "GET", "", {}, None, b"", "1.1", False)
+            self.respond(refused, status, _JSON, json.dumps({"message": text}).encode())
+        else:
+            # What came before is still being answered, and its answer must not be taken for this one's.
+            self._queue.clear()
+            self._running.keep_alive = False
+
+
+class _Request:
+    __slots__ = (
+        "body", "connection", "cookie", "headers", "http_version", "invocation", "keep_alive", "method", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: _Connection,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        cookie: str | None,
+        body: bytes,
+        http_version: str,
+        keep_alive: bool,
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.cookie = cookie
+        self.body = body
+        self.http_version = http_version
+        self.keep_alive = keep_alive
+        self.invocation: Invocation | None = None
+
+    def start(self) -> None:
+        front = self.connection.port.front
+        if front is None:
+            self._say(503, "Service Unavailable")
+            return
+        path, _, query = self.target.partition("?")
+        if path.startswith(front.prefix) and (len(path) == 33 or path[33] == "/"):
+            self._call_url(front, path[33:] or "/", query)
+        elif path == "/_lateen/invoke":
+            self._invoke(front)
+        elif path == "/metrics":
+            if self._is_signed(front):
+                self.connection.respond(self, 200, b"content-type: text/plain; version=0.0.4\r\n", front.metrics.text())
+            else:
+                self._say(403, "Forbidden")
+        else:
+            self._say(404, "Not Found")
+
+    def _call_url(self, front: Front, path: str, query: str) -> None:
+        headers = self.headers
+        now_s = time.time()
+        peer, protocol, port = self.connection.peer(), "http", ""
+        request_id = ""
+        if signing.SIGNATURE in headers:
+            if not self._is_signed(front):
+                self._say(403, "Forbidden")
+                return
+            source = headers[signing.SOURCE].split(" ") if headers.get(signing.SOURCE) else []
+            if len(source) == 3:
+                peer, protocol, port = source
+            request_id = headers.get(signing.REQUEST_ID, "")
+        elif not front.configure.open:
+            self._say(403, "Forbidden")
+            return
+        for name in _PLATFORM_HEADERS:
+            headers.pop(name, None)
+        request_id = request_id or new_request_id()
+        trace_id = headers.get("x-amzn-trace-id") or new_trace_id(now_s)
+        headers["x-amzn-trace-id"] = trace_id
+        forwarded = headers.get("x-forwarded-for")
+        headers["x-forwarded-for"] = f"{forwarded},{peer}" if forwarded else peer
+        headers["x-forwarded-proto"] = protocol
+        headers["x-forwarded-port"] = port or headers.get("host", "").rpartition(":")[2] or "80"
+        headers["x-forwarded-prefix"] = front.prefix
+        try:
+            event = function_url.event_for(
+                method=self.method, path=path, query=query, protocol=f"HTTP/{self.http_version}", headers=headers,
+                cookie=self.cookie, body=self.body, source_ip=peer, request_id=request_id,
+                function_hash=front.configure.hash, now_s=now_s,
+            )  # fmt: skip
+        except UnicodeEncodeError:
+            self._say(400, "Bad Request")
+            return
+        self._submit(front, Invocation(event, self._url_done, request_id=request_id, trace_id=trace_id, arn=front.arn))
+
+    def _invoke(self, front: Front) -> None:
+        headers = self.headers
+        if not self._is_signed(front):
+            self._say(403, "Forbidden")
+        elif self.method != "POST":
+            self._say(405, "Method Not Allowed")
+        else:
+            request_id = headers.get(signing.REQUEST_ID) or new_request_id()
+            trace_id = headers.get("x-amzn-trace-id") or new_trace_id(time.time())
+            invocation = Invocation(
+                self.body or b"{}", self._invoke_done, request_id=request_id, trace_id=trace_id, arn=front.arn
+            )
+            try:
+                invocation.client_context = _client_context(headers.get("x-amz-client-context", ""))
+            except ValueError:
+                self._say(400, "X-Amz-Client-Context is not Base64 of a JSON object")
+                return
+            self._submit(front, invocation)
+
+    def _submit(self, front: Front, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.body = b""
+        front.pool.submit(invocation)
+
+    def _url_done(self, invocation: Invocation, outcome: Outcome) -> None:
+        request_id = invocation.request_id
+        if outcome.kind == "answer":
+            try:
+                answer = (
+                    function_url.with_prelude(outcome.body)
+                    if outcome.prelude
+                    else function_url.response_from(outcome.body)
+                )
+            except InvalidAnswer as exc:
+                self._failed(request_id, "InvalidAnswer", str(exc))
+                return
+            self.connection.respond(self, answer.status, answer.head, answer.body, request_id)
+        elif outcome.kind == "refused":
+            self.connection.respond(self, outcome.status, _JSON, outcome.body, request_id)
+        else:
+            self._failed(request_id, outcome.error_type)
+
+    def _failed(self, request_id: str, error_type: str, detail: str = "") -> None:
+        # Never the function's message: it may hold what its callers must not see, and is in the log.
+        document = {"message": "Internal Server Error", "errorType": error_type, "requestId": request_id}
+        if detail:
+            document["detail"] = detail
+        self.connection.respond(self, 502, _JSON, json.dumps(document).encode(), request_id)
+
+    def _invoke_done(self, invocation: Invocation, outcome: Outcome) -> None:
+        head = _JSON
+        if outcome.kind != "refused":
+            front = self.connection.port.front
+            assert front is not None
+            head += b"x-amz-executed-version: %b\r\n" % front.configure.version.encode()
+            if outcome.kind == "error":
+                head += b"x-amz-function-error: Unhandled\r\n"
+            if self.headers.get("x-amz-log-type", "").lower() == "tail":
+                from lateen_invoker.recorder import log_text
+
+                tail = log_text(invocation, front.configure).encode("utf-8", "replace")[-4096:]
+                head += b"x-amz-log-result: %b\r\n" % base64.b64encode(tail)
+        self.connection.respond(self, outcome.status, head, outcome.body, invocation.request_id)
+
+    def _is_signed(self, front: Front) -> bool:
+        headers = self.headers
+        return signing.is_signed(
+            front.configure.invoke_key,
+            headers.get(signing.SIGNATURE, ""),
+            method=self.method,
+            target=self.target,
+            source=headers.get(signing.SOURCE, ""),
+            request_id=headers.get(signing.REQUEST_ID, ""),
+            now_s=time.time(),
+        )
+
+    def _say(self, status: int, text: str) -> None:
+        self.connection.respond(self, status, _JSON, b'{"message":"%b"}' % text.encode())
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+_JSON = b"content-type: application/json\r\n"
+_PLATFORM_HEADERS = (signing.SIGNATURE, signing.SOURCE, signing.REQUEST_ID)
+
+
+def _client_context(given: str) -> str:
+    """The JSON that a caller's client context stands for, on one line; empty for none. Raises: `ValueError`."""
+    if not given:
+        return ""
+    try:
+        parsed = json.loads(base64.b64decode(given, validate=True))
+    except (binascii.Error, RecursionError) as exc:
+        raise ValueError("not Base64 of JSON") from exc
+    if not isinstance(parsed, dict):
+        raise ValueError("not an object")
+    return json.dumps(parsed)
+
+
+def _status_line(status: int) -> bytes:
+    return b"%d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))
+
+
+_date_second, _date = 0, b""
+
+
+def _date_line() -> bytes:
+    global _date_second, _date
+    second = int(time.time())
+    if second != _date_second:
+        _date_second = second
+        _date = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(second)).encode()
+    return _date

@@ -1,0 +1,265 @@
+"""Function URLs: an HTTP request becomes the event of payload format 2.0, a function's answer becomes a response.
+
+Pure: no I/O, no clock. Source: AWS Lambda Developer Guide, "Invoking Lambda function URLs".
+"""
+
+import base64
+import binascii
+import json
+import re
+import time
+from typing import Any
+from urllib.parse import unquote_plus
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+
+class InvalidAnswer(Exception):
+    """The function's answer can't be made into an HTTP response."""
+
+
+class Http(Struct):
+    method: str
+    path: str
+    protocol: str
+    source_ip: str = field(name="sourceIp")
+    user_agent: str = field(name="userAgent")
+
+
+class RequestContext(Struct, rename="camel"):
+    account_id: str
+    api_id: str
+    domain_name: str
+    domain_prefix: str
+    http: Http
+    request_id: str
+    route_key: str
+    stage: str
+    time: str
+    time_epoch: int
+
+
+class Event(Struct, rename="camel"):
+    """`version`, `headers` and the rest by AWS's names; absent parts are left out, as AWS leaves them out."""
+
+    version: str
+    route_key: str
+    raw_path: str
+    raw_query_string: str
+    headers: dict[str, str]
+    request_context: RequestContext
+    is_base64_encoded: bool
+    cookies: list[str] | UnsetType = UNSET
+    query_string_parameters: dict[str, str] | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+
+
+class Answer(Struct, rename="camel"):
+    status_code: int | str | UnsetType | None = UNSET
+    headers: dict[str, Any] | None = None
+    cookies: list[str] | None = None
+    body: Any = None
+    is_base64_encoded: bool = False
+
+
+class Response(Struct):
+    """`head` holds the header lines that the function decides, each ended by CRLF, without Content-Length."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+_TEXT = ("text/", "application/json", "application/xml")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+# They belong to the connection or are computed from the body; a function's idea of them could desynchronise the two.
+_OURS = frozenset(
+    {"connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_JSON_HEAD = b"content-type: application/json\r\n"
+
+
+def event_for(
+    *,
+    method: str,
+    path: str,
+    query: str,
+    protocol: str,
+    headers: dict[str, str],
+    cookie: str | None,
+    body: bytes,
+    source_ip: str,
+    request_id: str,
+    function_hash: str,
+    now_s: float,
+) -> bytes:
+    """The event's JSON.
+
+    Args:
+        path: below the function's URL, as sent (percent-encoded), beginning with `/`.
+        query: as sent, without `?`; empty if there is none.
+        headers: lower-case names, repeated ones joined by commas, without `cookie`.
+        cookie: value of the Cookie header.
+        now_s: Unix time in seconds.
+    """
+    host = headers.get("host", "")
+    event = Event(
+        "2.0",
+        "$default",
+        path,
+        query,
+        headers,
+        RequestContext(
+            "anonymous",
+            function_hash,
+            host,
+            host.partition(".")[0],
+            Http(method, path, protocol, source_ip, headers.get("user-agent", "")),
+            request_id,
+            "$default",
+            "$default",
+            _clock_text(int(now_s)),
+            int(now_s * 1000),
+        ),
+        False,
+    )
+    if cookie:
+        event.cookies = cookie.split("; ")
+    if query:
+        event.query_string_parameters = _parameters(query)
+    if body:
+        _set_body(event, body, headers.get("content-type", ""))
+    return _encode(event)
+
+
+def response_from(answer: bytes) -> Response:
+    """The response that a function's answer stands for. Raises: `InvalidAnswer`."""
+    # Only an object can be structured, and an array of 6 MB need not be looked into.
+    if answer[:1] != b"{" and answer.lstrip()[:1] != b"{":
+        return _plain(answer)
+    try:
+        parsed = _decode_answer(answer)
+    except msgspec.DecodeError:
+        # Not JSON, or an object whose members only look like ours: without a status it is a plain value.
+        return _unstructured(answer)
+    if parsed.status_code is UNSET:
+        return Response(200, _JSON_HEAD, answer)
+    status = _status(parsed.status_code)
+    return Response(status, _head(parsed), _body(parsed))
+
+
+def with_prelude(answer: bytes) -> Response:
+    """A streamed answer of `application/vnd.awslambda.http-integration-response`: prelude, 8 zero bytes, body."""
+    prelude, separator, body = answer.partition(b"\0" * 8)
+    if not separator:
+        raise InvalidAnswer("the prelude has no end")
+    try:
+        parsed = _decode_answer(prelude)
+    except msgspec.DecodeError as exc:
+        raise InvalidAnswer("the prelude is not JSON") from exc
+    return Response(_status(parsed.status_code) if parsed.status_code is not UNSET else 200, _head(parsed), body)
+
+
+def _set_body(event: Event, body: bytes, content_type: str) -> None:
+    if content_type.lower().startswith(_TEXT):
+        try:
+            event.body = body.decode()
+            return
+        except UnicodeDecodeError:
+            pass  # said to be text and is not: the bytes must not be lost
+    event.body = base64.b64encode(body).decode("ascii")
+    event.is_base64_encoded = True
+
+
+def _parameters(query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in query.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            name, value = unquote_plus(name), unquote_plus(value)
+            found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _plain(answer: bytes) -> Response:
+    text = answer.strip()
+    if text[:1] == b'"':
+        try:
+            return Response(200, _JSON_HEAD, msgspec.json.decode(text, type=str).encode("utf-8", "replace"))
+        except msgspec.DecodeError as exc:
+            raise InvalidAnswer("the answer is not JSON") from exc
+    return _unstructured(answer)
+
+
+def _unstructured(answer: bytes) -> Response:
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidAnswer("the answer is not JSON") from exc
+    if isinstance(value, dict) and "statusCode" in value:
+        raise InvalidAnswer("a member of the answer has the wrong type")
+    return Response(200, _JSON_HEAD, answer)
+
+
+def _status(given: int | str | UnsetType | None) -> int:
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) == 3:
+        given = int(given)
+    # 1xx would be taken for an interim response and the next one for the answer.
+    if not isinstance(given, int) or not 200 <= given <= 599:
+        raise InvalidAnswer("statusCode is not a number between 200 and 599")
+    return given
+
+
+def _head(answer: Answer) -> bytes:
+    lines: list[str] = []
+    has_type = False
+    for name, value in (answer.headers or {}).items():
+        lower = name.lower()
+        if lower in _OURS:
+            continue
+        if lower == "content-type":
+            has_type = True
+        lines.append(_line(lower, value))
+    if not has_type:
+        lines.append("content-type: application/json\r\n")
+    lines.extend(_line("set-cookie", cookie) for cookie in answer.cookies or ())
+    return "".join(lines).encode("utf-8")
+
+
+def _line(name: str, value: Any) -> str:
+    if value is True or value is False:
+        value = "true" if value else "false"
+    elif not isinstance(value, str):
+        if not isinstance(value, (int, float)):
+            raise InvalidAnswer("a header's value is neither text nor a number")
+        value = str(value)
+    if _TOKEN(name) is None or _UNSAFE(value) is not None:
+        raise InvalidAnswer("a header can't be sent")
+    return f"{name}: {value}\r\n"
+
+
+def _body(answer: Answer) -> bytes:
+    body = answer.body
+    if isinstance(body, str):
+        if not answer.is_base64_encoded:
+            return body.encode("utf-8", "replace")
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise InvalidAnswer("the body is not Base64") from exc
+    return b"" if body is None else _encode(body)
+
+
+_last_second, _last_text = 0, ""
+
+
+def _clock_text(second: int) -> str:
+    # `12/Mar/2020:19:03:58 +0000`, made once a second: formatting it costs more than the rest of the context.
+    global _last_second, _last_text
+    if second != _last_second:
+        _last_second, _last_text = second, time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
+    return _last_text

@@ -1,0 +1,174 @@
+"""One invocation and how it can end. The documents are those that AWS's callers know."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from os import urandom
+from typing import Literal
+
+from lateen_invoker.records import ErrorDocument, Status
+
+RESPONSE_LIMIT = 6 * 1024 * 1024 + 100
+_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}").fullmatch
+Kind = Literal["answer", "error", "refused"]
+
+
+class Outcome:
+    """What the caller gets.
+
+    `kind`: `answer` (the function's), `error` (a function error; `body` is its JSON document), or `refused`
+    (nothing ran: no room, or the platform is stopping; `body` is JSON and `status` the HTTP status).
+    """
+
+    __slots__ = ("body", "error_type", "kind", "prelude", "status")
+
+    def __init__(
+        self, kind: Kind, body: bytes, *, error_type: str = "", prelude: bool = False, status: int = 200
+    ) -> None:
+        self.kind = kind
+        self.body = body
+        self.error_type = error_type
+        self.prelude = prelude
+        self.status = status
+
+
+class Invocation:
+    """An event on its way, the caller's `reply`, and what the record will say. `_s`: Unix time; others: monotonic."""
+
+    __slots__ = (
+        "abandoned", "arn", "arrived_s", "client_context", "cold_reason", "deadline", "ended_at", "event",
+        "init_duration_ms", "log", "log_truncated", "outcome", "peak_memory_kib", "queued_at", "replied", "reply",
+        "request_id", "started_at", "status", "trace_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, event: bytes, reply: Callable[["Invocation", Outcome], None], *, request_id: str, trace_id: str, arn: str
+    ) -> None:
+        self.event = event
+        self.reply = reply
+        self.request_id = request_id
+        self.trace_id = trace_id
+        self.arn = arn
+        self.client_context = ""
+        self.arrived_s = time.time()
+        self.queued_at = time.monotonic()
+        self.started_at = 0.0
+        self.ended_at = 0.0
+        self.deadline = 0.0
+        self.abandoned = False
+        self.replied = False
+        self.cold_reason: str | None = None
+        self.init_duration_ms: float | None = None
+        self.log = b""
+        self.log_truncated = False
+        self.peak_memory_kib = 0
+        self.status: Status = "success"
+        self.outcome: Outcome | None = None
+
+    def finish(self, outcome: Outcome) -> None:
+        """Answer the caller, once; whoever comes later is too late."""
+        if not self.replied:
+            self.replied = True
+            self.ended_at = time.monotonic()
+            self.outcome = outcome
+            if outcome.kind == "error":
+                self.status = "timeout" if outcome.error_type == "Sandbox.Timedout" else "error"
+            self.reply(self, outcome)
+
+
+def new_request_id() -> str:
+    """A random UUID of version 4, at a third of the cost of the standard library's."""
+    digits = urandom(16).hex()
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+    )
+
+
+def new_trace_id(now_s: float) -> str:
+    """An X-Ray trace header of our own making, not sampled."""
+    digits = urandom(20).hex()
+    return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
+
+
+def timed_out(request_id: str, timeout_s: float) -> Outcome:
+    return _error("Sandbox.Timedout", f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds")
+
+
+def exited(request_id: str, code: int | None, signal_name: str | None, *, out_of_memory: bool) -> Outcome:
+    """The runtime's process ended while it had an event, or before it asked for one."""
+    if signal_name is not None:
+        how = f"Runtime exited with error: signal: {signal_name}"
+    elif code:
+        how = f"Runtime exited with error: exit status {code}"
+    else:
+        how = "Runtime exited without providing a reason"
+    kind = "Runtime.OutOfMemory" if out_of_memory else "Runtime.ExitError"
+    return _error(kind, f"RequestId: {request_id} Error: {how}")
+
+
+def too_large() -> Outcome:
+    return _error(
+        "Function.ResponseSizeTooLarge",
+        f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
+    )
+
+
+def failed(error_type: str, document: bytes) -> Outcome:
+    """The runtime reported an error; its document goes to the caller of an invoke as it is."""
+    return Outcome("error", document, error_type=error_type or type_in(document))
+
+
+def spawn_failed(request_id: str) -> Outcome:
+    return _error("Runtime.StartError", f"RequestId: {request_id} Error: the runtime could not be started")
+
+
+def throttled() -> Outcome:
+    return Outcome(
+        "refused",
+        b'{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}',
+        error_type="TooManyRequestsException",
+        status=429,
+    )
+
+
+def stopping() -> Outcome:
+    return Outcome("refused", b'{"message":"Service Unavailable"}', error_type="ServiceUnavailable", status=503)
+
+
+def type_in(document: bytes) -> str:
+    """`errorType` of an error document, if it says one in a few plain characters, else `Error`."""
+    return error_document(document).type
+
+
+def error_document(document: bytes) -> ErrorDocument:
+    """The parts of a runtime's error document that a record keeps, bounded; the document may be anything."""
+    try:
+        parsed = json.loads(document[:65_536])
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        return ErrorDocument("Error")
+    trace = parsed.get("stackTrace", parsed.get("trace"))
+    return ErrorDocument(
+        safe_type(parsed.get("errorType")),
+        str(parsed.get("errorMessage", ""))[:4096],
+        [str(line)[:1024] for line in trace[:64]] if isinstance(trace, list) else [],
+    )
+
+
+def safe_type(name: object) -> str:
+    """An error type that may be shown to any caller and be counted: a few plain characters, else `Error`."""
+    if (
+        isinstance(name, str)
+        and 0 < len(name) <= 128
+        and name.isascii()
+        and name.replace(".", "").replace("_", "").isalnum()
+    ):
+        return name
+    return "Error"
+
+
+def _error(error_type: str, message: str) -> Outcome:
+    document = json.dumps({"errorType": error_type, "errorMessage": message}, separators=(",", ":")).encode()
+    return Outcome("error", document, error_type=error_type)

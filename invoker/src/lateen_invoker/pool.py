@@ -1,0 +1,320 @@
+"""The pool: which environment runs which event, who waits, who is refused, and when environments end.
+
+At most `concurrency` environments live, started when somebody would wait otherwise; `queue` callers more may wait;
+the rest is refused at once, so that the caller tries elsewhere instead of waiting here.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from lateen_invoker import invocations
+from lateen_invoker.control import Configure
+from lateen_invoker.environments import DEAD, IDLE, STARTING, Channel, Environment
+from lateen_invoker.invocations import Invocation, Outcome
+from lateen_invoker.logs import LogPipe
+from lateen_invoker.metrics import Metrics
+from lateen_invoker.runtime_api import serve_runtime_api
+from lateen_invoker.spawner import Spawner, SpawnFailed
+from lateen_invoker.variables import variables_for
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+MEMORY_EVERY_S = 0.1
+# AWS lets an initialisation take ten seconds, then repeats it within the function's own timeout.
+INIT_LIMIT_S = 10.0
+
+
+class Pool:
+    """All environments of one function version. `record` gets each invocation when it is over."""
+
+    def __init__(
+        self,
+        configure: Configure,
+        spawner: Spawner,
+        metrics: Metrics,
+        *,
+        record: Callable[[Invocation], None],
+        idle: Callable[[], None],
+    ) -> None:
+        self._configure = configure
+        self._spawner = spawner
+        self._metrics = metrics
+        self._record = record
+        self._idle = idle
+        self._loop = asyncio.get_running_loop()
+        self._environments: set[Environment] = set()
+        self._free: list[Environment] = []
+        self._waiting: deque[Invocation] = deque()
+        self._starting = 0
+        self._started = 0
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking = False
+        self._memory_checked_at = 0.0
+        self._spawner_up = False
+        self._spawner_lock = asyncio.Lock()
+        self._next_reason = "first"
+        self._first: asyncio.Future[Outcome | None] = self._loop.create_future()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self.arn = f"arn:aws:lambda:{configure.region}:{configure.account_id}:function:{configure.function_name}"
+        metrics.watch(self)
+
+    @property
+    def environments(self) -> int:
+        return len(self._environments)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        return self._running
+
+    async def initialise(self) -> Outcome | None:
+        """Start a first environment; returns when that has settled: None, or what its initialisation said.
+
+        Raises: `SpawnFailed` where no process can be had at all.
+        """
+        async with self._spawner_lock:
+            if not self._spawner_up:
+                await self._spawner.start()
+                self._spawner_up = True
+        self._start_environment()
+        return await self._first
+
+    def submit(self, invocation: Invocation) -> None:
+        """Run it, now or as soon as there is an environment; or refuse it."""
+        if self._is_closed:
+            invocation.finish(invocations.stopping())
+            return
+        if self._free:
+            self._deliver(self._free.pop(), invocation)
+            return
+        if len(self._waiting) >= self._configure.queue + self._starting:
+            self._metrics.throttles += 1
+            invocation.finish(invocations.throttled())
+            return
+        self._waiting.append(invocation)
+        self._empty.clear()
+        if self._starting < len(self._waiting):
+            self._start_environment()
+        self._keep_ticking()
+
+    async def drained(self) -> None:
+        """Returns when nothing runs and nobody waits."""
+        await self._empty.wait()
+
+    async def close(self) -> None:
+        """End every environment. Who still waits is told so."""
+        self._is_closed = True
+        while self._waiting:
+            self._waiting.popleft().finish(invocations.stopping())
+        for environment in list(self._environments):
+            environment.kill()
+        await self._spawner.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # What environments tell their owner.
+
+    def environment_idle(self, environment: Environment) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
+        if environment.cold_reason is not None:
+            self._starting -= 1
+            assert environment.init_duration_ms is not None
+            self._metrics.observe_cold_start(environment.init_duration_ms)
+        while self._waiting:
+            invocation = self._waiting.popleft()
+            if not invocation.abandoned:
+                self._deliver(environment, invocation)
+                return
+        self._free.append(environment)
+        self._settle()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
+
+    def environment_done(self, environment: Environment, invocation: Invocation) -> None:
+        self._running -= 1
+        self._metrics.observe(invocation)
+        self._record(invocation)
+
+    def environment_dead(self, environment: Environment, init_error: Outcome | None) -> None:
+        self._environments.discard(environment)
+        if environment in self._free:
+            self._free.remove(environment)
+        if init_error is not None:
+            self._starting -= 1
+            self._metrics.init_errors += 1
+            self._tell_init_error(environment, init_error)
+        self._next_reason = "replaced"
+        if len(self._waiting) > self._starting:
+            self._start_environment()
+        self._settle()
+        if not self._environments and self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
+
+    def _tell_init_error(self, environment: Environment, outcome: Outcome) -> None:
+        if not self._first.done():
+            self._first.set_result(outcome)
+            return  # the deployment is told; the next call tries again, as on AWS
+        while self._waiting:
+            invocation = self._waiting.popleft()
+            if invocation.abandoned:
+                continue
+            now = time.monotonic()
+            invocation.started_at = invocation.deadline = now
+            invocation.cold_reason, environment.cold_reason = environment.cold_reason, None
+            invocation.init_duration_ms = (now - environment.started_at) * 1000
+            if environment.logs is not None:
+                invocation.log, invocation.log_truncated = environment.logs.take()
+            invocation.finish(outcome)
+            self._metrics.observe(invocation)
+            self._record(invocation)
+            return
+
+    def _deliver(self, environment: Environment, invocation: Invocation) -> None:
+        self._running += 1
+        self._empty.clear()
+        environment.deliver(invocation, self._configure.timeout_s)
+        if not self._ticking:
+            self._keep_ticking()
+
+    def _settle(self) -> None:
+        if self._running == 0 and not self._waiting:
+            self._empty.set()
+
+    # Starting one.
+
+    def _start_environment(self) -> None:
+        if len(self._environments) >= self._configure.concurrency or self._is_closed:
+            return
+        reason = "scale-up" if self._environments else self._next_reason
+        environment = Environment(
+            self, self._loop, cold_reason=reason, init_limit_s=max(INIT_LIMIT_S, float(self._configure.timeout_s))
+        )
+        self._environments.add(environment)
+        self._starting += 1
+        self._metrics.cold_starts[reason] = self._metrics.cold_starts.get(reason, 0) + 1
+        task = self._loop.create_task(self._start(environment))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._keep_ticking()
+
+    async def _start(self, environment: Environment) -> None:
+        try:
+            await self._spawn(environment)
+        except (SpawnFailed, OSError) as exc:
+            log.error("environment not started", extra={"reason": str(exc)})
+            if not self._first.done():
+                self._first.set_exception(SpawnFailed(str(exc)))
+            environment.said_init_error("Runtime.StartError", invocations.spawn_failed("").body)
+            environment.kill()
+
+    async def _spawn(self, environment: Environment) -> None:
+        configure = self._configure
+        async with self._spawner_lock:
+            if not self._spawner_up:
+                await self._spawner.start()
+                self._spawner_up = True
+        self._started += 1
+        directory = os.path.join(configure.work_dir, "environments", str(self._started))
+        os.makedirs(directory, mode=0o700)
+        environment.directory = directory
+        environment.on_end(lambda: self._remove(directory))
+        api = await serve_runtime_api(environment)
+        environment.on_end(api.close)
+        read_end, write_end = os.pipe()
+        environment.logs = LogPipe(self._loop, read_end)
+        theirs: socket.socket | None = None
+        try:
+            if configure.runtime.channel:
+                ours, theirs = socket.socketpair()
+                channel = Channel(environment)
+                await self._loop.create_connection(lambda: channel, sock=ours)
+                environment.channel = channel
+                environment.on_end(channel.close)
+            process = await self._spawner.spawn(
+                environment=variables_for(configure, self._spawner, directory, api.address, started=self._started),
+                directory=directory,
+                log_fd=write_end,
+                channel_fd=theirs.fileno() if theirs is not None else None,
+            )
+        except SpawnFailed:
+            self._spawner_up = False  # the next environment begins with a new start of it
+            raise
+        finally:
+            os.close(write_end)
+            if theirs is not None:
+                theirs.close()
+        environment.attach(process)
+
+    def _remove(self, directory: str) -> None:
+        # In a thread: a function may leave a great many files behind.
+        self._loop.run_in_executor(None, lambda: shutil.rmtree(directory, ignore_errors=True))
+
+    # Time passes.
+
+    def _keep_ticking(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        now = time.monotonic()
+        check_memory = now - self._memory_checked_at >= MEMORY_EVERY_S
+        if check_memory:
+            self._memory_checked_at = now
+        active = False
+        for environment in list(self._environments):
+            environment.tick(now)
+            if environment.state in (IDLE, DEAD):
+                continue
+            active = True
+            if check_memory and environment.state != STARTING:
+                self._check_memory(environment)
+        self._refuse_the_late(now)
+        if active or self._waiting:
+            self._keep_ticking()
+
+    def _check_memory(self, environment: Environment) -> None:
+        if environment.process is None or (usage := environment.process.usage()) is None:
+            return
+        if usage.memory_kib > self._configure.memory_mib * 1024:
+            environment.exceeded_memory()
+
+    def _refuse_the_late(self, now: float) -> None:
+        limit = max(INIT_LIMIT_S, float(self._configure.timeout_s))
+        while self._waiting and (self._waiting[0].abandoned or now - self._waiting[0].queued_at > limit):
+            invocation = self._waiting.popleft()
+            if not invocation.abandoned:
+                self._metrics.throttles += 1
+                invocation.finish(invocations.throttled())
+        self._settle()
+
+    def _end_idle(self) -> None:
+        self._idle_timer = None
+        if self._is_closed:
+            return
+        now = time.monotonic()
+        for environment in [e for e in self._free if now - e.idle_since >= self._configure.idle_s]:
+            environment.kill()
+        if self._environments or self._waiting:
+            soonest = min((e.idle_since for e in self._free), default=now)
+            wait_s = max(0.01, soonest + self._configure.idle_s - now)
+            self._idle_timer = self._loop.call_later(wait_s, self._end_idle)
+            return
+        self._next_reason = "idle"
+        self._idle()

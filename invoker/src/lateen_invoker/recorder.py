@@ -1,0 +1,157 @@
+"""Execution records: made and sent in batches, behind the caller's back.
+
+The buffer is bounded. When the store is slow or away, the oldest records are dropped and counted, and no invocation
+is slower for it.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from lateen_invoker.control import Configure
+from lateen_invoker.invocations import Invocation, error_document
+from lateen_invoker.metrics import Metrics
+from lateen_invoker.records import ExecutionRecord
+
+FLUSH_S = 0.2
+BATCH = 1000
+BUFFER_BYTES = 8 * 1024 * 1024
+# What a record without any output takes here, roughly.
+_RECORD_BYTES = 1024
+
+
+class Recorder:
+    """`send` ships a batch; the next one goes out when `stored` has been called for it."""
+
+    def __init__(
+        self, configure: Configure, metrics: Metrics, send: Callable[[int, list[ExecutionRecord], int], None]
+    ) -> None:
+        self._configure = configure
+        self._metrics = metrics
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._buffer: deque[Invocation] = deque()
+        self._bytes = 0
+        self._batch = 0
+        self._in_flight = False
+        self._scheduled = False
+        self._dropped = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def add(self, invocation: Invocation) -> None:
+        """Keep what the record needs; the event itself is not kept."""
+        invocation.event = b""
+        if (outcome := invocation.outcome) is not None:
+            if outcome.kind != "error":
+                outcome.body = b""
+            elif len(outcome.body) > 65_536:
+                outcome.body = outcome.body[:65_536]
+        self._buffer.append(invocation)
+        self._bytes += _size(invocation)
+        while self._bytes > BUFFER_BYTES:
+            self._bytes -= _size(self._buffer.popleft())
+            self._dropped += 1
+            self._metrics.records_dropped += 1
+        if not self._scheduled and not self._in_flight:
+            self._scheduled = True
+            self._empty.clear()
+            self._loop.call_later(FLUSH_S, self._flush)
+
+    def stored(self, batch: int) -> None:
+        """The platform has the batch on disk."""
+        if batch != self._batch:
+            return
+        self._in_flight = False
+        if self._buffer:
+            self._loop.call_later(0 if len(self._buffer) >= BATCH else FLUSH_S, self._flush)
+            self._scheduled = True
+        else:
+            self._empty.set()
+
+    async def flushed(self) -> None:
+        """Returns when everything is stored."""
+        await self._empty.wait()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._in_flight or not self._buffer:
+            return
+        records: list[ExecutionRecord] = []
+        while self._buffer and len(records) < BATCH:
+            invocation = self._buffer.popleft()
+            self._bytes -= _size(invocation)
+            records.append(record_for(invocation, self._configure))
+        self._batch += 1
+        self._in_flight = True
+        dropped, self._dropped = self._dropped, 0
+        self._send(self._batch, records, dropped)
+
+
+def record_for(invocation: Invocation, configure: Configure) -> ExecutionRecord:
+    """The record of an invocation that is over."""
+    duration_ms = (invocation.ended_at - invocation.started_at) * 1000
+    outcome = invocation.outcome
+    failed = outcome is not None and outcome.kind == "error"
+    return ExecutionRecord(
+        request_id=invocation.request_id,
+        function_id=configure.function_id,
+        version=configure.version,
+        timestamp=_timestamp(invocation.arrived_s),
+        status=invocation.status,
+        duration_ms=round(duration_ms, 3),
+        queued_ms=round((invocation.started_at - invocation.queued_at) * 1000, 3),
+        cold=invocation.cold_reason is not None,
+        cold_reason=invocation.cold_reason,
+        init_duration_ms=None if invocation.init_duration_ms is None else round(invocation.init_duration_ms, 3),
+        memory_mib=configure.memory_mib,
+        memory_peak_mib=_mib(invocation.peak_memory_kib),
+        log_tail=log_text(invocation, configure),
+        log_truncated=invocation.log_truncated,
+        error=error_document(outcome.body) if failed and outcome is not None else None,
+    )
+
+
+def log_text(invocation: Invocation, configure: Configure) -> str:
+    """START, the output, END and REPORT, as AWS prints them."""
+    request_id = invocation.request_id
+    duration_ms = (invocation.ended_at - invocation.started_at) * 1000
+    output = invocation.log.decode("utf-8", "replace")
+    if output and not output.endswith("\n"):
+        output += "\n"
+    init = invocation.init_duration_ms
+    if invocation.status == "timeout":
+        seconds = invocation.deadline - invocation.started_at
+        output += f"{_timestamp(time.time())} {request_id} Task timed out after {seconds:.2f} seconds\n"
+    return (
+        f"START RequestId: {request_id} Version: {configure.version}\n{output}"
+        f"END RequestId: {request_id}\n"
+        f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
+        f"Billed Duration: {math.ceil(duration_ms)} ms\t"
+        f"Memory Size: {configure.memory_mib} MB\tMax Memory Used: {_mib(invocation.peak_memory_kib)} MB\t"
+        + (f"Init Duration: {init:.2f} ms\t" if init is not None else "")
+        + "\n"
+    )
+
+
+def _mib(kib: int) -> int:
+    return -(-kib // 1024)
+
+
+def _size(invocation: Invocation) -> int:
+    outcome = invocation.outcome
+    return _RECORD_BYTES + len(invocation.log) + (len(outcome.body) if outcome is not None else 0)
+
+
+_last_second, _last_text = 0, ""
+
+
+def _timestamp(now_s: float) -> str:
+    # `2026-01-31T23:59:59.123Z`; the part before the dot is made once a second.
+    global _last_second, _last_text
+    second = int(now_s)
+    if second != _last_second:
+        _last_second, _last_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{_last_text}.{int((now_s - second) * 1000):03d}Z"

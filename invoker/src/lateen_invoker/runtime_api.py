@@ -1,0 +1,227 @@
+"""The AWS Lambda Runtime API of one environment, on a port of its own on 127.0.0.1.
+
+Each environment has its own port, and a connection must come from one of its own processes: loopback is shared, so
+the address alone proves nothing. Source: AWS Lambda Developer Guide, "Using the Lambda runtime API"; refusals as the
+Lambda runtime interface emulator gives them.
+"""
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import Any
+
+import httptools
+
+from lateen_invoker.environments import Environment
+from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation
+from lateen_invoker.spawner import Process
+
+_INVOCATION = "/2018-06-01/runtime/invocation/"
+_ERROR_LIMIT = 1024 * 1024
+_TRAILER_LIMIT = 64 * 1024
+_PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
+_REASONS = {
+    200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    413: "Request Entity Too Large",
+}  # fmt: skip
+_STATUS = {"InvalidRequestID": 400, "InvalidStateTransition": 403, "RequestEntityTooLarge": 413}
+_MESSAGES = {
+    "InvalidRequestID": "Invalid request ID",
+    "InvalidStateTransition": "Transition is not allowed",
+    "RequestEntityTooLarge": f"Exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
+}
+
+
+class RuntimeApi:
+    """A listening Runtime API. `address` is `host:port`, as `AWS_LAMBDA_RUNTIME_API` wants it."""
+
+    def __init__(self, server: asyncio.Server, connections: "set[_Connection]") -> None:
+        self._server = server
+        self._connections = connections
+        host, port = server.sockets[0].getsockname()[:2]
+        self.address = f"{host}:{port}"
+
+    def close(self) -> None:
+        self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+
+async def serve_runtime_api(environment: Environment) -> RuntimeApi:
+    """Listen for the one environment. The caller closes it."""
+    loop = asyncio.get_running_loop()
+    connections: set[_Connection] = set()
+    server = await loop.create_server(lambda: _Connection(environment, connections), "127.0.0.1", 0)
+    return RuntimeApi(server, connections)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, environment: Environment, connections: "set[_Connection]") -> None:
+        self._environment = environment
+        self._connections = connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._body = bytearray()
+        self._too_large = False
+        self._sending: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._connections.add(self)
+        self._transport.pause_reading()
+        self._environment.when_attached(self._admit)
+
+    def _admit(self, process: Process) -> None:
+        if self._transport.is_closing():
+            return
+        peer_port = self._transport.get_extra_info("peername")[1]
+        if process.owns_connection(peer_port, self._transport.get_extra_info("sockname")[1]):
+            self._transport.resume_reading()
+        else:
+            self._refuse(403, "Forbidden", "The connection does not come from this environment")
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._sending is not None:
+            self._environment.gave_up_next(self._sending)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(400, "InvalidRequest", "Not HTTP")
+            self._transport.close()
+
+    # httptools' callbacks.
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = {}
+        self._header_bytes = 0
+        self._body = bytearray()
+        self._too_large = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come this way too: that is how a stream tells of an error in its middle.
+        self._count(len(name) + len(value))
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        limit = _ERROR_LIMIT if self._url.endswith(b"/error") else RESPONSE_LIMIT
+        if self._too_large or len(self._body) + len(body) > limit:
+            self._too_large = True
+            self._body.clear()
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        path = self._url.partition(b"?")[0].decode("latin-1")
+        method = self._parser.get_method()
+        if path.startswith(_INVOCATION):
+            self._invocation(method, path[len(_INVOCATION) :])
+        elif path == "/2018-06-01/runtime/init/error" and method == b"POST":
+            error_type = self._headers.get("lambda-runtime-function-error-type", "")
+            self._accepted(self._environment.said_init_error(error_type, self._error_document()))
+        elif path == "/2018-06-01/ping" and method == b"GET":
+            self._respond(200, b"pong", content_type="text/plain")
+        else:
+            self._refuse(404, "NotFound", "No such path")
+
+    def _invocation(self, method: bytes, rest: str) -> None:
+        if rest == "next":
+            if method != b"GET":
+                self._refuse(405, "MethodNotAllowed", "Use GET")
+            elif (refusal := self._wait_for_event()) is not None:
+                self._accepted(refusal)
+            return
+        request_id, _, what = rest.partition("/")
+        if method != b"POST" or what not in ("response", "error"):
+            self._refuse(404, "NotFound", "No such path")
+        elif what == "error":
+            error_type = self._headers.get("lambda-runtime-function-error-type", "")
+            self._accepted(self._environment.said_error(request_id, error_type, self._error_document()))
+        else:
+            self._accepted(self._response(request_id))
+
+    def _wait_for_event(self) -> str | None:
+        def send(invocation: Invocation) -> None:
+            self._sending = None
+            self._send_event(invocation)
+
+        self._sending = send
+        refusal = self._environment.wants_next(send)
+        if refusal is not None:
+            self._sending = None
+        return refusal
+
+    def _send_event(self, invocation: Invocation) -> None:
+        deadline_ms = int((time.time() + invocation.deadline - time.monotonic()) * 1000)
+        head = (
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+            f"lambda-runtime-aws-request-id: {invocation.request_id}\r\n"
+            f"lambda-runtime-deadline-ms: {deadline_ms}\r\n"
+            f"lambda-runtime-invoked-function-arn: {invocation.arn}\r\n"
+            f"lambda-runtime-trace-id: {invocation.trace_id}\r\n"
+        )
+        if invocation.client_context:
+            head += f"lambda-runtime-client-context: {invocation.client_context}\r\n"
+        head += f"content-length: {len(invocation.event)}\r\n\r\n"
+        self._transport.write(head.encode("utf-8") + invocation.event)
+
+    def _response(self, request_id: str) -> str | None:
+        if self._too_large:
+            return self._environment.said_too_much(request_id)
+        if (error_type := self._headers.get("lambda-runtime-function-error-type")) is not None:
+            return self._environment.said_error(request_id, error_type, self._stream_error())
+        # The emulator and AWS take any bytes; the content type only matters for a stream with a prelude.
+        prelude = self._headers.get("content-type", "").startswith(_PRELUDE_TYPE)
+        return self._environment.said_response(request_id, bytes(self._body), prelude=prelude)
+
+    def _stream_error(self) -> bytes:
+        given = self._headers.get("lambda-runtime-function-error-body", "")
+        try:
+            return base64.b64decode(given, validate=True)
+        except (binascii.Error, ValueError):
+            return given.encode("latin-1", "replace")
+
+    def _error_document(self) -> bytes:
+        return b'{"errorType":"Error","errorMessage":"too large"}' if self._too_large else bytes(self._body)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _ERROR_LIMIT + _TRAILER_LIMIT:  # the X-Ray cause header alone may have 1 MB
+            self._transport.abort()
+
+    def _accepted(self, refusal: str | None) -> None:
+        if refusal is None:
+            self._respond(202, b'{"status":"OK"}')
+        else:
+            self._refuse(_STATUS[refusal], refusal, _MESSAGES[refusal])
+
+    def _refuse(self, status: int, error_type: str, message: str) -> None:
+        self._respond(status, f'{{"errorMessage":"{message}","errorType":"{error_type}"}}'.encode())
+
+    def _respond(self, status: int, body: bytes, *, content_type: str = "application/json") -> None:
+        if self._transport.is_closing():
+            return
+        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n"
+        head += f"content-length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + body)

@@ -1,0 +1,44 @@
+"""The environment variables that a runtime sees, as AWS documents them.
+
+Source: AWS Lambda Developer Guide, "Working with Lambda environment variables", defined runtime variables. Those that
+would carry credentials are absent: a function holds none of the platform's.
+"""
+
+import secrets
+import time
+
+from lateen_invoker.control import Configure
+from lateen_invoker.spawner import Spawner
+
+
+def variables_for(configure: Configure, spawner: Spawner, directory: str, api: str, *, started: int) -> dict[str, str]:
+    """All variables of one environment. The user's come first, so that they can't change ours.
+
+    Args:
+        directory: the environment's own folder.
+        api: `host:port` of its Runtime API.
+        started: how many environments there were, which tells log streams apart.
+    """
+    name = configure.function_name
+    runtime = configure.runtime
+    task_root = spawner.task_root
+    ours = {
+        "_HANDLER": configure.handler,
+        "AWS_DEFAULT_REGION": configure.region,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configure.memory_mib),
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_VERSION": configure.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[{configure.version}]{secrets.token_hex(16)}",
+        "AWS_LAMBDA_RUNTIME_API": api,
+        "AWS_REGION": configure.region,
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+        "LAMBDA_TASK_ROOT": task_root,
+    }
+    if runtime.execution_env is not None:
+        ours["AWS_EXECUTION_ENV"] = runtime.execution_env
+    defaults = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    added = {key: value.replace("{task_root}", task_root) for key, value in runtime.environment.items()}
+    return {**defaults, **added, **configure.environment, **ours, **spawner.variables(directory)}
