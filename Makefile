@@ -1,0 +1,31 @@
+# What a fresh checkout can do, with git, make and Python 3.11 or newer. Everything made here lies in .venv/ and .cache/;
+# the data of `make up` lies in .lateen/ (LATEEN_DATA), which no target removes.
+
+UV := hack/uv
+SYNC := $(UV) sync --locked --inexact --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+
+up: ## Start Lateen on 127.0.0.1:8000 (LATEEN_PORT), with the example deployed; Ctrl-C ends it.
+	@$(SYNC) --no-default-groups
+	@exec .venv/bin/lateen up --example
+
+test: ## Run every test that this machine can run, and name the others.
+	@$(SYNC)
+	@.venv/bin/pytest -q $(TESTS)
+
+check: ## Format, lint, types, import rules and the fast tests.
+	@$(SYNC)
+	@hack/check
+
+bench: ## Measure against peers; prints the README's table.
+	@$(SYNC) --group bench
+	@.venv/bin/python -m bench
+
+clean: ## Remove what the other targets made; data stays.
+	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""The options that describe a function, shared by `deploy` and `update`, and what of them goes into a request."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def configuration_options(command: F) -> F:
+    """They arrive as keyword arguments; None, or empty: not given. Limits are the server's to check."""
+    for option in reversed(
+        (
+            click.option("--handler", metavar="FILE.NAME", help="What to call; the runtime has a default."),
+            click.option("--runtime", metavar="NAME", help="Such as python3.12."),
+            click.option("--timeout", type=int, metavar="SECONDS", help="1 to 900; 3 unless told."),
+            click.option("--memory", type=int, metavar="MIB", help="Of each environment; 128 unless told."),
+            click.option("--concurrency", type=int, metavar="N", help="Events at the same time; 10 unless told."),
+            click.option("--replicas", type=int, metavar="N", help="Pods; embedded there is always one."),
+            click.option(
+                "--env",
+                "env",
+                multiple=True,
+                metavar="K=V",
+                callback=_variables,
+                help="Set a variable; again for more.",
+            ),
+            click.option("--unset", multiple=True, metavar="K", help="Remove a variable; again for more."),
+            click.option(
+                "--auth", type=click.Choice(["none", "key"]), help="Who may call the URL: whoever knows it, or keys."
+            ),
+            click.option("--description", help="What it does."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[str, Any]:
+    """The fields to send. `known`: the variables that the function has; those that aren't named stay."""
+    body = {name: value for name, value in options.items() if value is not None and name not in ("env", "unset")}
+    variables = {name: value for name, value in known.items() if name not in options["unset"]} | options["env"]
+    if variables != known:
+        body["environment"] = variables
+    return body
+
+
+def _variables(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    variables = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"'{text}' is not of the form NAME=VALUE")
+        variables[name] = value
+    return variables

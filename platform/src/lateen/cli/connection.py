@@ -1,0 +1,56 @@
+"""Where Lateen is and with which key to speak to it: from the environment, else from the data folder."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from lateen.cli.refusals import Refused
+
+DEFAULT_PORT = 8000
+ADMIN_FILE = "admin"
+"""In the data folder, 0600: the administrator's key, the only plaintext of it."""
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    """`workspace` is a name or an id; None: the one that the key belongs to, or `default`."""
+
+    endpoint: str
+    token: str | None
+    workspace: str | None
+    data: Path
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises: `Refused` if the data folder has a key that this user may not read."""
+        data = Path(env.get("LATEEN_DATA") or ".lateen")
+        endpoint = env.get("LATEEN_ENDPOINT") or f"http://127.0.0.1:{env.get('LATEEN_PORT') or DEFAULT_PORT}"
+        token = env.get("LATEEN_TOKEN") or None
+        # The administrator's key of this machine is never sent to another one.
+        if token is None and is_loopback(endpoint):
+            token = administrator_key(data)
+        return cls(endpoint=endpoint.rstrip("/"), token=token, workspace=env.get("LATEEN_WORKSPACE") or None, data=data)
+
+
+def administrator_key(data: Path) -> str | None:
+    """What the first start of Lateen left in its data folder; None if it has none."""
+    path = data / ADMIN_FILE
+    try:
+        return path.read_text().strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as exc:
+        raise Refused(
+            f"{path} is not readable", hint="run this as the user who runs Lateen, or set LATEEN_TOKEN"
+        ) from exc
+
+
+def is_loopback(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,129 @@
+"""`lateen deploy`: a file or a folder becomes a function, or a new revision of one."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from lateen.cli.client import Client
+from lateen.cli.configuration import body_from, configuration_options
+from lateen.cli.connection import Connection
+from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
+from lateen.cli.output import Output, output_option, plain, show_json, size_of
+from lateen.cli.packing import pack
+from lateen.cli.refusals import Refused, hints, note
+
+SETTLED_S = 120.0
+"""How long a deployment may stay Pending before we stop waiting for it."""
+
+
+@click.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--name", help="The function's name; else the file's or folder's.")
+@configuration_options
+@workspace_option
+@click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
+@output_option
+@click.pass_obj
+def deploy(
+    connection: Connection,
+    /,
+    path: Path,
+    name: str | None,
+    workspace: str | None,
+    no_wait: bool,
+    output: Output,
+    **options: Any,
+) -> None:
+    """Make a function of PATH, or give the one of that name new code, and print its URL.
+
+    PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out.
+    What isn't given stays as it is; of a new function it is the default.
+    """
+    with Client(connection) as client:
+        function = deployed(client, path, name=name, workspace=workspace, options=options)
+        if not no_wait:
+            function = settled(client, function)
+    if output == "json":
+        show_json(function)
+    else:
+        click.echo(function["url"])
+
+
+def deployed(
+    client: Client, path: Path, *, name: str | None, workspace: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Create or update; nothing is changed if everything is as it was. Says on stderr which of them it was."""
+    code = pack(path)
+    name = name or path.resolve().stem
+    where = workspace_named(client, workspace)
+    before = function_if_any(client, where["id"], name)
+    fields = body_from(options, known=before["environment"] if before else {})
+    fields["code"] = base64.b64encode(code).decode()
+    if before is None:
+        fields["name"] = name
+        fields.setdefault("runtime", _default_runtime(client))
+        with hints(already_exists="somebody made it at the same time; deploy again to update it"):
+            function = client.call(
+                "POST",
+                f"/api/workspaces/{where['id']}/functions",
+                body=json.dumps(fields).encode(),
+                headers={"idempotency-key": str(uuid4())},
+            )
+    else:
+        function = updated(client, before, fields)
+    assert isinstance(function, dict)
+    if before is None:
+        note(f"created '{name}', {size_of(function['code_size'])}")
+    elif function["revision"] == before["revision"]:
+        note(f"'{name}' is unchanged at revision {function['revision']}")
+    else:
+        note(f"updated '{name}' to revision {function['revision']}, {size_of(function['code_size'])}")
+    return function
+
+
+def updated(client: Client, before: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Changes the function, unless somebody else did since `before` was read."""
+    with hints(revision_mismatch="somebody changed it at the same time; try again"):
+        function: dict[str, Any] = client.call(
+            "PATCH",
+            f"/api/functions/{before['id']}",
+            body=json.dumps(fields).encode(),
+            headers={"if-match": f'"{before["revision"]}"'},
+        )
+    return function
+
+
+def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
+    """Waits until it is Active. Raises: `Refused` with the reason if it failed, or did not settle in time."""
+    deadline, pause_s = time.monotonic() + SETTLED_S, 0.02
+    while function["state"] == "Pending":
+        if time.monotonic() > deadline:
+            raise Refused(
+                f"'{function['name']}' is still pending after {SETTLED_S:.0f} s: {function['state_reason']}",
+                hint=f"look again with 'lateen info {function['name']}'",
+            )
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 1.0)
+        function = client.call("GET", f"/api/functions/{function['id']}")
+    if function["state"] == "Failed":
+        raise Refused(
+            f"'{function['name']}' failed: {plain(function['state_reason'] or 'no reason given')}",
+            hint="mend the cause and deploy again",
+        )
+    if function["state_reason"]:
+        note(f"note: {plain(function['state_reason'])}")
+    return function
+
+
+def _default_runtime(client: Client) -> str:
+    """The server's only runtime; which of several is meant, nobody but the user knows."""
+    usable = [entry for entry in client.call("GET", "/lambda/runtimes") if not entry["disabled"]]
+    if len(usable) != 1:
+        names = ", ".join(entry["runtime"] + entry["version"] for entry in usable) or "none"
+        raise Refused("the runtime is not given", hint=f"name one with --runtime; here are: {names}")
+    return str(usable[0]["runtime"] + usable[0]["version"])

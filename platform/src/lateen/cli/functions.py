@@ -1,0 +1,108 @@
+"""`lateen list`, `info`, `update` and `delete`: functions that are there."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lateen.cli.client import Client
+from lateen.cli.completion import function_names
+from lateen.cli.configuration import body_from, configuration_options
+from lateen.cli.connection import Connection
+from lateen.cli.deploy import settled, updated
+from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
+from lateen.cli.output import Output, output_option, show_fields, show_json, show_table, size_of
+from lateen.cli.packing import pack
+from lateen.cli.refusals import note
+
+COLUMNS = {
+    "NAME": "name",
+    "STATE": "state",
+    "RUNTIME": "runtime",
+    "AUTH": "auth",
+    "REVISION": "revision",
+    "UPDATED": "updated_at",
+    "URL": "url",
+}
+
+
+@click.command(name="list")
+@workspace_option
+@output_option
+@click.pass_obj
+def list_functions(connection: Connection, workspace: str | None, output: Output) -> None:
+    """Show a workspace's functions."""
+    with Client(connection) as client:
+        found = list(functions_in(client, workspace_named(client, workspace)["id"]))
+    if output == "json":
+        show_json(found)
+    else:
+        show_table(found, COLUMNS, empty="there is no function yet; 'lateen deploy PATH' makes one")
+
+
+@click.command()
+@click.argument("name", shell_complete=function_names)
+@workspace_option
+@output_option
+@click.pass_obj
+def info(connection: Connection, name: str, workspace: str | None, output: Output) -> None:
+    """Show everything about one function, by name or id."""
+    with Client(connection) as client:
+        _show(function_named(client, workspace, name), output)
+
+
+@click.command()
+@click.argument("name", shell_complete=function_names)
+@click.option("--name", "new_name", metavar="NAME", help="Its new name; the URL stays.")
+@click.option("--code", type=click.Path(exists=True, path_type=Path), help="Its new code: a file, a zip or a folder.")
+@configuration_options
+@workspace_option
+@click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
+@output_option
+@click.pass_obj
+def update(
+    connection: Connection,
+    /,
+    name: str,
+    new_name: str | None,
+    code: Path | None,
+    workspace: str | None,
+    no_wait: bool,
+    output: Output,
+    **options: Any,
+) -> None:
+    """Change a function; what isn't given stays as it is."""
+    with Client(connection) as client:
+        before = function_named(client, workspace, name)
+        fields = body_from(options, known=before["environment"])
+        if new_name is not None:
+            fields["name"] = new_name
+        if code is not None:
+            fields["code"] = base64.b64encode(pack(code)).decode()
+        if not fields and not options["unset"] and not options["env"]:
+            raise click.UsageError("nothing to change: give at least one option")
+        function = updated(client, before, fields) if fields else before
+        if not no_wait:
+            function = settled(client, function)
+    _show(function, output)
+
+
+@click.command()
+@click.argument("name", shell_complete=function_names)
+@workspace_option
+@click.pass_obj
+def delete(connection: Connection, name: str, workspace: str | None) -> None:
+    """Remove a function, its URL and its code."""
+    with Client(connection) as client:
+        found = function_named(client, workspace, name)
+        client.call("DELETE", f"/api/functions/{found['id']}")
+    note(f"removed function '{found['name']}'")
+
+
+def _show(function: dict[str, Any], output: Output) -> None:
+    if output == "json":
+        show_json(function)
+        return
+    variables = ", ".join(sorted(function["environment"]))
+    show_fields(function | {"environment": variables, "code_size": size_of(function["code_size"])})

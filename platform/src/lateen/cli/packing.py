@@ -1,0 +1,71 @@
+"""PATH → the code that is sent: one source file, a zip, or a folder made into a zip.
+
+The same folder gives the same bytes, whenever and wherever it is packed: entries in order, one date for all, only
+the executable bit kept. So the server can tell that nothing changed.
+"""
+
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lateen.cli.refusals import Refused
+
+UNPACKED_LIMIT = 250 * 1024 * 1024
+"""Bytes, Lambda's limit for an unpacked function; a folder above it is surely not one function's."""
+
+IGNORED_FOLDERS = {
+    ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".mypy_cache", ".pytest_cache",
+    ".ruff_cache", ".hypothesis", ".idea", ".vscode", ".lateen",
+}  # fmt: skip
+IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes"}
+IGNORED_SUFFIXES = {".pyc", ".pyo", ".swp"}
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(path: Path) -> bytes:
+    """Raises: `Refused` if there is nothing to send, or what there is cannot be sent."""
+    if path.is_file():
+        return path.read_bytes()
+    packed = io.BytesIO()
+    total = count = 0
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in _files(path):
+            mode = file.stat().st_mode
+            total, count = total + file.stat().st_size, count + 1
+            if total > UNPACKED_LIMIT:
+                raise Refused(
+                    f"{path} holds more than {UNPACKED_LIMIT // 1024**2} MiB",
+                    hint="name the folder that holds the function's code only",
+                )
+            entry = zipfile.ZipInfo(file.relative_to(path).as_posix(), _DATE)
+            entry.create_system = 3  # Unix, also where it was packed on another system
+            entry.external_attr = (stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, file.read_bytes())
+    if not count:
+        raise Refused(f"{path} holds no file to deploy")
+    return packed.getvalue()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    inside = root.resolve()
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
+        here = Path(folder)
+        for name in folders:
+            if (here / name).is_symlink():
+                raise Refused(f"{here / name} is a link to a folder", hint="put the files themselves in the folder")
+        for name in sorted(names):
+            file = here / name
+            if name in IGNORED_FILES or file.suffix in IGNORED_SUFFIXES:
+                continue
+            # A link that leads out would send a file that nobody meant to deploy.
+            if not file.resolve().is_relative_to(inside):
+                raise Refused(f"{file} leads out of {root}", hint="put the file itself in the folder")
+            if not file.is_file():
+                raise Refused(f"{file} is not a file that can be deployed")
+            yield file

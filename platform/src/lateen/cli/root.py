@@ -1,0 +1,63 @@
+"""`lateen`: the group of all commands, and how each of them ends."""
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from lateen.cli import completion, deploy, env, functions, invoke, keys, logs, up, workspaces
+from lateen.cli.connection import Connection
+from lateen.cli.refusals import DONE, INTERRUPTED, shown
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("lateen"), prog_name="lateen", message="%(prog)s %(version)s")
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Lateen runs AWS Lambda functions, here or on your Kubernetes.
+
+    Lateen is found at LATEEN_ENDPOINT with the key in LATEEN_TOKEN; without them it is the one on this machine whose
+    data lies in .lateen/ (LATEEN_DATA), on port 8000 (LATEEN_PORT).
+
+    Exit codes: 0 done, 1 refused, 2 misused.
+    """
+    if context.obj is None:
+        context.obj = Connection.from_env(os.environ)
+
+
+for command in (
+    up.up,
+    env.env,
+    deploy.deploy,
+    functions.list_functions,
+    functions.info,
+    invoke.invoke,
+    logs.logs,
+    functions.update,
+    functions.delete,
+    workspaces.workspace,
+    keys.key,
+    completion.completion,
+):
+    root.add_command(command)
+
+
+def main() -> None:
+    """Runs the command that the arguments name, and ends the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    try:
+        ended = root.main(arguments, prog_name="lateen", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        asked.show()
+        return asked.exit_code
+    except click.ClickException as error:
+        click.echo(shown(error), err=True, nl=False)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    # `--help` and `--version` end with a code; commands return nothing.
+    return ended if isinstance(ended, int) else DONE
