@@ -49,7 +49,7 @@ def handler(event: Any, context: object) -> dict[str, Any]:
     report = report_on(text.splitlines())
     if _prefers_html(headers.get("accept", "")):
         return _answer(200, "text/html; charset=utf-8", page(report))
-    return _answer(200, "application/json", json.dumps(report, indent=2) + "\n")
+    return _answer(200, "application/json", as_json(report))
 
 
 def parse(line: str) -> Request | None:
@@ -110,6 +110,17 @@ def report_on(lines: Iterable[str]) -> dict[str, Any]:
 def percentile(ordered: list[float], percent: int) -> float:
     """The smallest value that at least `percent` of `ordered` (ascending, not empty) do not exceed: nearest rank."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def as_json(report: dict[str, Any]) -> str:
+    """One line a fact and one a path, so that the whole report fits on a screen."""
+    fields = []
+    for name, value in report.items():
+        text = json.dumps(value)
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(f"    {json.dumps(entry)}" for entry in value) + "\n  ]"
+        fields.append(f"  {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def page(report: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """`lateen`: the group of all commands, and how each of them ends."""
 
 import os
-import sys
 from importlib.metadata import version
 
 import click
@@ -43,12 +42,8 @@ for command in (
     root.add_command(command)
 
 
-def main() -> None:
-    """Runs the command that the arguments name, and ends the process with its exit code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
+    """Runs one command. Returns: its exit code."""
     try:
         ended = root.main(arguments, prog_name="lateen", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:

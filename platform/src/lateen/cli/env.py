@@ -1,0 +1,54 @@
+"""`lateen env`: what other tools need to find Lateen, as lines for a shell."""
+
+import os
+import shlex
+
+import click
+
+from lateen.cli.connection import Connection
+from lateen.cli.output import Output, output_option, show_json
+from lateen.cli.refusals import Refused, note
+from lateen.domain.keys import key_id_in
+from lateen.domain.master import MasterKey
+
+DEFAULT_REGION = "us-east-1"
+
+
+@click.command()
+@output_option
+@click.pass_obj
+def env(connection: Connection, output: Output) -> None:
+    """Print exports for a shell: eval "$(lateen env)".
+
+    They are Lateen's address and key, and the same for AWS tools. Keep them to yourself: they may do everything.
+    """
+    if connection.token is None:
+        raise Refused(
+            f"there is no key in {connection.data}",
+            hint="start Lateen once with 'lateen up', or set LATEEN_DATA to its folder or LATEEN_TOKEN to a key",
+        )
+    variables = {
+        "LATEEN_ENDPOINT": connection.endpoint,
+        "LATEEN_TOKEN": connection.token,
+        "AWS_ENDPOINT_URL_LAMBDA": connection.endpoint,
+        **_aws_pair(connection),
+        "AWS_REGION": os.environ.get("AWS_REGION") or DEFAULT_REGION,
+    }
+    if output == "json":
+        show_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _aws_pair(connection: Connection) -> dict[str, str]:
+    """Derived from the installation's master key, as the server derives it: it is stored nowhere."""
+    key_id = key_id_in(connection.token or "")
+    try:
+        master = MasterKey((connection.data / "master").read_bytes())
+    except (OSError, ValueError):
+        master = None
+    if key_id is None or master is None:
+        note("note: without the data folder the AWS pair is not known; it was shown when the key was made")
+        return {}
+    return {"AWS_ACCESS_KEY_ID": f"LTN{key_id.upper()}", "AWS_SECRET_ACCESS_KEY": master.aws_secret(key_id)}

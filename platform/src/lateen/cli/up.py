@@ -1,0 +1,8 @@
+"""`lateen up`."""
+
+import click
+
+
+@click.command()
+def up() -> None:
+    """Start."""

@@ -1,0 +1,97 @@
+"""What `lateen deploy PATH` sends: the code, all of it, nothing else, and the same bytes each time."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from lateen.cli import packing
+from lateen.cli.packing import pack
+from lateen.cli.refusals import Refused
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "app"
+    for name in ("code.py", "lib/a.py", "lib/b.txt", "bin/run"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "bin/run").chmod(0o700)
+    return root
+
+
+def entries(packed: bytes) -> dict[str, zipfile.ZipInfo]:
+    return {entry.filename: entry for entry in zipfile.ZipFile(io.BytesIO(packed)).infolist()}
+
+
+def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
+    """Also one that is no text: a zip is packed already."""
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 whatever")
+    assert pack(tmp_path / "x.zip") == b"PK\x03\x04 whatever"
+
+
+def test_a_folder_becomes_a_zip_of_its_files(folder: Path) -> None:
+    """Names are relative to the folder; the executable bit is all that is kept of a mode."""
+    found = entries(pack(folder))
+    assert list(found) == ["code.py", "bin/run", "lib/a.py", "lib/b.txt"]
+    assert found["bin/run"].external_attr >> 16 == 0o100755
+    assert found["code.py"].external_attr >> 16 == 0o100644
+    assert zipfile.ZipFile(io.BytesIO(pack(folder))).read("lib/a.py") == b"lib/a.py"
+
+
+def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:
+    """Neither the time nor a mode that doesn't matter makes a new revision."""
+    before = pack(folder)
+    os.utime(folder / "code.py", (1, 1))
+    (folder / "code.py").chmod(0o600)
+    assert pack(folder) == before
+
+
+@pytest.mark.parametrize(
+    "name", [".git/config", "__pycache__/code.pyc", ".venv/bin/python", "lib/.mypy_cache/x", "lib/a.pyc", ".DS_Store"]
+)
+def test_what_is_nobodys_code_stays_here(folder: Path, name: str) -> None:
+    """Version control, caches and environments are left out, at any depth."""
+    before = pack(folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("x")
+    assert pack(folder) == before
+
+
+def test_a_link_inside_is_followed(folder: Path) -> None:
+    """The server takes no links; their content is what was meant."""
+    (folder / "linked.py").symlink_to("code.py")
+    assert zipfile.ZipFile(io.BytesIO(pack(folder))).read("linked.py") == b"code.py"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "../app2/secret", "lib", "nowhere"])
+def test_a_link_that_leads_elsewhere_is_refused(folder: Path, target: str) -> None:
+    """No file is sent that nobody meant to deploy, a sibling whose name begins alike included."""
+    (folder.parent / "outside").write_text("secret")
+    (folder.parent / "app2").mkdir()
+    (folder.parent / "app2" / "secret").write_text("secret")
+    (folder / "link").symlink_to(target)
+    with pytest.raises(Refused, match="link"):
+        pack(folder)
+
+
+def test_a_named_pipe_is_refused(folder: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(Refused, match="not a file"):
+        pack(folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """Instead of a zip that no server accepts."""
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(Refused, match="no file"):
+        pack(tmp_path)
+
+
+def test_too_much_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder given by mistake ends with a sentence, not with all memory."""
+    monkeypatch.setattr(packing, "UNPACKED_LIMIT", 10)
+    with pytest.raises(Refused, match="more than"):
+        pack(folder)
