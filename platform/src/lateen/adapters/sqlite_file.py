@@ -44,6 +44,7 @@ def open_writer(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
+            _refuse_newer(connection, path)
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise DataFolderError(
@@ -54,7 +55,7 @@ def open_writer(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
             connection.execute("PRAGMA fullfsync = ON")  # only macOS knows the difference
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}").fetchall()
-            _migrate(connection, path)
+            _migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -89,12 +90,21 @@ def unavailable_from(error: sqlite3.Error) -> TableUnavailable:
     return TableUnavailable("the database does not answer")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    """Before anything in the file is changed."""
+    if (version := _version(connection)) > len(MIGRATIONS):
         raise DataFolderError(
             f"{path} was written by a newer Lateen (schema {version}, this one knows {len(MIGRATIONS)}); update Lateen"
         )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    version = _version(connection)
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         # Schema and number in one transaction: a migration that was interrupted never happened.
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
