@@ -1,6 +1,6 @@
 """`Deployer`: makes a function version run, says where, and stops it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -64,6 +64,9 @@ class Deployer(Protocol):
 
     async def remove(self, function_id: str) -> None:
         """Stop it: what runs is finished within the function's timeout. What isn't there is no error."""
+
+    async def deployed(self) -> Collection[str]:
+        """Ids of all functions of which something may run."""
 
     def observations(self) -> AsyncIterator[Observation]:
         """State changes of all deployments, as they happen; one reader."""

@@ -1,0 +1,12 @@
+"""What the platform's own process does against user code that runs beside it under the same user."""
+
+import ctypes
+import sys
+
+_PR_SET_DUMPABLE = 4
+
+
+def forbid_inspection() -> None:
+    """No process of the same user may read our memory, environment or descriptors any more. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,0 +1,205 @@
+"""Connections to invokers: kept alive, one request at a time each, dropped at the first doubt.
+
+A response is parsed as it arrives. A connection goes back to the pool only when its request was sent whole and its
+answer was read whole; a caller that leaves, a late byte or an answer nobody asked for ends it, so that nobody ever
+reads another caller's answer.
+"""
+
+import asyncio
+import math
+from collections import deque
+from typing import Any
+
+import httptools
+
+HIGH_WATER = 256 * 1024
+HEAD_LIMIT = 256 * 1024
+"""Bytes that may arrive before the end of an answer's head."""
+
+
+class UpstreamFailed(Exception):
+    """The invoker's side ended, broke the protocol or took too long."""
+
+
+class UpstreamTimedOut(UpstreamFailed):
+    """No answer before the deadline."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `deadline_s` and `idle_since_s` are the loop's clock, for the pool's sweep."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._reading_paused = False
+        self._writing_paused = False
+        self.failure: UpstreamFailed | None = None
+        self.receive: Any = None
+        """The caller's side, once all of the request was read: what comes next can only be that the caller left."""
+        self.watcher: asyncio.Task[None] | None = None
+        self.deadline_s = math.inf
+        self.idle_since_s = 0.0
+        self._reset(head_only=False)
+        self._expecting = False
+
+    def _reset(self, *, head_only: bool) -> None:
+        self._expecting = True
+        self._spoiled = False
+        self._head_only = head_only
+        self._head_bytes = 0
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.has_head = False
+        self.is_complete = False
+
+    # What the gateway calls
+
+    @property
+    def is_usable(self) -> bool:
+        return self.failure is None and self._transport is not None and not self._transport.is_closing()
+
+    def start(self, data: bytes, *, head_only: bool, deadline_s: float) -> None:
+        """Send the request's first bytes, the whole request where it is small. `head_only`: the method is HEAD."""
+        assert self._transport is not None
+        self._reset(head_only=head_only)
+        self.deadline_s = deadline_s
+        self._transport.write(data)
+
+    async def send(self, data: bytes) -> None:
+        """Further bytes of the request; waits while the invoker does not take them."""
+        assert self._transport is not None
+        if self.failure is not None:
+            raise self.failure
+        self._transport.write(data)
+        if self._writing_paused:
+            self._writable = self._loop.create_future()
+            try:
+                await self._writable
+            finally:
+                self._writable = None
+
+    async def head(self) -> None:
+        """Wait for `status` and `headers`. Raises: `UpstreamFailed`."""
+        while not self.has_head:
+            if self.failure is not None:
+                raise self.failure
+            await self._wait()
+
+    async def chunk(self) -> tuple[bytes, bool]:
+        """Body bytes and whether more follow. Raises: `UpstreamFailed` when the rest will not come."""
+        while not self._chunks and not self.is_complete:
+            if self.failure is not None:
+                raise self.failure
+            await self._wait()
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        return data, not self.is_complete
+
+    def fail(self, failure: UpstreamFailed) -> None:
+        """End it now; who waits on it gets `failure`."""
+        if self.failure is None:
+            self.failure = failure
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    def recycle(self) -> bool:
+        """Whether it may carry another request; what it held of the last one is let go."""
+        reusable = self.is_usable and self.is_complete and not self._spoiled and self._parser.should_keep_alive()
+        if reusable and self._head_only:
+            # The parser still waits for the body that an answer to HEAD announces and does not have.
+            self._parser = httptools.HttpResponseParser(self)
+        self._chunks.clear()
+        self.headers = []
+        self.deadline_s = math.inf
+        self.idle_since_s = self._loop.time()
+        return reusable
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if not self.has_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.fail(UpstreamFailed("the invoker's answer is not HTTP"))
+            return
+        if self._spoiled or (not self.has_head and self._head_bytes > HEAD_LIMIT):
+            self.fail(UpstreamFailed("the invoker sent what was not asked for"))
+            return
+        if self._buffered > HIGH_WATER and not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.failure is None:
+            self.failure = UpstreamFailed("the invoker closed the connection")
+        self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        if not self._expecting:
+            self._spoiled = True
+        self._expecting = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if not 200 <= self.status <= 599:
+            self._spoiled = True
+            return
+        self.has_head = True
+        if self._head_only:
+            self.is_complete = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.is_complete:
+            self._spoiled = True
+            return
+        self._chunks.append(data)
+        self._buffered += len(data)
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

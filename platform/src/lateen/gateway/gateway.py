@@ -1,0 +1,283 @@
+"""The gateway: `/{hash}` and below, from the caller to the function's invoker and back.
+
+A raw ASGI application, for every instruction here is paid on every call. A request goes on as it came: one write where
+it is small, chunk by chunk with backpressure where it is not. Nothing is sent twice: only a connection that could not
+be made is tried again, so what may have been executed never is.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
+from lateen.domain.functions import Function
+from lateen.gateway import refusals
+from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
+from lateen.gateway.heads import new_request_id, request_head, response_headers
+from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
+from lateen.gateway.refusals import Receive, Refusal, Send
+from lateen.ports.deployer import Deployer, Deployment, Endpoint
+from lateen.services.functions import Functions
+from lateen.services.keys import Keys
+from lateen_invoker.signing import REQUEST_ID, SIGNATURE, SOURCE, sign
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+log = logging.getLogger(__name__)
+
+REQUEST_LIMIT = 6 * 1024 * 1024
+BODY_S = 60.0
+"""Time for a caller to send its body."""
+READ_S = 300.0
+"""Time for a caller to take an answer that is larger than our buffers."""
+QUEUE_S = 10.0
+SLACK_S = 5.0
+ROUTES = 10_000
+_RECONNECT_AFTER_S = (0.0, 0.02, 0.1)
+_HEX = b"0123456789abcdef"
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def answer_limit_s(timeout_s: int) -> float:
+    """When the invoker must have answered: it lets a caller queue for the longer of 10 s and the timeout, then runs the
+    event for the timeout at most."""
+    return max(QUEUE_S, timeout_s) + timeout_s + SLACK_S
+
+
+class Gateway:
+    """`Gateway.handles` tells which requests are its own."""
+
+    def __init__(
+        self,
+        *,
+        functions: Functions,
+        keys: Keys,
+        deployer: Deployer,
+        pool: Pool,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._functions = functions
+        self._keys = keys
+        self._deployer = deployer
+        self._pool = pool
+        self._now = now
+        self._routes: dict[bytes, Deployment] = {}
+        self._changes = 0
+        self._answers: Counter[int] = Counter()
+        functions.subscribe(self._changed)
+
+    @staticmethod
+    def handles(raw_path: bytes) -> bool:
+        """Whether this is `/{hash}` or below. The raw path, so that there is one spelling of each URL only."""
+        return (
+            raw_path[33:34] in (b"", b"/")
+            and len(raw_path) >= 33
+            and raw_path[:1] == b"/"
+            and not raw_path[1:33].translate(None, _HEX)
+        )
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """One request; `scope` is of type `http` and `handles` its raw path."""
+        request_id = new_request_id()
+        try:
+            url_hash = scope["raw_path"][1:33]
+            deployment = self._routes.get(url_hash) or await self._find(url_hash)
+            if not deployment.open:
+                await self._check_key(deployment, scope)
+            await self._forward(deployment, scope, receive, send, request_id)
+        except Refusal as refusal:
+            self._answers[refusal.status] += 1
+            await refusals.send_refusal(send, refusal, request_id)
+
+    def collect(self) -> "Iterator[Metric]":
+        """For a `prometheus_client` registry."""
+        from prometheus_client.core import CounterMetricFamily
+
+        family = CounterMetricFamily(
+            "lateen_gateway_answers", "Calls of function URLs, by HTTP status.", labels=["status"]
+        )
+        for status, count in sorted(self._answers.items()):
+            family.add_metric([str(status)], count)
+        yield family
+
+    # Routes
+
+    def _changed(self, function: Function) -> None:
+        self._changes += 1
+        self._routes.pop(function.hash.encode(), None)
+
+    async def _find(self, url_hash: bytes) -> Deployment:
+        changes = self._changes
+        try:
+            function = await self._functions.at_url(url_hash.decode())
+        except NotFound:
+            raise refusals.not_found() from None
+        except Unavailable as exc:
+            raise refusals.unavailable() from exc
+        deployment = self._functions.deployment_for(function)
+        if changes == self._changes:  # else what was read may be older than what was changed meanwhile
+            if len(self._routes) >= ROUTES:
+                del self._routes[next(iter(self._routes))]
+            self._routes[url_hash] = deployment
+        return deployment
+
+    async def _check_key(self, deployment: Deployment, scope: Any) -> None:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, secret = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer":
+            raise refusals.unauthorized()
+        try:
+            caller = await self._keys.authenticate(secret.strip())
+        except Unauthenticated:
+            raise refusals.unauthorized() from None
+        except Unavailable as exc:
+            raise refusals.unavailable() from exc
+        if not caller.sees(deployment.workspace_id):
+            raise refusals.forbidden()
+
+    # One call
+
+    async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send, request_id: str) -> None:
+        length = _body_length(scope["headers"])
+        body, more, until_s = b"", False, 0.0
+        if length is None or length > 0:
+            if length is not None and length > REQUEST_LIMIT:
+                raise refusals.too_large(REQUEST_LIMIT)
+            until_s = asyncio.get_running_loop().time() + BODY_S
+            try:
+                body, more = await _part(receive, until_s)
+            except CallerLeft:
+                return
+            if not more:
+                length = len(body)
+            if len(body) > REQUEST_LIMIT:
+                raise refusals.too_large(REQUEST_LIMIT)
+        endpoint, connection = await self._connect(deployment)
+        sent = started = False
+        try:
+            head = self._head(deployment, endpoint, scope, length, request_id)
+            limit_s = answer_limit_s(deployment.timeout_s)
+            now_s = asyncio.get_running_loop().time()
+            if more:
+                connection.start(head + _framed(body, length), head_only=False, deadline_s=until_s + limit_s)
+                sent = await _send_rest(connection, receive, len(body), length, until_s)
+            else:
+                connection.start(head + body, head_only=scope["method"] == "HEAD", deadline_s=now_s + limit_s)
+                sent = True
+            if sent:
+                connection.receive = receive
+            await connection.head()
+            status = connection.status
+            start = {"type": "http.response.start", "status": status, "headers": response_headers(connection.headers)}
+            if connection.is_complete:
+                # The whole answer is here: the connection is free before a slow caller has taken its answer.
+                data, more = await connection.chunk()
+                self._pool.release(endpoint, connection, sent=sent)
+                connection = None  # type: ignore[assignment]
+                started = True
+                await send(start)
+                await send({"type": "http.response.body", "body": data})
+            else:
+                connection.deadline_s = max(connection.deadline_s, now_s + READ_S)
+                started = more = True
+                await send(start)
+                while more:
+                    data, more = await connection.chunk()
+                    await send({"type": "http.response.body", "body": data, "more_body": more})
+            self._answers[status] += 1
+        except CallerLeft:
+            pass
+        except UpstreamFailed as exc:
+            log.warning(
+                "call not answered by its invoker",
+                extra={"function": deployment.function_id, "request_id": request_id, "outcome": str(exc)},
+            )
+            # Once an answer has begun, its end can only be missing: the server closes the connection.
+            if not started:
+                raise (refusals.too_slow() if isinstance(exc, UpstreamTimedOut) else refusals.lost()) from exc
+        finally:
+            if connection is not None:
+                self._pool.release(endpoint, connection, sent=sent)
+
+    async def _connect(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
+        """Wakes the function if it sleeps. A connection that is refused was the one of an invoker that has just ended."""
+        for after_s in _RECONNECT_AFTER_S:
+            if after_s:
+                await asyncio.sleep(after_s)
+            try:
+                endpoint = await self._deployer.endpoint(deployment)
+                return endpoint, await self._pool.acquire(endpoint)
+            except ConnectFailed:
+                continue
+            except Unavailable as exc:
+                log.warning("no endpoint", extra={"function": deployment.function_id, "reason": str(exc)})
+                raise refusals.unavailable() from exc
+        raise refusals.unavailable()
+
+    def _head(
+        self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None, request_id: str
+    ) -> bytes:
+        method: str = scope["method"]
+        query: bytes = scope["query_string"]
+        target: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+        client, server = scope["client"], scope["server"]
+        source = f"{client[0]} {scope['scheme']} {server[1] if server else ''}" if client else ""
+        signature = sign(
+            endpoint.invoke_key,
+            method=method,
+            target=target.decode("latin-1"),
+            source=source,
+            request_id=request_id,
+            now_s=self._now(),
+        )
+        own = f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n{REQUEST_ID}: {request_id}\r\n"
+        # A key of ours stays here: user code never sees one. Where none is asked for, the header is the function's.
+        drop = None if deployment.open else b"authorization"
+        return request_head(
+            method.encode(), target, scope["headers"], length=length, own=own.encode("latin-1"), drop=drop
+        )
+
+
+def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Bytes of the body by `Content-Length`; -1: there is none; None: it is chunked."""
+    for name, value in headers:
+        if name in _BODY_HEADERS:
+            return int(value) if name == b"content-length" and value.isdigit() else None
+    return -1
+
+
+async def _part(receive: Receive, until_s: float) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout_at(until_s):
+            message = await receive()
+    except TimeoutError:
+        raise refusals.body_too_slow() from None
+    if message["type"] != "http.request":
+        raise CallerLeft("the caller left")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _send_rest(
+    connection: Connection, receive: Receive, received: int, length: int | None, until_s: float
+) -> bool:
+    """Whether the body was sent to its end: an invoker that answers before that does not want the rest."""
+    more = True
+    while more and not connection.has_head:
+        part, more = await _part(receive, until_s)
+        received += len(part)
+        if received > REQUEST_LIMIT:
+            raise refusals.too_large(REQUEST_LIMIT)
+        if part:
+            await connection.send(_framed(part, length))
+    if length is None and not more:
+        await connection.send(b"0\r\n\r\n")
+    return not more
+
+
+def _framed(part: bytes, length: int | None) -> bytes:
+    """As it is, or as a chunk where the length is not known."""
+    return part if length is not None or not part else b"%x\r\n%b\r\n" % (len(part), part)
