@@ -29,7 +29,7 @@ RESERVED = frozenset(
         "LAMBDA_TASK_ROOT",
     }
 )
-"""Set by the platform. Source: AWS Lambda Developer Guide, "Defined runtime environment variables", the reserved ones."""
+"""The platform sets them. Source: AWS Lambda Developer Guide, "Defined runtime environment variables"."""
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*\Z")
 

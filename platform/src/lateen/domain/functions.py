@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from lateen.domain.errors import InvalidInput
 
 Auth = Literal["none", "key"]
+AUTHS: tuple[Auth, ...] = ("none", "key")
 State = Literal["Pending", "Active", "Failed"]
 
 TIMEOUT_S = (1, 900)

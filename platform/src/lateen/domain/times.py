@@ -1,4 +1,4 @@
-"""Timestamps as the platform writes them: ISO 8601, UTC, milliseconds, fixed width, so that text order is time order."""
+"""Timestamps as the platform writes them: ISO 8601, UTC, milliseconds, of fixed width: text order is time order."""
 
 from datetime import UTC, datetime
 

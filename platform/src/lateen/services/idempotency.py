@@ -1,7 +1,8 @@
 """Idempotency-Key: a create that is sent again gets the first one's answer, and makes nothing.
 
-The outcome is written in the same transaction as what was created. So of many that run at once exactly one commits, the
-others find its outcome, and a crash leaves both or neither. A refusal is not kept: it made nothing, and may be right later.
+The outcome is written in the same transaction as what was created. So of many that run at once exactly one commits,
+the others find its outcome, and a crash leaves both or neither. A refusal is not kept: it made nothing, and may be
+right later.
 """
 
 import hashlib

@@ -1,17 +1,39 @@
 """API keys: made, listed, revoked, and checked on every call."""
 
+import secrets
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec import Struct
 
-from lateen.domain.access import Caller
-from lateen.domain.keys import ApiKey, AwsPair, NewKey
+from lateen.domain.access import PLATFORM, Caller
+from lateen.domain.errors import Conflict, NotFound, Unauthenticated
+from lateen.domain.keys import (
+    ApiKey,
+    AwsPair,
+    NewKey,
+    digest,
+    is_secret_of,
+    key_id_in,
+    key_id_of_access_key,
+    secret_text,
+)
 from lateen.domain.master import MasterKey
+from lateen.domain.names import check_description, is_id, new_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
-from lateen.ports.table import Table
-from lateen.services.cursors import Cursors
-from lateen.services.idempotency import Once
+from lateen.domain.times import iso_ms
+from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
+from lateen.services.cursors import Cursors, check_limit
+from lateen.services.idempotency import Idempotency, Once
+from lateen.services.tenants import ATTEMPTS, BUSY, check_open, partition, read_workspace
+
+CACHE_S = 5.0
+_CACHE_ENTRIES = 1024
+_RANDOM_BYTES = 24
+_NO_SUCH_KEY = "no such key"
+_UNKNOWN = "no key, or not one that is known here"
 
 
 class AwsIdentity(Struct, frozen=True):
@@ -23,8 +45,22 @@ class AwsIdentity(Struct, frozen=True):
 
 class Keys:
     def __init__(
-        self, table: Table, *, master: MasterKey, cursors: Cursors, now: Callable[[], float] = time.time
-    ) -> None: ...
+        self,
+        table: Table,
+        *,
+        master: MasterKey,
+        cursors: Cursors,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._master = master
+        self._cursors = cursors
+        self._now = now
+        self._monotonic = monotonic
+        self._idempotency = Idempotency(table, now=now)
+        self._cache: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+        self._revocations = 0
 
     async def ensure_administrator(self, secret: str | None, save: Callable[[str], None]) -> str:
         """The administrator's secret, whose key exists from then on. For every start.
@@ -34,7 +70,19 @@ class Keys:
             save: keeps a new secret (in `.lateen/admin`); called before the key is stored, so that a crash between the
                 two leaves a secret whose key the next start stores.
         """
-        raise NotImplementedError
+        if secret is not None and (key_id := key_id_in(secret)) is not None:
+            try:
+                key, _ = await self._find(key_id)
+                if key.revoked_at is None and key.workspace_id is None and is_secret_of(key, secret):
+                    return secret
+            except NotFound:
+                await self._store(self._key(key_id, None, "administrator", secret, is_administrator=True))
+                return secret
+        key_id = new_id()
+        secret = secret_text(key_id, secrets.token_bytes(_RANDOM_BYTES))
+        save(secret)
+        await self._store(self._key(key_id, None, "administrator", secret, is_administrator=True))
+        return secret
 
     async def create(
         self, caller: Caller, *, workspace_id: str | None, description: str = "", once: Once | None = None
@@ -43,28 +91,155 @@ class Keys:
             workspace_id: None: a key like the caller's own, for its workspace or the whole installation.
         Raises: `NotFound` (workspace), `InvalidInput`, `Conflict` (by `once`).
         """
-        raise NotImplementedError
+        check_description(description)
+        workspace_id = workspace_id if workspace_id is not None else caller.workspace_id
+        for _ in range(ATTEMPTS):
+            if (outcome := await self._idempotency.outcome(caller, once)) is not None:
+                key = msgspec.convert(outcome, ApiKey)
+                return NewKey(key, self._secret(key.id, once), self.aws_pair(key))
+            operations: list[Operation] = []
+            if workspace_id is not None:
+                operations.append(check_open(await read_workspace(self._table, caller, workspace_id)))
+            key_id = new_id()
+            secret = self._secret(key_id, once)
+            key = self._key(key_id, workspace_id, description, secret)
+            operations += self._idempotency.record(caller, once, msgspec.to_builtins(key))
+            try:
+                await self._store(key, operations)
+            except RevisionConflict:
+                continue  # the workspace was changed, or the same request was faster
+            return NewKey(key, secret, self.aws_pair(key))
+        raise Conflict(BUSY)
 
     async def list(self, caller: Caller, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[ApiKey]:
         """Keys that are not revoked: all for an installation's key, else the workspace's."""
-        raise NotImplementedError
+        pk = _index(caller.workspace_id)
+        listing = f"keys/{pk}"
+        after = self._cursors.open(listing, cursor)
+        page = await self._table.query(pk, begins="KEY#", after=after, limit=check_limit(limit))
+        keys = [msgspec.convert(item.data, ApiKey) for item in page.items]
+        return Page(keys, self._cursors.seal(listing, page.next) if page.next else None)
 
     async def revoke(self, caller: Caller, key_id: str) -> None:
-        """From the return on this process refuses it, others at most 5 s later. Again is no error. Raises: `NotFound`."""
-        raise NotImplementedError
+        """From the return on this process refuses it, others at most 5 s later. Again is no error.
+
+        Raises: `NotFound`.
+        """
+        for _ in range(ATTEMPTS):
+            key, revision = await self._find(key_id)
+            if caller.workspace_id is not None and key.workspace_id != caller.workspace_id:
+                raise NotFound(_NO_SUCH_KEY)
+            if key.revoked_at is None:
+                revoked = msgspec.structs.replace(key, revoked_at=iso_ms(self._now()))
+                operations: list[Operation] = [Put(_item(revoked), expected=revision)]
+                operations += [Delete(index) for index in _indexes(key)]
+                try:
+                    await self._table.transact(operations)
+                except RevisionConflict:
+                    continue
+            self._forget(key_id)
+            return
+        raise Conflict(BUSY)
 
     async def revoke_all(self, workspace_id: str) -> None:
         """All keys of a workspace that ends."""
-        raise NotImplementedError
+        while True:
+            page = await self._table.query(_index(workspace_id), begins="KEY#")
+            for item in page.items:
+                await self.revoke(PLATFORM, item.key.sk.removeprefix("KEY#"))
+            if page.next is None:
+                return
 
     async def authenticate(self, secret: str) -> Caller:
         """Raises: `Unauthenticated`."""
-        raise NotImplementedError
+        if (key_id := key_id_in(secret)) is None:
+            raise Unauthenticated(_UNKNOWN)
+        known = digest(secret)
+        if (cached := self._cache.get(known)) is not None and self._monotonic() < cached[1]:
+            return cached[0]
+        revocations, asked_at = self._revocations, self._monotonic()
+        caller, key = await self._valid(key_id)
+        if not is_secret_of(key, secret):
+            raise Unauthenticated(_UNKNOWN)
+        if revocations == self._revocations:  # else it may be the one that was revoked while we read
+            self._cache[known] = (caller, asked_at + CACHE_S)
+            self._cache.move_to_end(known)
+            if len(self._cache) > _CACHE_ENTRIES:
+                self._cache.popitem(last=False)
+        return caller
 
     def aws_pair(self, key: ApiKey) -> AwsPair:
-        """What `lateen env` prints beside the secret."""
-        raise NotImplementedError
+        """The pair beside a key: a secret that follows from the master key, and is nowhere stored."""
+        return AwsPair(key.access_key_id, self._master.aws_secret(key.id))
 
     async def aws_secret(self, access_key_id: str) -> AwsIdentity:
         """For checking a signature (SigV4). Raises: `Unauthenticated`."""
-        raise NotImplementedError
+        if (key_id := key_id_of_access_key(access_key_id)) is None:
+            raise Unauthenticated(_UNKNOWN)
+        caller, key = await self._valid(key_id)
+        return AwsIdentity(caller, self._master.aws_secret(key.id))
+
+    async def _valid(self, key_id: str) -> tuple[Caller, ApiKey]:
+        try:
+            key, _ = await self._find(key_id)
+        except NotFound:
+            raise Unauthenticated(_UNKNOWN) from None
+        if key.revoked_at is not None:
+            raise Unauthenticated(_UNKNOWN)
+        return Caller(key.id, key.workspace_id), key
+
+    async def _find(self, key_id: str) -> tuple[ApiKey, int]:
+        if not is_id(key_id):
+            raise NotFound(_NO_SUCH_KEY)
+        try:
+            item = await self._table.get(_key(key_id))
+        except ItemNotFound:
+            raise NotFound(_NO_SUCH_KEY) from None
+        return msgspec.convert(item.data, ApiKey), item.revision
+
+    def _secret(self, key_id: str, once: Once | None) -> str:
+        """A request that is sent again must get the same secret, which is not stored. So it follows from the master key
+        and from the Idempotency-Key, of which only a digest is stored: neither store nor caller alone can make it."""
+        if once is None:
+            return secret_text(key_id, secrets.token_bytes(_RANDOM_BYTES))
+        return secret_text(key_id, self._master.derive("key", key_id, once.key)[:_RANDOM_BYTES])
+
+    def _key(
+        self, key_id: str, workspace_id: str | None, description: str, secret: str, *, is_administrator: bool = False
+    ) -> ApiKey:
+        return ApiKey(
+            id=key_id,
+            workspace_id=workspace_id,
+            description=description,
+            is_administrator=is_administrator,
+            secret_sha256=digest(secret),
+            created_at=iso_ms(self._now()),
+        )
+
+    async def _store(self, key: ApiKey, operations: Sequence[Operation] = ()) -> None:
+        item = _item(key)
+        indexes = [Put(msgspec.structs.replace(item, key=index), expected=None) for index in _indexes(key)]
+        await self._table.transact([*operations, Put(item, expected=None), *indexes])
+
+    def _forget(self, key_id: str) -> None:
+        self._revocations += 1
+        for known in [known for known, (caller, _) in self._cache.items() if caller.key_id == key_id]:
+            del self._cache[known]
+
+
+def _key(key_id: str) -> Key:
+    return Key(f"KEY#{key_id}", "METADATA")
+
+
+def _item(key: ApiKey) -> Item:
+    return Item(key=_key(key.id), data=msgspec.to_builtins(key))
+
+
+def _index(workspace_id: str | None) -> str:
+    return "INSTALLATION" if workspace_id is None else partition(workspace_id)
+
+
+def _indexes(key: ApiKey) -> Sequence[Key]:
+    """The installation lists all keys, a workspace its own."""
+    found = [Key(_index(None), f"KEY#{key.id}")]
+    return found if key.workspace_id is None else [*found, Key(_index(key.workspace_id), f"KEY#{key.id}")]

@@ -1,10 +1,18 @@
 """Packages: what users send as code, turned into an artifact, which is a zip that is safe to unpack."""
 
+import base64
+import binascii
+import hashlib
+import io
+import zipfile
+
 from msgspec import Struct
 
-MAX_ZIPPED = 50 * 1024 * 1024
-MAX_UNZIPPED = 262_144_000
-MAX_ENTRIES = 20_000
+from lateen.domain.errors import InvalidInput, TooLarge
+from lateen.services.zips import MAX_ZIPPED, check_zip
+
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Package(Struct, frozen=True):
@@ -18,12 +26,29 @@ class Package(Struct, frozen=True):
 
 def decode_base64(text: str, field: str = "code") -> bytes:
     """Strict: no line breaks, no other alphabet, padding in place. Raises: `InvalidInput`, `TooLarge`."""
-    raise NotImplementedError
+    if len(text) > MAX_ZIPPED * 4 // 3 + 4:
+        raise TooLarge(f"{field}: more than {MAX_ZIPPED} bytes")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInput(field, "not Base64 (standard alphabet, padded, without line breaks)") from None
 
 
 def decode_text_or_base64(text: str, field: str = "file") -> bytes:
-    """Source text as it is, or Base64 of source or of a zip, whichever it can be. Raises: `InvalidInput`, `TooLarge`."""
-    raise NotImplementedError
+    """Source text as it is, or Base64 of source or of a zip, whichever it can be.
+
+    Raises: `InvalidInput`, `TooLarge`.
+    """
+    try:
+        decoded = decode_base64(text, field)
+        if decoded and (_is_zip(decoded) or _is_source(decoded)):
+            return decoded
+    except InvalidInput:
+        pass
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(field, "not valid Unicode") from None
 
 
 def package(code: bytes, *, file: str, field: str = "code") -> Package:
@@ -33,4 +58,39 @@ def package(code: bytes, *, file: str, field: str = "code") -> Package:
         file: what a single source file is called inside the zip.
     Raises: `InvalidInput`, `TooLarge`.
     """
-    raise NotImplementedError
+    if not code:
+        raise InvalidInput(field, "empty")
+    if _is_zip(code):
+        check_zip(code, field)
+        return Package(code, hashlib.sha256(code).hexdigest(), None)
+    if len(code) > MAX_ZIPPED:
+        raise TooLarge(f"{field}: more than {MAX_ZIPPED} bytes")
+    if not _is_source(code):
+        raise InvalidInput(field, "neither a zip nor a source file in UTF-8")
+    artifact = _zip_of(file, code)
+    return Package(artifact, hashlib.sha256(artifact).hexdigest(), code)
+
+
+def _is_zip(code: bytes) -> bool:
+    return code.startswith(_ZIP_MAGIC)
+
+
+def _is_source(code: bytes) -> bool:
+    if b"\0" in code:
+        return False
+    try:
+        code.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _zip_of(file: str, source: bytes) -> bytes:
+    """The same bytes for the same source on every machine: no clock, no user, and stored, since zlibs differ."""
+    entry = zipfile.ZipInfo(file, _OLDEST_ZIP_TIME)
+    entry.create_system = 3  # Unix; the default is the machine's
+    entry.external_attr = 0o100644 << 16
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(entry, source)
+    return whole.getvalue()

@@ -1,18 +1,32 @@
 """Workspaces: made, listed, changed and deleted by the installation's keys; each key sees its own."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from lateen.domain.access import Caller
+from lateen.domain.access import PLATFORM, Caller
+from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch
+from lateen.domain.names import check_description, check_name, new_account_id, new_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
-from lateen.domain.workspaces import Workspace
-from lateen.ports.table import Table
-from lateen.services.cursors import Cursors
+from lateen.domain.times import iso_ms
+from lateen.domain.workspaces import DEFAULT_ID, Workspace
+from lateen.ports.table import Delete, Item, Key, Operation, Put, RevisionConflict, Table
+from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
-from lateen.services.idempotency import Once
+from lateen.services.idempotency import Idempotency, Once
 from lateen.services.keys import Keys
+from lateen.services.tenants import (
+    ATTEMPTS,
+    BUSY,
+    INDEX,
+    find_workspace,
+    item_of,
+    read_workspace,
+    workspace_from,
+)
 
 
 class WorkspaceChange(Struct, frozen=True, kw_only=True):
@@ -23,23 +37,60 @@ class WorkspaceChange(Struct, frozen=True, kw_only=True):
 class Workspaces:
     def __init__(
         self, table: Table, *, functions: Functions, keys: Keys, cursors: Cursors, now: Callable[[], float] = time.time
-    ) -> None: ...
+    ) -> None:
+        self._table = table
+        self._functions = functions
+        self._keys = keys
+        self._cursors = cursors
+        self._now = now
+        self._idempotency = Idempotency(table, now=now)
 
     async def ensure_default(self) -> Workspace:
         """Make the workspace `default` unless it is there. For every start."""
-        raise NotImplementedError
+        for _ in range(ATTEMPTS):
+            try:
+                return await read_workspace(self._table, PLATFORM, DEFAULT_ID)
+            except NotFound:
+                pass
+            try:
+                return await self._store(self._new(DEFAULT_ID, DEFAULT_ID, ""))
+            except RevisionConflict:
+                continue
+        raise Conflict(BUSY)
 
     async def create(self, caller: Caller, *, name: str, description: str = "", once: Once | None = None) -> Workspace:
         """Raises: `Forbidden`, `InvalidInput`, `AlreadyExists`, `Conflict` (by `once`)."""
-        raise NotImplementedError
+        caller.must_be_installation()
+        check_name(name)
+        check_description(description)
+        for _ in range(ATTEMPTS):
+            if (outcome := await self._idempotency.outcome(caller, once)) is not None:
+                return msgspec.convert(outcome, Workspace)
+            workspace = self._new(new_id(), name, description)
+            made = msgspec.to_builtins(msgspec.structs.replace(workspace, revision=1))
+            try:
+                return await self._store(workspace, *self._idempotency.record(caller, once, made))
+            except RevisionConflict as exc:
+                if exc.key == _name_key(name):
+                    raise AlreadyExists(f"a workspace named {name!r} exists") from exc
+                continue  # the same request was faster, or an account id was drawn twice
+        raise Conflict(BUSY)
 
     async def get(self, caller: Caller, workspace_id: str) -> Workspace:
         """Raises: `NotFound`."""
-        raise NotImplementedError
+        return await read_workspace(self._table, caller, workspace_id)
 
     async def list(self, caller: Caller, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Workspace]:
         """By name. A workspace's key sees its own."""
-        raise NotImplementedError
+        check_limit(limit)
+        after = self._cursors.open("workspaces", cursor)
+        if caller.workspace_id is not None:
+            return Page([await self.get(caller, caller.workspace_id)])
+        page = await self._table.query(INDEX, begins="NAME#", after=after, limit=limit)
+        found = await asyncio.gather(*(self._listed(item) for item in page.items))
+        return Page(
+            [w for w in found if w is not None], self._cursors.seal("workspaces", page.next) if page.next else None
+        )
 
     async def update(
         self, caller: Caller, workspace_id: str, change: WorkspaceChange, *, expected: int | None = None
@@ -48,7 +99,30 @@ class Workspaces:
             expected: the revision that the caller knows (`If-Match`).
         Raises: `NotFound`, `Forbidden`, `InvalidInput`, `AlreadyExists`, `RevisionMismatch`.
         """
-        raise NotImplementedError
+        for _ in range(ATTEMPTS):
+            old = await self.get(caller, workspace_id)
+            caller.must_be_installation()
+            _check_expected(old, expected)
+            new = msgspec.structs.replace(
+                old,
+                name=old.name if change.name is UNSET else change.name,
+                description=old.description if change.description is UNSET else change.description,
+            )
+            check_name(new.name)
+            check_description(new.description)
+            if new == old:
+                return old
+            new = msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
+            operations: list[Operation] = [Put(item_of(new), expected=old.revision)]
+            if new.name != old.name:
+                operations += [Delete(_name_key(old.name)), Put(_name_item(new), expected=None)]
+            try:
+                return workspace_from((await self._table.transact(operations))[0])
+            except RevisionConflict as exc:
+                if exc.key == _name_key(new.name):
+                    raise AlreadyExists(f"a workspace named {new.name!r} exists") from exc
+                continue
+        raise Conflict(BUSY)
 
     async def delete(
         self, caller: Caller, workspace_id: str, *, force: bool = False, expected: int | None = None
@@ -59,4 +133,105 @@ class Workspaces:
             force: remove its functions too.
         Raises: `NotFound`, `Forbidden`, `RevisionMismatch`, `Conflict` while functions exist, and for `default`.
         """
-        raise NotImplementedError
+        workspace = await find_workspace(self._table, caller, workspace_id)
+        caller.must_be_installation()
+        if workspace.deleted_at is not None:
+            return
+        _check_expected(workspace, expected)
+        if workspace.id == DEFAULT_ID:
+            raise Conflict("the default workspace can't be deleted")
+        if not force and await self._functions.exist_in(workspace_id):
+            raise Conflict(_HAS_FUNCTIONS)
+        # Closed first, so that nothing is made in it from here on: a create checks this item in its transaction.
+        workspace = await self._mark(caller, workspace, is_closing=True, expected=expected)
+        if force:
+            await self._functions.delete_all(workspace_id)
+        elif await self._functions.exist_in(workspace_id):
+            await self._mark(caller, workspace, is_closing=False)
+            raise Conflict(_HAS_FUNCTIONS)
+        await self._keys.revoke_all(workspace_id)
+        await self._bury(caller, workspace)
+
+    async def _mark(
+        self, caller: Caller, workspace: Workspace, *, is_closing: bool, expected: int | None = None
+    ) -> Workspace:
+        for _ in range(ATTEMPTS):
+            if workspace.is_closing == is_closing or workspace.deleted_at is not None:
+                return workspace
+            marked = msgspec.structs.replace(workspace, is_closing=is_closing)
+            try:
+                return workspace_from(await self._table.put(item_of(marked), expected=workspace.revision))
+            except RevisionConflict:
+                workspace = await find_workspace(self._table, caller, workspace.id)
+                _check_expected(workspace, expected)
+        raise Conflict(BUSY)
+
+    async def _bury(self, caller: Caller, workspace: Workspace) -> None:
+        for _ in range(ATTEMPTS):
+            workspace = await find_workspace(self._table, caller, workspace.id)
+            if workspace.deleted_at is not None:
+                return
+            buried = msgspec.structs.replace(workspace, description="", deleted_at=iso_ms(self._now()))
+            try:
+                await self._table.transact(
+                    [
+                        Put(item_of(buried), expected=workspace.revision),
+                        Delete(_name_key(workspace.name)),
+                        Delete(Key(INDEX, f"WS#{workspace.id}")),
+                        Delete(_account_key(workspace.account_id)),
+                    ]
+                )
+            except RevisionConflict:
+                continue
+            return
+        raise Conflict(BUSY)
+
+    def _new(self, workspace_id: str, name: str, description: str) -> Workspace:
+        now = iso_ms(self._now())
+        return Workspace(
+            id=workspace_id,
+            name=name,
+            description=description,
+            account_id=new_account_id(),
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def _store(self, workspace: Workspace, *more: Operation) -> Workspace:
+        pointer = {"workspace_id": workspace.id}
+        stored = await self._table.transact(
+            [
+                Put(item_of(workspace), expected=None),
+                *more,
+                Put(_name_item(workspace), expected=None),
+                Put(Item(key=Key(INDEX, f"WS#{workspace.id}"), data=pointer), expected=None),
+                Put(Item(key=_account_key(workspace.account_id), data=pointer), expected=None),
+            ]
+        )
+        return workspace_from(stored[0])
+
+    async def _listed(self, pointer: Item) -> Workspace | None:
+        try:
+            return await read_workspace(self._table, PLATFORM, pointer.data["workspace_id"])
+        except NotFound:  # deleted since the listing was read
+            return None
+
+
+_HAS_FUNCTIONS = "the workspace has functions; delete them first, or force it"
+
+
+def _check_expected(workspace: Workspace, expected: int | None) -> None:
+    if expected is not None and workspace.revision != expected:
+        raise RevisionMismatch(f"the workspace is at revision {workspace.revision}, not {expected}")
+
+
+def _name_key(name: str) -> Key:
+    return Key(INDEX, f"NAME#{name}")
+
+
+def _name_item(workspace: Workspace) -> Item:
+    return Item(key=_name_key(workspace.name), data={"workspace_id": workspace.id})
+
+
+def _account_key(account_id: str) -> Key:
+    return Key(f"ACCOUNT#{account_id}", "WORKSPACE")
