@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from lateen.cli.connection import Connection
 
 

@@ -2,6 +2,7 @@
 
 import click
 import pytest
+
 from lateen.cli.output import plain, show_table, size_of
 from lateen.cli.refusals import Refused, hints, shown
 
@@ -24,7 +25,8 @@ def test_an_empty_table_shows_the_first_step(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 1024**2, "5.0 MiB"), (2**40, "1024.0 GiB")]
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 1024**2, "5.0 MiB"), (2**40, "1024.0 GiB")],
 )
 def test_sizes(count: int, text: str) -> None:
     """Binary units, one decimal."""

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from lateen.cli import packing
 from lateen.cli.packing import pack
 from lateen.cli.refusals import Refused

@@ -25,9 +25,10 @@ class Connection(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Raises: `Refused` if the data folder has a key that this user may not read."""
+        """Raises: `Refused` if the endpoint is none, or the data folder has a key that this user may not read."""
         data = Path(env.get("LATEEN_DATA") or ".lateen")
         endpoint = env.get("LATEEN_ENDPOINT") or f"http://127.0.0.1:{env.get('LATEEN_PORT') or DEFAULT_PORT}"
+        _check(endpoint)
         token = env.get("LATEEN_TOKEN") or None
         # The administrator's key of this machine is never sent to another one.
         if token is None and is_loopback(endpoint):
@@ -54,3 +55,13 @@ def is_loopback(endpoint: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return
+    except ValueError:
+        pass
+    raise Refused(f"'{endpoint}' is no address of a Lateen", hint="LATEEN_ENDPOINT is such as http://127.0.0.1:8000")
