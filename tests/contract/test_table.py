@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -56,7 +57,7 @@ async def sort_keys(table: Table, pk: str = "WS#1", **arguments: Any) -> list[st
 
 async def test_what_was_put_is_got(table: Table) -> None:
     """All JSON types come back as they were, at any depth, with the revision and the expiry."""
-    data = {
+    data: dict[str, Any] = {
         "text": "naïve \x00 \U0001f600",
         "empty": "",
         "numbers": [0, -1, 2**63 - 1, -(2**63), 1.5, 1e300, 0.1],
@@ -521,7 +522,7 @@ async def test_fifty_transactions_for_one_name(table: Table) -> None:
 async def test_a_conflict_leaves_its_neighbours_alone(table: Table) -> None:
     """Writes that come together, and may share a commit, fail each for itself."""
     await table.put(an_item("taken"), expected=None)
-    jobs = []
+    jobs: list[Coroutine[Any, Any, object]] = []
     for number in range(40):
         jobs.append(table.put(an_item(f"good#{number:02}"), expected=None))
         jobs.append(table.put(an_item("taken"), expected=None))

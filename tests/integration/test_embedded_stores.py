@@ -181,6 +181,24 @@ async def test_a_bug_in_one_write_is_its_own(path: Path) -> None:
     await table.close()
 
 
+async def test_an_error_of_the_database_fails_the_group_and_no_more(path: Path) -> None:
+    """Whoever shared the commit may repeat; nothing of theirs is stored, and the next commit is a new one."""
+    table = SqliteTable(path)
+    results = await asyncio.gather(
+        table.put(an_item("a"), expected=None),
+        table._writer.run(lambda connection: connection.execute("SELECT 1 FROM nowhere")),
+        table.put(an_item("b"), expected=None),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], TableUnavailable)
+    assert str(results[1]) == "the database does not answer"
+    assert isinstance(results[1].__cause__, sqlite3.OperationalError)
+    stored = [result.key.sk for result in results if isinstance(result, Item)]
+    assert [item.key.sk for item in (await table.query("WS#1")).items] == stored
+    await table.put(an_item("c"), expected=None)
+    await table.close()
+
+
 # Sweeping
 
 
