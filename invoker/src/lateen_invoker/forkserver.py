@@ -1,0 +1,302 @@
+"""The fork server: asked over a socket for environments, each a fork of this process or a program that it becomes.
+
+This module runs in the interpreter of the runtime, which may be another than the invoker's, and holds no user code.
+Standard library only. A bootstrap that forks calls `serve`; for any other runtime this file is the program itself.
+
+    invoker ── descriptor 3, SOCK_SEQPACKET ──▶ fork server ──▶ keeper ──▶ environment (user code)
+       ▲                                                          │
+       └──────────── one status socket per environment ───────────┘
+
+The keeper holds no user code either. It is the reaper of all that descends from its environment, tells how the
+environment ended, and takes the rest with it when it ends itself. Messages are JSON, descriptors travel beside them:
+
+| on | from | message | descriptors |
+| --- | --- | --- | --- |
+| 3 | invoker | settings, once | |
+| 3 | fork server | `ready`: `isolation`, `task_root`, `tmp`; or `error` | its own pidfd |
+| 3 | invoker | `environment`, `directory`, `channel` (whether there is one) | status, log, channel |
+| status | keeper | `started`, or `error` | pidfds of keeper and environment |
+| status | keeper | `code` or `signal`, `peak_kib` | |
+
+The end of the invoker's side of either socket is the end of what is on the other.
+"""
+
+import array
+import contextlib
+import ctypes
+import gc
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+
+CONTROL_FD = 3
+MAX_MESSAGE = 128 * 1024
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+# Variables that the interpreter or the loader looks at before any of our code runs. They need an exec.
+_EARLY = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSLKEYLOGFILE", "LC_", "LANGUAGE")
+_HARMLESS = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def serve(warm=None):
+    """Returns only in a new environment whose code is to run in this interpreter: the descriptor of its channel."""
+    control = socket.socket(fileno=CONTROL_FD)
+    message, _ = _receive(control)
+    if not message:
+        os._exit(0)
+    settings = json.loads(message)
+    held = _held(settings, control)
+    if warm is not None:
+        warm()
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    pidfd = os.pidfd_open(os.getpid())
+    _send(control, {"ready": True, **held.described()}, pidfd)
+    os.close(pidfd)
+    while True:
+        message, fds = _receive(control)
+        if not message:
+            os._exit(0)
+        channel = _start(control, held, settings, json.loads(message), fds)
+        if channel is not None:
+            return channel
+        for fd in fds:
+            os.close(fd)
+
+
+class Plain:
+    """No isolation: child processes with limits. `sandbox.py` has the others, with the same methods."""
+
+    own_pids = False
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def described(self):
+        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None}
+
+    @contextlib.contextmanager
+    def forking_keeper(self):
+        """Around the fork that makes a keeper."""
+        yield
+
+    def keep(self, directory):
+        """In a keeper, before its environment is forked."""
+
+    def confine(self, directory):
+        """In an environment, last before user code."""
+
+
+def _held(settings, control):
+    """How environments are held here. May return in another process than the one that called."""
+    if not settings["sandbox"]:
+        return Plain(settings)
+    return module_from(os.path.join(os.path.dirname(__file__), "sandbox.py")).enter(settings, Plain(settings), control)
+
+
+def _start(control, held, settings, request, fds):
+    """Fork a keeper, which forks the environment. Returns: None here, the channel in the environment."""
+    try:
+        with held.forking_keeper():
+            pid = os.fork()
+    except OSError as exc:
+        with socket.socket(fileno=os.dup(fds[0])) as status:
+            _send(status, {"error": f"no process could be made: {exc.strerror}"})
+        return None
+    if pid:
+        return None
+    control.detach()
+    os.close(CONTROL_FD)
+    status = socket.socket(fileno=fds[0])
+    try:
+        # The keeper is what stays when user code does whatever it likes with its own parents.
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        held.keep(request["directory"])
+        pid = os.fork()
+    except OSError as exc:
+        _send(status, {"error": f"no process could be made: {exc.strerror}"})
+        os._exit(1)
+    if pid == 0:
+        status.detach()
+        try:
+            return _become(held, settings, request, fds)
+        except OSError as exc:
+            os.write(2, f"not started: {exc}\n".encode())
+            os._exit(126)
+    _keep(held, status, pid, fds[1:])
+    os._exit(0)
+
+
+def _keep(held, status, pid, fds):
+    for fd in fds:
+        os.close(fd)
+    waking, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    own, child = os.pidfd_open(os.getpid()), os.pidfd_open(pid)
+    try:
+        _send(status, {"started": True}, own, child)
+        poll = select.poll()
+        poll.register(status, select.POLLIN)
+        poll.register(waking, select.POLLIN)
+        while (ended := _reap(pid)) is None:
+            ready = {fd for fd, _ in poll.poll()}
+            if status.fileno() in ready:
+                break  # the invoker has closed its end: everything here ends
+            with contextlib.suppress(BlockingIOError):
+                os.read(waking, 512)
+        if ended is not None:
+            wait_status, peak_kib = ended
+            code = os.waitstatus_to_exitcode(wait_status)
+            end = {"code": code} if code >= 0 else {"signal": -code}
+            _send(status, {**end, "peak_kib": peak_kib})
+    except OSError:
+        pass  # nobody listens any more
+    if not held.own_pids:
+        end_descendants()
+
+
+def _reap(pid):
+    """Wait for all that has ended. Returns: wait status and peak memory of the process `pid`, if it has."""
+    ended = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            reaped, wait_status, usage = os.wait4(-1, os.WNOHANG)
+            if not reaped:
+                break
+            if reaped == pid:
+                ended = wait_status, usage.ru_maxrss
+    return ended
+
+
+def _become(held, settings, request, fds):
+    """In the new process: everything up to user code. Returns: the channel's descriptor."""
+    log, *rest = fds[1:]
+    os.setsid()
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.umask(0o022)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    # The channel becomes descriptor 3; no other is left.
+    if rest:
+        os.dup2(rest[0], CONTROL_FD, inheritable=False)
+    os.closerange(CONTROL_FD + (1 if rest else 0), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    limit(settings)
+    held.confine(request["directory"])
+    environment = request["environment"]
+    command = settings["exec"]
+    if not settings["forks"] or _needs_exec(environment):
+        _exec(command, environment, has_channel=bool(rest))
+    os.environ.clear()
+    os.environ.update(environment)
+    gc.unfreeze()
+    return CONTROL_FD
+
+
+def _needs_exec(environment):
+    return any(name == WRAPPER or (name.startswith(_EARLY) and name not in _HARMLESS) for name in environment)
+
+
+def _exec(command, environment, *, has_channel):
+    environment = dict(environment)
+    wrapper = environment.get(WRAPPER)
+    if wrapper:
+        command = [wrapper, *command]
+    if has_channel:
+        os.set_inheritable(CONTROL_FD, True)
+        environment["_LATEEN_CHANNEL_FD"] = str(CONTROL_FD)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores these two, and a program would inherit that
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - there is no shell, which is the point
+    except OSError as exc:
+        os.write(2, f"{command[0]}: {exc.strerror}\n".encode())
+        os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
+
+
+def limit(settings):
+    """Resource limits of an environment."""
+    for name, value in settings["limits"].items():
+        kind = getattr(resource, name)
+        _, most = resource.getrlimit(kind)
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (value, value))
+
+
+def end_descendants():
+    """Kill everything below this process, which reaps what loses its parent.
+
+    Stopped first: what is stopped forks no more, so that the killing ends also where processes are made faster than
+    they can be killed one by one.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    stopped = set()
+    while fresh := set(descendants(os.getpid())) - stopped:
+        for pid in fresh:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= fresh
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.wait()  # as children are ignored, it returns when there is none left
+
+
+def descendants(pid):
+    """Process ids of all that descends from it, without itself."""
+    found = []
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+            for thread in threads:
+                with open(f"/proc/{parent}/task/{thread}/children", "rb") as children:
+                    below = [int(child) for child in children.read().split()]
+                found += below
+                waiting += below
+        except OSError:
+            continue
+    return found
+
+
+def module_from(path):
+    """The module in a file beside this one, whose package this interpreter may not have."""
+    name = "_lateen_" + os.path.basename(path).removesuffix(".py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _receive(control):
+    fds = array.array("i")
+    message, ancillary, _, _ = control.recvmsg(
+        MAX_MESSAGE, socket.CMSG_SPACE(4 * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return message, list(fds)
+
+
+def _send(to, message, *fds):
+    socket.send_fds(to, [json.dumps(message).encode()], fds)
+
+
+if __name__ == "__main__":
+    serve()
+    sys.exit("a runtime that does not fork came back from its exec")

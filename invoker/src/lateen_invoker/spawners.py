@@ -1,0 +1,270 @@
+"""`Spawner` over a fork server (`forkserver.py`): the runtime's own where it forks, else one that only executes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lateen_invoker import forkserver, processes
+from lateen_invoker.control import Configure
+from lateen_invoker.spawner import Exit, Spawner, SpawnFailed, Usage
+
+START_S = 20.0
+SPAWN_S = 10.0
+_DATA_SLACK = 512 * 1024 * 1024
+"""Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory."""
+
+
+def spawner_for(configure: Configure, code_dir: str) -> Spawner:
+    """The spawner for one function whose code is unpacked in `code_dir`. Environments' folders are in
+    `environments` in its work folder."""
+    return ForkServer(configure, code_dir)
+
+
+class ForkServer:
+    """See the module. Also after its process has died it can be started again."""
+
+    def __init__(self, configure: Configure, code_dir: str) -> None:
+        self._runtime = configure.runtime
+        self._environments = os.path.join(configure.work_dir, "environments")
+        self._settings = _settings(configure, code_dir, self._environments)
+        self._control: socket.socket | None = None
+        self._pidfd = -1
+        self._pid = -1
+        self._tmp: str | None = None
+        self._lock = asyncio.Lock()
+        self.isolation = ""
+        self.task_root = code_dir
+
+    def variables(self, directory: str) -> Mapping[str, str]:
+        tmp = self._tmp or directory
+        return {"HOME": tmp, "TMPDIR": tmp, "LAMBDA_RUNTIME_DIR": self._runtime.runtime_dir}
+
+    async def start(self) -> None:
+        async with self._lock:
+            if self._control is None:
+                await self._start()
+
+    async def spawn(
+        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+    ) -> "EnvironmentProcess":
+        if os.path.dirname(directory) != self._environments:
+            raise ValueError("an environment's folder is in `environments` in the work folder")
+        message = json.dumps({"environment": dict(environment), "directory": directory}).encode()
+        if len(message) > forkserver.MAX_MESSAGE:
+            raise SpawnFailed("the environment variables are too large")
+        if (owner := self._settings["owner"]) is not None:
+            os.chown(directory, owner, owner)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs:
+                fds = [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])]
+                await self._send(message, fds)
+            reply, given = await _receive(ours, SPAWN_S)
+            if not reply or len(given) != 2:
+                raise SpawnFailed(json.loads(reply).get("error", "no answer") if reply else "the fork server has ended")
+        except BaseException:
+            ours.close()
+            raise
+        return EnvironmentProcess(ours, *given, has_namespace=self._tmp is not None)
+
+    async def close(self) -> None:
+        control, self._control = self._control, None
+        if control is None:
+            return
+        # Its end of the stream ends the fork server; in a namespace that ends everything.
+        control.close()
+        await _ended(self._pidfd, 2.0)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        await _ended(self._pidfd, 2.0)
+        _reap(self._pid)
+        os.close(self._pidfd)
+
+    async def _start(self) -> None:
+        os.makedirs(self._environments, mode=0o700, exist_ok=True)
+        if (owner := self._settings["owner"]) is not None:
+            os.chown(self._environments, owner, owner)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        launched = -1
+        try:
+            with theirs:
+                launched = _launch(self._command(), theirs.fileno())
+            ours.send(json.dumps(self._settings).encode())
+            reply, given = await _receive(ours, START_S)
+            told: dict[str, Any] = json.loads(reply) if reply else {}
+            if not told.get("ready") or len(given) != 1:
+                raise SpawnFailed(told.get("error", "the runtime's fork server did not start"))
+        except BaseException:
+            ours.close()
+            if launched > 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(launched, signal.SIGKILL)
+                _reap(launched)
+            raise
+        self._pidfd = given[0]
+        self._pid = processes.pid_of(self._pidfd)
+        if launched != self._pid:
+            _reap(launched)
+        self.isolation, self.task_root, self._tmp = told["isolation"], told["task_root"], told["tmp"]
+        self._control = ours
+
+    def _command(self) -> list[str]:
+        if self._runtime.forks:
+            return [*self._runtime.command, forkserver.__file__]
+        return [sys.executable, "-I", "-S", forkserver.__file__]
+
+    async def _send(self, message: bytes, fds: list[int]) -> None:
+        control = self._control
+        if control is None:
+            raise SpawnFailed("the fork server is not running")
+        try:
+            async with asyncio.timeout(SPAWN_S):
+                while True:
+                    try:
+                        socket.send_fds(control, [message], fds)
+                        return
+                    except BlockingIOError:
+                        await _writable(control)
+        except (OSError, TimeoutError):
+            await self.close()
+            raise SpawnFailed("the fork server has ended") from None
+
+
+class EnvironmentProcess:
+    """`Process`: one environment, by the status socket and the pidfds that its keeper sent."""
+
+    def __init__(self, status: socket.socket, keeper: int, started: int, *, has_namespace: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._status = status
+        self._keeper = keeper
+        self._has_namespace = has_namespace
+        self._keeper_pid = processes.pid_of(keeper)
+        self.pid = processes.pid_of(started)
+        os.close(started)
+        self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self._loop.add_reader(keeper, self._ended)
+
+    def kill(self) -> None:
+        if self._keeper < 0:
+            return
+        if self._has_namespace:
+            # The keeper is the first process of a PID namespace: the kernel ends the others with it.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
+        else:
+            with contextlib.suppress(OSError):
+                self._status.shutdown(socket.SHUT_WR)
+
+    def usage(self) -> Usage | None:
+        return processes.usage_below(self._keeper_pid) if self._keeper >= 0 else None
+
+    def peak_memory_kib(self) -> int:
+        return processes.peak_kib(self.pid) if self._keeper >= 0 else 0
+
+    def owns_connection(self, local_port: int, peer_port: int) -> bool:
+        return self._keeper >= 0 and processes.owns_connection(self._keeper_pid, local_port, peer_port)
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self._keeper)
+        os.close(self._keeper)
+        self._keeper = -1
+        told: dict[str, Any] = {}
+        with contextlib.suppress(OSError):
+            told = json.loads(self._status.recv(4096) or b"{}")
+        self._status.close()
+        if not self.exited.done():
+            code = told.get("code")
+            end = signal.SIGKILL if code is None else None
+            self.exited.set_result(Exit(code, told.get("signal", end), told.get("peak_kib", 0)))
+
+
+def _settings(configure: Configure, code_dir: str, environments: str) -> dict[str, Any]:
+    runtime = configure.runtime
+    memory = configure.memory_mib * 1024 * 1024
+    return {
+        "sandbox": configure.sandbox,
+        "forks": runtime.forks,
+        "exec": [word for word in runtime.command if word not in ("-I", "-S")] if runtime.forks else runtime.command,
+        "code_dir": code_dir,
+        "environments": environments,
+        "runtime_dir": runtime.runtime_dir,
+        "readable": runtime.readable,
+        "owner": None,
+        "limits": {
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NOFILE": 1024,
+            "RLIMIT_FSIZE": 512 * 1024 * 1024,
+            "RLIMIT_DATA": 2 * memory + _DATA_SLACK,
+        },
+    }
+
+
+def _launch(command: list[str], control_fd: int) -> int:
+    """Start the fork server with nothing but its end of the control socket, and our stderr for what goes wrong."""
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, control_fd, forkserver.CONTROL_FD),
+    ]
+    try:
+        return os.posix_spawn(
+            command[0], command, {"LANG": "C.UTF-8", "PATH": os.defpath}, file_actions=actions,
+            setsid=True, setsigmask=[], setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+        )  # fmt: skip
+    except OSError as exc:
+        raise SpawnFailed(f"{os.path.basename(command[0])}: {exc.strerror}") from None
+
+
+async def _receive(sock: socket.socket, within_s: float) -> tuple[bytes, list[int]]:
+    """One message with its descriptors; empty at the end of the stream. Raises: `SpawnFailed` when it takes long."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, lambda: None if readable.done() else readable.set_result(None))
+    try:
+        async with asyncio.timeout(within_s):
+            await readable
+    except TimeoutError:
+        raise SpawnFailed("no process could be started in time") from None
+    finally:
+        loop.remove_reader(sock)
+    try:
+        message, fds, _, _ = socket.recv_fds(sock, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+    except OSError:
+        return b"", []
+    return message, list(fds)
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    writable: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, lambda: None if writable.done() else writable.set_result(None))
+    try:
+        await writable
+    finally:
+        loop.remove_writer(sock)
+
+
+async def _ended(pidfd: int, within_s: float) -> None:
+    """Wait until the process is over, at most so long."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pidfd, lambda: None if over.done() else over.set_result(None))
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await over
+    finally:
+        loop.remove_reader(pidfd)
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
