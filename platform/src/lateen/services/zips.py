@@ -45,7 +45,7 @@ def _check(data: bytes, field: str) -> None:
     _check_directory_size(data, field)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-    if not any(not entry.is_dir() for entry in entries):
+    if all(_is_folder(entry) for entry in entries):
         raise InvalidInput(field, "the zip holds no file")
     _check_names(entries, field)
     for entry in entries:
@@ -110,7 +110,7 @@ def _names_of(entry: zipfile.ZipInfo) -> list[str]:
         if kind == _UNICODE_PATH and size > 5:
             names.append(extra[9 : 4 + size].decode())
         extra = extra[4 + size :]
-    if any(name.endswith("/") != entry.is_dir() for name in names):
+    if any(name.endswith("/") != _is_folder(entry) for name in names):
         raise zipfile.BadZipFile
     return names
 
@@ -127,7 +127,7 @@ def _check_path(name: str, field: str) -> None:
 
 def _check_kind(entry: zipfile.ZipInfo, field: str) -> None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR) > entry.is_dir():
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR) > _is_folder(entry):
         raise InvalidInput(
             field, f"the zip has an entry that is no plain file or folder: {_shown(entry.orig_filename)}"
         )
@@ -135,7 +135,7 @@ def _check_kind(entry: zipfile.ZipInfo, field: str) -> None:
         raise InvalidInput(field, "the zip is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidInput(field, "the zip uses a compression other than deflate")
-    if entry.is_dir() and entry.file_size:
+    if _is_folder(entry) and entry.file_size:
         raise zipfile.BadZipFile
 
 
@@ -176,6 +176,10 @@ def _inflate(data: memoryview, entry: zipfile.ZipInfo, budget: int, field: str) 
     if size != entry.file_size or crc != entry.CRC:
         raise zipfile.BadZipFile
     return size
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.endswith("/")  # `is_dir` fails on an empty name
 
 
 def _too_large(field: str) -> TooLarge:
