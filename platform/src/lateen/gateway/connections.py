@@ -63,11 +63,10 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         return self.failure is None and self._transport is not None and not self._transport.is_closing()
 
-    def start(self, data: bytes, *, head_only: bool, deadline_s: float) -> None:
+    def start(self, data: bytes, *, head_only: bool = False) -> None:
         """Send the request's first bytes, the whole request where it is small. `head_only`: the method is HEAD."""
         assert self._transport is not None
         self._reset(head_only=head_only)
-        self.deadline_s = deadline_s
         self._transport.write(data)
 
     async def send(self, data: bytes) -> None:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEST_LIMIT = 6 * 1024 * 1024
-BODY_S = 60.0
-"""Time for a caller to send its body."""
 READ_S = 300.0
 """Time for a caller to take an answer that is larger than our buffers."""
 QUEUE_S = 10.0
@@ -143,13 +141,12 @@ class Gateway:
 
     async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send, request_id: str) -> None:
         length = _body_length(scope["headers"])
-        body, more, until_s = b"", False, 0.0
+        body, more = b"", False
         if length is None or length > 0:
             if length is not None and length > REQUEST_LIMIT:
                 raise refusals.too_large(REQUEST_LIMIT)
-            until_s = asyncio.get_running_loop().time() + BODY_S
             try:
-                body, more = await _part(receive, until_s)
+                body, more = await _part(receive)
             except CallerLeft:
                 return
             if not more:
@@ -157,19 +154,19 @@ class Gateway:
             if len(body) > REQUEST_LIMIT:
                 raise refusals.too_large(REQUEST_LIMIT)
         endpoint, connection = await self._connect(deployment)
-        sent = started = False
+        sent = started = released = False
         try:
             head = self._head(deployment, endpoint, scope, length, request_id)
-            limit_s = answer_limit_s(deployment.timeout_s)
-            now_s = asyncio.get_running_loop().time()
             if more:
-                connection.start(head + _framed(body, length), head_only=False, deadline_s=until_s + limit_s)
-                sent = await _send_rest(connection, receive, len(body), length, until_s)
+                connection.start(head + _framed(body, length))
+                sent = await _send_rest(connection, receive, len(body), length)
             else:
-                connection.start(head + body, head_only=scope["method"] == "HEAD", deadline_s=now_s + limit_s)
+                connection.start(head + body, head_only=scope["method"] == "HEAD")
                 sent = True
             if sent:
                 connection.receive = receive
+            now_s = asyncio.get_running_loop().time()
+            connection.deadline_s = now_s + answer_limit_s(deployment.timeout_s)
             await connection.head()
             status = connection.status
             start = {"type": "http.response.start", "status": status, "headers": response_headers(connection.headers)}
@@ -177,8 +174,7 @@ class Gateway:
                 # The whole answer is here: the connection is free before a slow caller has taken its answer.
                 data, more = await connection.chunk()
                 self._pool.release(endpoint, connection, sent=sent)
-                connection = None  # type: ignore[assignment]
-                started = True
+                started = released = True
                 await send(start)
                 await send({"type": "http.response.body", "body": data})
             else:
@@ -200,11 +196,11 @@ class Gateway:
             if not started:
                 raise (refusals.too_slow() if isinstance(exc, UpstreamTimedOut) else refusals.lost()) from exc
         finally:
-            if connection is not None:
+            if not released:
                 self._pool.release(endpoint, connection, sent=sent)
 
     async def _connect(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
-        """Wakes the function if it sleeps. A connection that is refused was the one of an invoker that has just ended."""
+        """Wakes the function if it sleeps. A refused connection was that of an invoker that has just ended."""
         for after_s in _RECONNECT_AFTER_S:
             if after_s:
                 await asyncio.sleep(after_s)
@@ -250,24 +246,19 @@ def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
     return -1
 
 
-async def _part(receive: Receive, until_s: float) -> tuple[bytes, bool]:
-    try:
-        async with asyncio.timeout_at(until_s):
-            message = await receive()
-    except TimeoutError:
-        raise refusals.body_too_slow() from None
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    # How long a caller may take for it is the server's business, which tells us that the caller left.
+    message = await receive()
     if message["type"] != "http.request":
         raise CallerLeft("the caller left")
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def _send_rest(
-    connection: Connection, receive: Receive, received: int, length: int | None, until_s: float
-) -> bool:
+async def _send_rest(connection: Connection, receive: Receive, received: int, length: int | None) -> bool:
     """Whether the body was sent to its end: an invoker that answers before that does not want the rest."""
     more = True
     while more and not connection.has_head:
-        part, more = await _part(receive, until_s)
+        part, more = await _part(receive)
         received += len(part)
         if received > REQUEST_LIMIT:
             raise refusals.too_large(REQUEST_LIMIT)

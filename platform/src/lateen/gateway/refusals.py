@@ -44,10 +44,6 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, f"Request must be smaller than {limit} bytes", closes=True)
 
 
-def body_too_slow() -> Refusal:
-    return Refusal(408, "Request Timeout", closes=True)
-
-
 def unavailable(retry_after_s: int = 1) -> Refusal:
     """The function does not run at the moment, or a store that is needed does not answer. Nothing was executed."""
     return Refusal(503, "Service Unavailable", headers=((b"retry-after", str(retry_after_s).encode()),))

@@ -1,0 +1,177 @@
+"""The controller: makes what runs match what the table says, and reports what became of it.
+
+Level-triggered. A change is acted on at once, and every minute the whole table is compared with what was reported and
+with what runs, so that a message that was lost, a crash, or a store that was away heals by itself. Functions that were
+`Active` before a restart are left asleep; their next call starts them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from lateen.domain.access import PLATFORM
+from lateen.domain.errors import LateenError, NotFound
+from lateen.domain.functions import Function
+from lateen.ports.deployer import Deployer, Observation
+from lateen.services.functions import Functions
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 60.0
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 600.0
+STORE_RETRY_S = 1.0
+
+
+class _Retry(Struct):
+    """When a failed function's next attempt is due, on the loop's clock."""
+
+    revision: int
+    wait_s: float
+    at_s: float
+
+
+class Controller:
+    """`run` until cancelled."""
+
+    def __init__(self, *, functions: Functions, deployer: Deployer, every_s: float = EVERY_S) -> None:
+        self._functions = functions
+        self._deployer = deployer
+        self._every_s = every_s
+        self._changed: dict[str, Function] = {}
+        self._has_changed = asyncio.Event()
+        self._retries: dict[str, _Retry] = {}
+        self._has_retries = asyncio.Event()
+        self._unreported: dict[str, Observation] = {}
+        self._report_at_s = 0.0
+        functions.subscribe(self._change)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for part in (self._follow_changes, self._follow_observations, self._compare_for_ever, self._retry_for_ever):
+                tasks.create_task(_keep_going(part))
+
+    def _change(self, function: Function) -> None:
+        known = self._changed.get(function.id)
+        if known is None or known.revision < function.revision:
+            self._changed[function.id] = function
+        self._has_changed.set()
+
+    async def _follow_changes(self) -> None:
+        while True:
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            changed, self._changed = self._changed, {}
+            for function in changed.values():
+                await self._deploy(function)
+
+    async def _follow_observations(self) -> None:
+        async for observation in self._deployer.observations():
+            self._unreported.pop(observation.function_id, None)
+            self._note(observation)
+            await self._report(observation)
+
+    async def _compare_for_ever(self) -> None:
+        while True:
+            try:
+                await self._compare()
+            except LateenError as exc:
+                log.warning("comparison put off", extra={"reason": str(exc)})
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                await asyncio.sleep(self._every_s)
+
+    async def _compare(self) -> None:
+        async for function in self._functions.undeployed():
+            retry = self._retries.get(function.id)
+            if retry is None or retry.revision < function.revision:
+                await self._deploy(function)
+        for function_id in await self._deployer.deployed():
+            await self._remove_if_deleted(function_id)
+
+    async def _retry_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._has_retries.clear()
+            due_at_s = [retry.at_s for retry in self._retries.values()]
+            if self._unreported:
+                due_at_s.append(self._report_at_s)
+            try:
+                async with asyncio.timeout_at(min(due_at_s, default=None)):
+                    await self._has_retries.wait()
+            except TimeoutError:
+                await self._retry(loop.time())
+
+    async def _retry(self, now_s: float) -> None:
+        if self._unreported and self._report_at_s <= now_s:
+            unreported, self._unreported = self._unreported, {}
+            for observation in unreported.values():
+                await self._report(observation)
+        for function_id, retry in list(self._retries.items()):
+            if retry.at_s <= now_s:
+                # Its outcome is observed later and sets the time anew; this is for the case that none comes.
+                retry.at_s = now_s + self._every_s
+                await self._again(function_id)
+
+    async def _again(self, function_id: str) -> None:
+        try:
+            function = (await self._functions.get(PLATFORM, function_id)).function
+        except NotFound:
+            self._retries.pop(function_id, None)
+        except LateenError as exc:
+            log.warning("retry put off", extra={"function": function_id, "reason": str(exc)})
+        else:
+            await self._deploy(function)
+
+    async def _remove_if_deleted(self, function_id: str) -> None:
+        try:
+            await self._functions.get(PLATFORM, function_id)
+        except NotFound:
+            await self._deployer.remove(function_id)
+
+    async def _deploy(self, function: Function) -> None:
+        """Tell the deployer; a refusal is a failure like any other, and tried again later."""
+        try:
+            if function.deleted_at is not None:
+                self._retries.pop(function.id, None)
+                await self._deployer.remove(function.id)
+            else:
+                await self._deployer.apply(self._functions.deployment_for(function))
+        except LateenError as exc:
+            log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
+            if function.deleted_at is None:
+                self._put_off(function.id, function.revision)
+
+    def _note(self, observation: Observation) -> None:
+        if observation.state == "Failed":
+            self._put_off(observation.function_id, observation.revision)
+        else:
+            self._retries.pop(observation.function_id, None)
+
+    def _put_off(self, function_id: str, revision: int) -> None:
+        known = self._retries.get(function_id)
+        wait_s = FIRST_RETRY_S if known is None or known.revision != revision else min(LAST_RETRY_S, known.wait_s * 2)
+        self._retries[function_id] = _Retry(revision, wait_s, asyncio.get_running_loop().time() + wait_s)
+        self._has_retries.set()
+
+    async def _report(self, observation: Observation) -> None:
+        try:
+            await self._functions.report(observation)
+        except LateenError as exc:
+            # Kept and made again; a later observation of the same function takes its place.
+            self._unreported.setdefault(observation.function_id, observation)
+            self._report_at_s = asyncio.get_running_loop().time() + STORE_RETRY_S
+            self._has_retries.set()
+            log.warning("report put off", extra={"function": observation.function_id, "reason": str(exc)})
+
+
+async def _keep_going(part: Callable[[], Awaitable[None]]) -> None:
+    """A defect, such as an item that can't be read, must not stop the whole controller."""
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.exception("controller failed and goes on")
+        await asyncio.sleep(STORE_RETRY_S)
