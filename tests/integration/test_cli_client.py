@@ -60,7 +60,7 @@ def client(endpoint: str) -> Client:
 
 
 def a_page(*items: Any, cursor: str | None = None) -> Answer:
-    return 200, "application/json", json.dumps({"items": items, "cursor": cursor}).encode()
+    return 200, "application/json", json.dumps({"items": items, "next_cursor": cursor}).encode()
 
 
 def a_problem(status: int, slug: str, detail: str) -> Answer:

@@ -92,9 +92,9 @@ class Client:
         while True:
             page = self.call("GET", path, params=asked)
             yield from page["items"]
-            if not page.get("cursor"):
+            if not page.get("next_cursor"):
                 return
-            asked["cursor"] = page["cursor"]
+            asked["cursor"] = page["next_cursor"]
 
 
 def refusal_from(answer: httpx.Response) -> Refused:
