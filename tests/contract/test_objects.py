@@ -242,7 +242,7 @@ async def test_puts_beside_deletes_of_neighbours(objects: Objects) -> None:
     """Deleting the last blob of a folder never takes a new neighbour along, nor fails its put."""
 
     async def churn(number: int) -> None:
-        for _ in range(10):
+        for _ in range(60):
             await objects.put(f"ws/fn/deep/{number}", b"x")
             await objects.delete(f"ws/fn/deep/{number}")
         await objects.put(f"ws/fn/deep/{number}", b"stays")

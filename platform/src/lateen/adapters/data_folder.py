@@ -51,7 +51,7 @@ def make_private(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        if not folder.is_dir():
+        if folder.is_file():  # else somebody was faster
             raise
     sync_folder(folder.parent)
 

@@ -30,7 +30,7 @@ THREADS = 8
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _KEY_LIMIT = 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-_RENAME_ATTEMPTS = 10
+_RENAME_ATTEMPTS = 20
 
 T = TypeVar("T")
 
@@ -179,12 +179,12 @@ class _Incoming:
                 return
             sync(self._descriptor)
             for attempt in range(_RENAME_ATTEMPTS):
-                make_private(target.parent)
                 try:
+                    make_private(target.parent)
                     os.replace(self._path, target)
                     return
                 except FileNotFoundError:
-                    # A delete took the folder away, being empty, after we had made sure of it.
+                    # Deletes take empty folders away, also one that we have just made or seen.
                     if attempt == _RENAME_ATTEMPTS - 1:
                         raise
 
