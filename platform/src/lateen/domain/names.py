@@ -18,7 +18,7 @@ ACCOUNT_ID = r"^[0-9]{12}\Z"
 HANDLER = r"^(?=.{1,128}\Z)[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\Z"
 """Folders by `/`, then a module and what is in it by dots: `app.handler`, `src/pkg.mod.handler`. No segment is empty or
 begins with a dot or a dash, so that it is never `..`, an absolute path or an option."""
-RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.]{0,39}\Z"
+RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,39}\Z"
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}\Z"
 DESCRIPTION_LENGTH = 256
 
