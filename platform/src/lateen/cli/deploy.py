@@ -66,7 +66,8 @@ def deployed(
     fields["code"] = base64.b64encode(code).decode()
     if before is None:
         fields["name"] = name
-        fields.setdefault("runtime", _default_runtime(client))
+        if "runtime" not in fields:
+            fields |= _default_runtime(client)
         with hints(already_exists="somebody made it at the same time; deploy again to update it"):
             function = client.call(
                 "POST",
@@ -120,10 +121,10 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
     return function
 
 
-def _default_runtime(client: Client) -> str:
+def _default_runtime(client: Client) -> dict[str, str]:
     """The server's only runtime; which of several is meant, nobody but the user knows."""
     usable = [entry for entry in client.call("GET", "/lambda/runtimes") if not entry["disabled"]]
     if len(usable) != 1:
         names = ", ".join(entry["runtime"] + entry["version"] for entry in usable) or "none"
         raise Refused("the runtime is not given", hint=f"name one with --runtime; here are: {names}")
-    return str(usable[0]["runtime"] + usable[0]["version"])
+    return {"runtime": usable[0]["runtime"], "version": usable[0]["version"]}

@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+import httpx
 
 from lateen.cli.client import Client, refusal_from
 from lateen.cli.completion import function_names
 from lateen.cli.connection import Connection
 from lateen.cli.lookup import function_named, workspace_option
-from lateen.cli.output import Output, output_option
+from lateen.cli.output import Output, output_option, plain, show_json
+from lateen.cli.refusals import Refused, note
 
 PATIENCE_S = 60.0
 """Beside the function's timeout: for a place in the queue and for a start."""
@@ -35,9 +38,29 @@ def invoke(connection: Connection, name: str, data: str, workspace: str | None, 
             body=event,
             answer_s=function["timeout"] + PATIENCE_S,
         )
-    if not answer.is_success:
-        raise refusal_from(answer)
-    click.echo(answer.content, nl=sys.stdout.isatty() or not answer.content.endswith(b"\n"))
+    request_id = answer.headers.get("x-amzn-requestid")
+    error = _function_error(answer)
+    if output == "json":
+        ended = {"error": error} if error else {"answer": answer.json()}
+        show_json({"request_id": request_id} | ended)
+    elif not error:
+        click.echo(answer.content, nl=sys.stdout.isatty() or not answer.content.endswith(b"\n"))
+    if error:
+        for line in error.get("trace", ()):
+            note(plain(line).rstrip())
+        what = f"{error['type']}: {error['message']}" if error.get("message") else error["type"]
+        raise Refused(f"'{name}' failed: {plain(what)}", slug="function-error", hint=f"'lateen logs {name}' shows more")
+
+
+def _function_error(answer: httpx.Response) -> dict[str, Any] | None:
+    """The error of a function that ran and failed; None if it answered. Raises: `Refused` if it did not run."""
+    if answer.is_success:
+        return None
+    refusal = refusal_from(answer)
+    if refusal.slug != "function-error":
+        raise refusal
+    error: dict[str, Any] = answer.json()["error"]
+    return error
 
 
 def _event_from(data: str) -> bytes:
