@@ -13,7 +13,7 @@ environment ended, and takes the rest with it when it ends itself. Messages are 
 | on | from | message | descriptors |
 | --- | --- | --- | --- |
 | 3 | invoker | settings, once | |
-| 3 | fork server | `ready`: `isolation`, `task_root`, `tmp`; or `error` | its own pidfd |
+| 3 | fork server | `ready`, `isolation`, `task_root`, `tmp`, `owner` | its own pidfd |
 | 3 | invoker | `environment`, `directory`, `channel` (whether there is one) | status, log, channel |
 | status | keeper | `started`, or `error` | pidfds of keeper and environment |
 | status | keeper | `code` or `signal`, `peak_kib` | |
@@ -81,12 +81,11 @@ class Plain:
         self._settings = settings
 
     def described(self):
-        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None}
+        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
 
-    @contextlib.contextmanager
-    def forking_keeper(self):
-        """Around the fork that makes a keeper."""
-        yield
+    def fork_keeper(self):
+        """As `os.fork`."""
+        return os.fork()
 
     def keep(self, directory):
         """In a keeper, before its environment is forked."""
@@ -105,8 +104,7 @@ def _held(settings, control):
 def _start(control, held, settings, request, fds):
     """Fork a keeper, which forks the environment. Returns: None here, the channel in the environment."""
     try:
-        with held.forking_keeper():
-            pid = os.fork()
+        pid = held.fork_keeper()
     except OSError as exc:
         with socket.socket(fileno=os.dup(fds[0])) as status:
             _send(status, {"error": f"no process could be made: {exc.strerror}"})

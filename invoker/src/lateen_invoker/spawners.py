@@ -37,6 +37,7 @@ class ForkServer:
         self._pidfd = -1
         self._pid = -1
         self._tmp: str | None = None
+        self._owner: int | None = None
         self._lock = asyncio.Lock()
         self.isolation = ""
         self.task_root = code_dir
@@ -58,8 +59,8 @@ class ForkServer:
         message = json.dumps({"environment": dict(environment), "directory": directory}).encode()
         if len(message) > forkserver.MAX_MESSAGE:
             raise SpawnFailed("the environment variables are too large")
-        if (owner := self._settings["owner"]) is not None:
-            os.chown(directory, owner, owner)
+        if self._owner is not None:
+            os.chown(directory, self._owner, self._owner)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -89,8 +90,6 @@ class ForkServer:
 
     async def _start(self) -> None:
         os.makedirs(self._environments, mode=0o700, exist_ok=True)
-        if (owner := self._settings["owner"]) is not None:
-            os.chown(self._environments, owner, owner)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         launched = -1
@@ -113,7 +112,8 @@ class ForkServer:
         self._pid = processes.pid_of(self._pidfd)
         if launched != self._pid:
             _reap(launched)
-        self.isolation, self.task_root, self._tmp = told["isolation"], told["task_root"], told["tmp"]
+        self.isolation, self.task_root = told["isolation"], told["task_root"]
+        self._tmp, self._owner = told["tmp"], told["owner"]
         self._control = ours
 
     def _command(self) -> list[str]:
@@ -197,7 +197,8 @@ def _settings(configure: Configure, code_dir: str, environments: str) -> dict[st
         "environments": environments,
         "runtime_dir": runtime.runtime_dir,
         "readable": runtime.readable,
-        "owner": None,
+        "allowed": ["namespaces", "landlock"],
+        "processes": 64 + 192 * configure.concurrency,
         "limits": {
             "RLIMIT_CORE": 0,
             "RLIMIT_NOFILE": 1024,

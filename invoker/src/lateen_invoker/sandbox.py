@@ -1,0 +1,379 @@
+"""What holds environments: namespaces with a root of their own where the kernel has them to give, Landlock always.
+
+Loaded by a fork server, by path, in the runtime's interpreter: standard library only. From strong to weak:
+
+- **namespaces**: the fork server moves into user, mount, PID, IPC and UTS namespaces of its own, with a new root in
+  which only what a runtime needs exists, read-only. Each environment gets a PID and a mount namespace more: it sees
+  its own processes and its own `/tmp`. As root, user id 65534 outside stands for the one user that there is inside.
+- **landlock**: where namespaces are not to be had. Files are those of a list; processes are the machine's.
+
+In both, environments have no capabilities and no way to gain any. The network is shared with the machine.
+"""
+
+import contextlib
+import importlib.util
+import os
+import socket
+import stat
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
+_ETC = (
+    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services", "ssl",
+    "timezone",
+)  # fmt: skip
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_PROC_FILES = ("cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys")
+_TASK_ROOT, _TMP, _FOLDERS, _LATE = "/var/task", "/tmp", "/.environments", "/.late"  # noqa: S108 - of the new root
+_OWN = (_TMP, "/proc", "/dev", "/etc", "/var")
+"""Places of the new root that are not the machine's; what a runtime needs below them is mounted last."""
+
+USER_ID = 1000
+OUTER_USER_ID = 65534
+"""Whom the user inside is outside, when all this is started by root."""
+_OOM_SCORE = 700
+"""When memory is short, the kernel takes environments before anything else that is ours."""
+
+
+def _module_from(name):
+    path = os.path.join(os.path.dirname(__file__), name)
+    spec = importlib.util.spec_from_file_location("_lateen_" + name.removesuffix(".py"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+kernel = _module_from("kernel.py")
+
+
+def enter(settings, plain, control):
+    """The best hold to be had here. Where namespaces are, it returns in another process than the one that called,
+    which ends.
+
+    Args:
+        plain: what there is without any of this; its methods are what `Namespaces` and `Landlock` have too.
+        control: socket that only the process in which this returns may hold.
+    """
+    version = kernel.landlock_version() if "landlock" in settings["allowed"] else 0
+    kernel.set_name("lateen-forks")
+    with contextlib.suppress(OSError):
+        kernel.new_session_keyring()
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(str(_OOM_SCORE))
+    if "namespaces" in settings["allowed"]:
+        # Root can have the other namespaces also where user namespaces are switched off.
+        for own_user in (True, False) if os.geteuid() == 0 else (True,):
+            held = _enter_namespaces(settings, version, own_user)
+            if held is not None:
+                return held
+    kernel.no_new_privileges()
+    return Landlock(settings, version) if version else plain
+
+
+class Landlock:
+    own_pids = False
+
+    def __init__(self, settings, version):
+        self._settings = settings
+        self._version = version
+        # The limit counts all processes of a user, of which the machine has others too.
+        settings["limits"]["RLIMIT_NPROC"] = _threads_of(os.geteuid()) + settings["processes"]
+        kernel.set_dumpable(False)
+
+    def described(self):
+        return {"isolation": "landlock", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
+
+    def fork_keeper(self):
+        return os.fork()
+
+    def keep(self, directory):
+        kernel.set_name("lateen-keeper")
+
+    def confine(self, directory):
+        settings = self._settings
+        kernel.drop_capabilities()
+        read = kernel.READ_FILE | kernel.READ_DIR | kernel.EXECUTE
+        device = kernel.READ_FILE | kernel.WRITE_FILE | kernel.TRUNCATE | kernel.IOCTL_DEV
+        rules = [(path, read) for path in _SYSTEM]
+        rules += [(path, read if os.path.isdir(path) else read & ~kernel.READ_DIR) for path in self._single()]
+        rules += [(f"/dev/{name}", device) for name in _DEVICES]
+        rules += [("/proc/self", read | kernel.WRITE_FILE), (directory, kernel.all_file_rights(self._version))]
+        rules += [(settings["code_dir"], read)]
+        kernel.landlock(self._version, _fitting(rules))
+        kernel.set_dumpable(True)
+        kernel.set_name("environment")
+
+    def _single(self):
+        settings = self._settings
+        etc = [f"/etc/{name}" for name in _ETC] + ["/etc/passwd", "/etc/group"]
+        proc = [f"/proc/{name}" for name in _PROC_FILES]
+        return [*etc, *proc, settings["runtime_dir"], *settings["readable"]]
+
+
+class Namespaces:
+    own_pids = True
+
+    def __init__(self, settings, version, pids, own_user, as_root):
+        self._settings = settings
+        self._version = version
+        self._pids = pids
+        self._own_user = own_user
+        self._owner = OUTER_USER_ID if as_root else None
+        self._late = _late(settings)
+        if _kernel_release() >= (5, 14):  # since then the limit counts within a user namespace
+            settings["limits"]["RLIMIT_NPROC"] = settings["processes"]
+
+    def described(self):
+        isolation = "namespaces, landlock" if self._version else "namespaces"
+        return {"isolation": isolation, "task_root": _TASK_ROOT, "tmp": _TMP, "owner": self._owner}
+
+    def fork_keeper(self):
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid:
+                # The next keeper is the first process of a namespace too, and not a second one in this.
+                kernel.setns(self._pids, kernel.CLONE_NEWPID)
+        return pid
+
+    def keep(self, directory):
+        kernel.set_name("lateen-keeper")
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        kernel.mount(os.path.join(_FOLDERS, os.path.basename(directory)), _TMP, None, kernel.MS_BIND)
+        for number, path in enumerate(self._late):
+            _place(os.path.join(_LATE, str(number)), path)
+        kernel.mount("none", _FOLDERS, "tmpfs", kernel.MS_RDONLY, "size=4k,nr_inodes=1,mode=0")
+
+    def confine(self, directory):
+        if not self._own_user:
+            os.setgroups([])
+            os.setresgid(OUTER_USER_ID, OUTER_USER_ID, OUTER_USER_ID)
+            os.setresuid(OUTER_USER_ID, OUTER_USER_ID, OUTER_USER_ID)
+        kernel.drop_capabilities()
+        if self._version:
+            everything = kernel.all_file_rights(self._version)
+            read = kernel.READ_FILE | kernel.READ_DIR | kernel.EXECUTE
+            device = kernel.READ_FILE | kernel.WRITE_FILE | kernel.TRUNCATE | kernel.IOCTL_DEV
+            rules = [("/", read), ("/proc", read | kernel.WRITE_FILE), (_TMP, everything)]
+            kernel.landlock(self._version, rules + [(f"/dev/{name}", device) for name in _DEVICES])
+        # The invoker looks at its memory and connections; nobody else can.
+        kernel.set_dumpable(True)
+        kernel.set_name("environment")
+
+
+# Into the namespaces. Three processes: the caller stays outside and writes the new user's identity; the first child
+# makes the namespaces and the root; its child is the first process in the PID namespace, and the fork server.
+
+
+def _enter_namespaces(settings, version, own_user):
+    """`Namespaces` in the new fork server, None in the caller where it can't be; else the caller ends."""
+    outside, inside = socket.socketpair()
+    root = os.path.join(os.path.dirname(settings["environments"]), "root")
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    child = os.fork()
+    if child == 0:
+        outside.close()
+        held = _within(settings, version, own_user, root, inside)
+        inside.sendall(b"made")
+        inside.close()
+        return held
+    inside.close()
+    try:
+        made = outside.recv(16)
+        if made == b"user":
+            _write_identity(child)
+            outside.sendall(b"user")
+            made = outside.recv(16)
+    except OSError:
+        made = b""
+    finally:
+        outside.close()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, 0)
+    if made == b"made":
+        os._exit(0)
+    if os.geteuid() == 0:
+        os.chown(settings["environments"], 0, 0)
+    return None
+
+
+def _within(settings, version, own_user, root, outside):
+    """In the first child, and returns in its own child."""
+    try:
+        as_root = os.geteuid() == 0
+        kernel.no_new_privileges()
+        if as_root:
+            # Root's own folders can be mounted only by root itself, so this comes before the new identity.
+            os.chown(settings["environments"], OUTER_USER_ID, OUTER_USER_ID)
+            kernel.unshare(kernel.CLONE_NEWNS)
+            _make_root(settings, root)
+        if own_user:
+            _new_user(as_root, outside)
+        others = kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNS
+        kernel.unshare(others)
+        if not as_root:
+            _make_root(settings, root)
+        child = os.fork()
+        if child:
+            os._exit(0)
+        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        socket.sethostname("localhost")
+        if own_user:
+            # User code needs no further user namespaces, in which it would have capabilities again.
+            with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as most:
+                most.write("0")
+        kernel.set_dumpable(False)
+        _try_keeper(pids)
+        return Namespaces(settings, version, pids, own_user, as_root)
+    except OSError as exc:
+        if settings.get("explain"):
+            os.write(2, f"no namespaces: {exc}\n".encode())
+        os._exit(1)
+
+
+def _new_user(as_root, outside):
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    outside.sendall(b"user")
+    if outside.recv(16) != b"user":
+        raise OSError("no identity")
+    if as_root:
+        os.setgroups([])
+        os.setresgid(USER_ID, USER_ID, USER_ID)
+        os.setresuid(USER_ID, USER_ID, USER_ID)
+
+
+def _write_identity(child):
+    """From outside: who the one user in the child's namespace is here."""
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        user = group = OUTER_USER_ID
+    else:
+        with open(f"/proc/{child}/setgroups", "w") as groups:
+            groups.write("deny")
+    for name, outer in (("gid_map", group), ("uid_map", user)):
+        with open(f"/proc/{child}/{name}", "w") as identity:
+            identity.write(f"{USER_ID} {outer} 1\n")
+
+
+def _try_keeper(pids):
+    """Raises: `OSError` where a PID namespace per environment can't be had."""
+    kernel.unshare(kernel.CLONE_NEWPID)
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.unshare(kernel.CLONE_NEWNS)
+            kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        except OSError as exc:
+            os._exit(exc.errno or 1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    kernel.setns(pids, kernel.CLONE_NEWPID)
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        raise OSError(code, f"PID namespaces: {os.strerror(abs(code))}")
+
+
+# The new root.
+
+
+def _make_root(settings, root):
+    """A small file system with what a runtime needs, which then is `/`."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("none", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
+    for folder in ("proc", "dev", "etc", "tmp", "run", "opt", "var/task", _FOLDERS[1:], _LATE[1:]):
+        os.makedirs(os.path.join(root, folder))
+    for path in _SYSTEM:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), root + path)
+        elif os.path.isdir(path):
+            _place(path, root + path, read_only=True)
+    late = _late(settings)
+    for path in _needed(settings):
+        if path not in late:
+            _place(path, root + path, read_only=True)
+    for number, path in enumerate(late):
+        _place(path, f"{root}{_LATE}/{number}", read_only=True)
+    for name in _ETC:
+        if os.path.exists(path := f"/etc/{name}"):
+            _place(os.path.realpath(path), root + path, read_only=True)
+    _write(f"{root}/etc/passwd", f"function:x:{USER_ID}:{USER_ID}::{_TMP}:/sbin/nologin\n")
+    _write(f"{root}/etc/group", f"function:x:{USER_ID}:\n")
+    for name in _DEVICES:
+        if os.path.exists(f"/dev/{name}"):
+            _place(f"/dev/{name}", f"{root}/dev/{name}")
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+                         ("stderr", "/proc/self/fd/2"), ("shm", _TMP)):  # fmt: skip
+        os.symlink(target, f"{root}/dev/{name}")
+    os.symlink(_TMP, f"{root}/var/tmp")
+    _place(settings["code_dir"], root + _TASK_ROOT, read_only=True)
+    _place(settings["environments"], root + _FOLDERS)
+    kernel.restrict_mount(root + _FOLDERS, "nosuid", "nodev")
+    # The machine's own: a kernel gives a namespace its `/proc` only where a whole one is in sight already.
+    kernel.mount("/proc", f"{root}/proc", None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.restrict_mount(root, "ro", recursive=False)
+    kernel.pivot_to(root)
+
+
+def _place(source, target, *, read_only=False):
+    """Mount the file or folder there."""
+    if stat.S_ISDIR(os.stat(source).st_mode):
+        os.makedirs(target, exist_ok=True)
+    elif not os.path.lexists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _write(target, "")
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+    if read_only:
+        kernel.restrict_mount(target, "ro", "nosuid", "nodev")
+
+
+def _write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _needed(settings):
+    """Folders and files, outside of the system's, that the runtime reads; none inside another; by both of their
+    names, if links lead there."""
+    given = [settings["runtime_dir"], *settings["readable"]]
+    paths = sorted({os.path.abspath(p) for p in given} | {os.path.realpath(p) for p in given}, key=len)
+    kept = []
+    for path in paths:
+        if os.path.exists(path) and not any(_is_in(path, other) for other in (*_SYSTEM, *kept)):
+            kept.append(path)
+    return kept
+
+
+def _late(settings):
+    return [path for path in _needed(settings) if any(_is_in(path, own) for own in _OWN)]
+
+
+def _is_in(path, folder):
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _fitting(rules):
+    """Landlock refuses a folder's rights for what is a file."""
+    on_files = kernel.READ_FILE | kernel.WRITE_FILE | kernel.EXECUTE | kernel.TRUNCATE | kernel.IOCTL_DEV
+    return [(path, rights if os.path.isdir(path) else rights & on_files) for path, rights in rules]
+
+
+def _threads_of(user):
+    """How many threads the user has on this machine now."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == user:
+                    count += len(os.listdir(f"/proc/{name}/task"))
+    return count
+
+
+def _kernel_release():
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
