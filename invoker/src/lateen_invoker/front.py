@@ -29,6 +29,8 @@ HEADERS_LIMIT = 100
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
 KEEP_ALIVE_S = 75.0
+TRACE_ID_LIMIT = 1024
+CLIENT_CONTEXT_LIMIT = 3583
 CONNECTIONS_LIMIT = 4096
 _PIPELINE_LIMIT = 16
 _SWEEP_S = 1.0
@@ -87,7 +89,7 @@ class Port:
 class _Connection(asyncio.Protocol):
     __slots__ = (
         "_body", "_cookie", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser", "_port", "_queue",
-        "_refused", "_running", "_since", "_transport", "_url",
+        "_refused", "_running", "_since", "_transport", "_url", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port) -> None:
@@ -95,6 +97,7 @@ class _Connection(asyncio.Protocol):
         self._loop = port._loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
+        self.peer = ""
         self._queue: deque[_Request] = deque()
         self._running: _Request | None = None
         self._since = self._loop.time()
@@ -108,6 +111,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else ""
         if len(self._port.connections) >= CONNECTIONS_LIMIT:
             transport.close()
             return
@@ -258,10 +263,6 @@ class _Connection(asyncio.Protocol):
             # Not from within this call: a thousand pipelined refusals would be a thousand frames deep.
             self._loop.call_soon(self._running.start)
 
-    def peer(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if peer else ""
-
     @property
     def port(self) -> Port:
         return self._port
@@ -327,7 +328,7 @@ class _Request:
     def _call_url(self, front: Front, path: str, query: str) -> None:
         headers = self.headers
         now_s = time.time()
-        peer, protocol, port = self.connection.peer(), "http", ""
+        peer, protocol, port = self.connection.peer, "http", ""
         request_id = ""
         if signing.SIGNATURE in headers:
             if not self._is_signed(front):
@@ -343,7 +344,7 @@ class _Request:
         for name in _PLATFORM_HEADERS:
             headers.pop(name, None)
         request_id = request_id or new_request_id()
-        trace_id = headers.get("x-amzn-trace-id") or new_trace_id(now_s)
+        trace_id = _trace_id(headers, now_s)
         headers["x-amzn-trace-id"] = trace_id
         forwarded = headers.get("x-forwarded-for")
         headers["x-forwarded-for"] = f"{forwarded},{peer}" if forwarded else peer
@@ -369,7 +370,7 @@ class _Request:
             self._say(405, "Method Not Allowed")
         else:
             request_id = headers.get(signing.REQUEST_ID) or new_request_id()
-            trace_id = headers.get("x-amzn-trace-id") or new_trace_id(time.time())
+            trace_id = _trace_id(headers, time.time())
             invocation = Invocation(
                 self.body or b"{}", self._invoke_done, request_id=request_id, trace_id=trace_id, arn=front.arn
             )
@@ -452,10 +453,17 @@ _JSON = b"content-type: application/json\r\n"
 _PLATFORM_HEADERS = (signing.SIGNATURE, signing.SOURCE, signing.REQUEST_ID)
 
 
+def _trace_id(headers: dict[str, str], now_s: float) -> str:
+    given = headers.get("x-amzn-trace-id")
+    return given if given is not None and 0 < len(given) <= TRACE_ID_LIMIT else new_trace_id(now_s)
+
+
 def _client_context(given: str) -> str:
     """The JSON that a caller's client context stands for, on one line; empty for none. Raises: `ValueError`."""
     if not given:
         return ""
+    if len(given) > CLIENT_CONTEXT_LIMIT:
+        raise ValueError("too long")
     try:
         parsed = json.loads(base64.b64decode(given, validate=True))
     except (binascii.Error, RecursionError) as exc:

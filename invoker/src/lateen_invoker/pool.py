@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 MEMORY_EVERY_S = 0.1
+# How much the newest figure counts in the running means.
+MEAN_WEIGHT, INIT_WEIGHT = 0.05, 0.5
 # AWS lets an initialisation take ten seconds, then repeats it within the function's own timeout.
 INIT_LIMIT_S = 10.0
 
@@ -53,6 +55,9 @@ class Pool:
         self._free: list[Environment] = []
         self._waiting: deque[Invocation] = deque()
         self._starting = 0
+        self._mean_s: float | None = None
+        self._init_s = 0.01
+        self._overdue: asyncio.TimerHandle | None = None
         self._started = 0
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,8 +112,7 @@ class Pool:
             return
         self._waiting.append(invocation)
         self._empty.clear()
-        if self._starting < len(self._waiting):
-            self._start_environment()
+        self._start_if_short()
         self._keep_ticking()
 
     async def drained(self) -> None:
@@ -135,6 +139,7 @@ class Pool:
             self._starting -= 1
             assert environment.init_duration_ms is not None
             self._metrics.observe_cold_start(environment.init_duration_ms)
+            self._init_s += (environment.init_duration_ms / 1000 - self._init_s) * INIT_WEIGHT
         while self._waiting:
             invocation = self._waiting.popleft()
             if not invocation.abandoned:
@@ -147,6 +152,8 @@ class Pool:
 
     def environment_done(self, environment: Environment, invocation: Invocation) -> None:
         self._running -= 1
+        took_s = invocation.ended_at - invocation.started_at
+        self._mean_s = took_s if self._mean_s is None else self._mean_s + (took_s - self._mean_s) * MEAN_WEIGHT
         self._metrics.observe(invocation)
         self._record(invocation)
 
@@ -159,8 +166,7 @@ class Pool:
             self._metrics.init_errors += 1
             self._tell_init_error(environment, init_error)
         self._next_reason = "replaced"
-        if len(self._waiting) > self._starting:
-            self._start_environment()
+        self._start_if_short()
         self._settle()
         if not self._environments and self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
@@ -196,6 +202,30 @@ class Pool:
             self._empty.set()
 
     # Starting one.
+
+    def _start_if_short(self) -> None:
+        """Start an environment if callers would wait longer for a busy one than for a new one.
+
+        A new one takes `_init_s`. Where events are short, the callers in front of the last one are gone sooner than
+        that, and starting more processes would only make all of them slower.
+        """
+        short = len(self._waiting) - self._starting
+        if short <= 0:
+            return
+        busy = len(self._environments) - self._starting
+        if busy == 0 or self._mean_s is None or short / busy * self._mean_s > self._init_s:
+            self._start_environment()
+        elif self._overdue is None:
+            self._overdue = self._loop.call_later(self._init_s, self._start_if_overdue)
+
+    def _start_if_overdue(self) -> None:
+        # The mean is no promise: whoever has waited that long gets a new environment after all.
+        self._overdue = None
+        if len(self._waiting) > self._starting:
+            age_s = time.monotonic() - self._waiting[0].queued_at
+            if age_s >= self._init_s:
+                self._start_environment()
+            self._overdue = self._loop.call_later(self._init_s, self._start_if_overdue)
 
     def _start_environment(self) -> None:
         if len(self._environments) >= self._configure.concurrency or self._is_closed:

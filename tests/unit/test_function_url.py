@@ -1,0 +1,152 @@
+"""Function URLs: requests become events of payload format 2.0, answers become responses."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lateen_invoker.function_url import InvalidAnswer, event_for, response_from, with_prelude
+
+HASH = "0123456789abcdef0123456789abcdef"
+
+
+def event(**changes: object) -> dict[str, object]:
+    given_: dict[str, object] = {
+        "method": "GET", "path": "/", "query": "", "protocol": "HTTP/1.1", "headers": {"host": "f.example.org"},
+        "cookie": None, "body": b"", "source_ip": "192.0.2.1", "request_id": "r-1", "function_hash": HASH, "now_s": 1583348638.4,
+    }  # fmt: skip
+    made: dict[str, object] = json.loads(event_for(**{**given_, **changes}))  # type: ignore[arg-type]
+    return made
+
+
+def test_the_whole_event() -> None:
+    """Every member as AWS documents it, and no other."""
+    assert event(
+        method="POST",
+        path="/a%20b",
+        query="x=1&y=a+b&x=%32&empty",
+        headers={"host": "f.example.org:8000", "user-agent": "curl/8", "content-type": "application/json; charset=utf-8"},
+        cookie="a=1; b=2",
+        body='{"ü":1}'.encode(),
+    ) == {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/a%20b",
+        "rawQueryString": "x=1&y=a+b&x=%32&empty",
+        "cookies": ["a=1", "b=2"],
+        "headers": {
+            "host": "f.example.org:8000", "user-agent": "curl/8", "content-type": "application/json; charset=utf-8",
+        },
+        "queryStringParameters": {"x": "1,2", "y": "a b", "empty": ""},
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": HASH,
+            "domainName": "f.example.org:8000",
+            "domainPrefix": "f",
+            "http": {
+                "method": "POST", "path": "/a%20b", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "curl/8",
+            },
+            "requestId": "r-1",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "04/Mar/2020:19:03:58 +0000",
+            "timeEpoch": 1583348638400,
+        },
+        "body": '{"ü":1}',
+        "isBase64Encoded": False,
+    }  # fmt: skip
+
+
+def test_absent_parts_are_absent() -> None:
+    """No cookies, no parameters and no body leave no members behind."""
+    assert {"cookies", "queryStringParameters", "body"}.isdisjoint(event())
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "", "multipart/form-data; boundary=x"])
+def test_bodies_that_are_not_text_come_as_base64(content_type: str) -> None:
+    """The content type decides."""
+    made = event(headers={"host": "h", "content-type": content_type}, body=b"\x00\xffdata")
+    assert made["isBase64Encoded"] is True
+    assert base64.b64decode(str(made["body"])) == b"\x00\xffdata"
+
+
+def test_text_that_is_not_utf8_keeps_its_bytes() -> None:
+    """A body said to be text and which is none is not damaged."""
+    made = event(headers={"host": "h", "content-type": "text/plain"}, body=b"\xff")
+    assert (made["isBase64Encoded"], base64.b64decode(str(made["body"]))) == (True, b"\xff")
+
+
+@given(body=st.binary(max_size=200), query=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))
+def test_any_request_makes_an_event(body: bytes, query: str) -> None:
+    """Whatever a client sends, the function gets JSON with the same body in it."""
+    made = event(body=body, query=query)
+    assert made["rawQueryString"] == query
+    assert base64.b64decode(str(made.get("body", ""))) == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "head", "body"),
+    [
+        ({"statusCode": 201, "body": "made"}, 201, b"content-type: application/json\r\n", b"made"),
+        ({"statusCode": "404"}, 404, b"content-type: application/json\r\n", b""),
+        ({"statusCode": 200, "headers": {"Content-Type": "text/html"}, "body": "<p>"}, 200, b"content-type: text/html\r\n", b"<p>"),
+        ({"statusCode": 200, "headers": {"X-N": 3, "X-B": True}, "cookies": ["a=1", "b=2"]}, 200,
+         b"x-n: 3\r\nx-b: true\r\ncontent-type: application/json\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n", b""),
+        ({"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}, 200, b"content-type: application/json\r\n", b"\x00\xff"),
+        ({"statusCode": 200, "body": {"a": 1}}, 200, b"content-type: application/json\r\n", b'{"a":1}'),
+        ({"statusCode": 200, "headers": None, "body": None, "cookies": None}, 200, b"content-type: application/json\r\n", b""),
+        ({"statusCode": 200, "headers": {"Content-Length": "9", "Transfer-Encoding": "chunked", "Connection": "x"}}, 200,
+         b"content-type: application/json\r\n", b""),
+    ],
+)  # fmt: skip
+def test_structured_answers(answer: object, status: int, head: bytes, body: bytes) -> None:
+    """An object with a statusCode says the response; what would desynchronise the connection is left out."""
+    response = response_from(json.dumps(answer).encode())
+    assert (response.status, response.head, response.body) == (status, head, body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [(b'"plain"', b"plain"), (b"null", b"null"), (b"[1, 2]", b"[1, 2]"), (b' {"a": 1}', b' {"a": 1}'), (b"3.5", b"3.5"),
+     (b'{"headers": 5}', b'{"headers": 5}'), (b'"\\u00fc"', "ü".encode())],
+)  # fmt: skip
+def test_plain_values(answer: bytes, body: bytes) -> None:
+    """Anything without a statusCode is the body, as JSON; a string comes without its quotes."""
+    response = response_from(answer)
+    assert (response.status, response.head, response.body) == (200, b"content-type: application/json\r\n", body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"not json", b'{"statusCode":', b'{"statusCode": 99}', b'{"statusCode": 101}', b'{"statusCode": 600}',
+     b'{"statusCode": "abc"}', b'{"statusCode": 200.5}', b'{"statusCode": null}', b'{"statusCode": 200, "headers": {"a b": "c"}}',
+     b'{"statusCode": 200, "headers": {"a": "b\\r\\nset-cookie: c=d"}}', b'{"statusCode": 200, "headers": {"a": "\\u0000"}}',
+     b'{"statusCode": 200, "headers": {"a": []}}', b'{"statusCode": 200, "headers": []}', b'{"statusCode": 200, "cookies": [1]}',
+     b'{"statusCode": 200, "cookies": ["a\\nb"]}', b'{"statusCode": 200, "body": "%%", "isBase64Encoded": true}',
+     b"[" * 100_000],
+)  # fmt: skip
+def test_answers_that_cannot_be_sent(answer: bytes) -> None:
+    """Garbage, wrong types and split headers never reach a client."""
+    with pytest.raises(InvalidAnswer):
+        response_from(answer)
+
+
+def test_a_stream_with_a_prelude() -> None:
+    """The prelude says status, headers and cookies; what follows eight zero bytes is the body."""
+    response = with_prelude(b'{"statusCode": 206, "headers": {"content-type": "text/plain"}}' + b"\0" * 8 + b"part\0s")
+    assert (response.status, response.head, response.body) == (206, b"content-type: text/plain\r\n", b"part\0s")
+    with pytest.raises(InvalidAnswer):
+        with_prelude(b'{"statusCode": 200}')
+
+
+@given(st.binary(max_size=300))
+def test_any_answer_is_a_response_or_refused(answer: bytes) -> None:
+    """No answer breaks the invoker."""
+    try:
+        response = response_from(answer)
+    except InvalidAnswer:
+        return
+    assert 200 <= response.status <= 599
+    assert b"\r\n\r\n" not in response.head
