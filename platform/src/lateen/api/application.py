@@ -1,0 +1,125 @@
+"""The management surfaces as one ASGI application: Litestar inside of the edge."""
+
+import logging
+import re
+from functools import cache
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.router import Router
+
+from lateen.api.console import ConsoleController
+from lateen.api.dependencies import UseCases, providers
+from lateen.api.docs import Docs
+from lateen.api.edge import CallerLeft, Edge
+from lateen.api.functions import FunctionController
+from lateen.api.health import Readiness
+from lateen.api.invocations import InvocationController
+from lateen.api.keys import KeyController
+from lateen.api.metrics import Metrics
+from lateen.api.openapi import document
+from lateen.api.operations import Operations
+from lateen.api.origins import Origins
+from lateen.api.problems import MEDIA_TYPE, FieldError, Refusal, internal, reason_of, refusal_for_status, refusal_from
+from lateen.api.requests import LateenRequest
+from lateen.api.workspaces import WorkspaceController
+from lateen.domain.errors import LateenError
+
+log = logging.getLogger(__name__)
+
+_MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^']*)'")
+CONTROLLERS = (
+    WorkspaceController,
+    FunctionController,
+    InvocationController,
+    KeyController,
+    ConsoleController,
+    Operations,
+    Docs,
+)
+
+
+def management_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metrics, origins: Origins) -> Edge:
+    """What serves everything but `/{hash}`."""
+    return Edge(
+        litestar_app(use_cases, readiness=readiness, metrics=metrics),
+        authenticate=use_cases.keys.authenticate,
+        origins=origins,
+        metrics=metrics,
+    )
+
+
+def litestar_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metrics) -> Litestar:
+    """Without the edge, so without any check of who asks. `management_app` is what is served."""
+    routes: dict[str, Any] = {"route_handlers": [Router("/", route_handlers=list(CONTROLLERS))]}
+    routes["dependencies"] = providers(use_cases, readiness, metrics, cache(lambda: document(routes)))
+    return Litestar(
+        **routes,
+        request_class=LateenRequest,
+        exception_handlers={
+            Refusal: _answer_refusal,
+            LateenError: _answer_domain,
+            HTTPException: _answer_litestar,
+            CallerLeft: _answer_nobody,
+            Exception: _answer_unexpected,
+        },
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _answer(refusal: Refusal) -> Response[bytes]:
+    return Response(refusal.body(), status_code=refusal.status, media_type=MEDIA_TYPE, headers=dict(refusal.headers))
+
+
+def _answer_refusal(_: Request[Any, Any, Any], exc: Refusal) -> Response[bytes]:
+    return _answer(exc)
+
+
+def _answer_domain(_: Request[Any, Any, Any], exc: LateenError) -> Response[bytes]:
+    refusal = refusal_from(exc)
+    if refusal.status == 500:
+        log.error("request failed", exc_info=exc)
+    return _answer(refusal)
+
+
+def _answer_litestar(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
+    if isinstance(exc, ValidationException):
+        return _answer(_parameters_refused(exc))
+    if exc.status_code >= 500:
+        return _answer_unexpected(request, exc)
+    headers = dict(exc.headers or {})
+    detail = exc.detail
+    if exc.status_code == 404:
+        detail = "there is nothing at this path"
+    elif exc.status_code == 405:
+        allowed = {method.strip() for method in headers.pop("allow", "").split(",") if method.strip()}
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        headers["Allow"] = ", ".join(sorted(allowed))
+        detail = f"{request.scope['method']} is not among what this path takes: {headers['Allow']}"
+    return _answer(refusal_for_status(exc.status_code, detail, headers))
+
+
+def _parameters_refused(exc: ValidationException) -> Refusal:
+    extra = exc.extra if isinstance(exc.extra, list) else []
+    found = [
+        FieldError(str(each.get("key") or "request").removeprefix("data."), reason_of(str(each.get("message", ""))))
+        for each in extra
+        if isinstance(each, dict)
+    ]
+    if missing := _MISSING.match(exc.detail):
+        found.append(FieldError(missing[1], "required"))
+    errors = found or [FieldError("request", "not valid")]
+    detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
+    return Refusal("invalid-input", detail, errors=errors)
+
+
+def _answer_nobody(_: Request[Any, Any, Any], exc: CallerLeft) -> Response[bytes]:
+    raise exc
+
+
+def _answer_unexpected(_: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
+    log.error("request failed", exc_info=exc)
+    return _answer(internal())

@@ -1,0 +1,59 @@
+"""What handlers ask for by type: the use cases, and who calls. All are given in by `api.application`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+from msgspec import Struct
+
+from lateen.api.health import Readiness
+from lateen.api.invoking import Invoker
+from lateen.api.metrics import Metrics
+from lateen.domain.access import Caller
+from lateen.services.functions import Functions
+from lateen.services.keys import Keys
+from lateen.services.records import Records
+from lateen.services.runtimes import Runtimes
+from lateen.services.workspaces import Workspaces
+
+
+class UseCases(Struct, frozen=True, kw_only=True):
+    """All that the surfaces call."""
+
+    workspaces: Workspaces
+    functions: Functions
+    keys: Keys
+    records: Records
+    runtimes: Runtimes
+    invoker: Invoker
+    base_url: str
+    """What functions' URLs begin with, without a slash at its end."""
+
+
+UseCasesDep = NamedDependency[SkipValidation[UseCases]]
+CallerDep = NamedDependency[SkipValidation[Caller]]
+ReadinessDep = NamedDependency[SkipValidation[Readiness]]
+MetricsDep = NamedDependency[SkipValidation[Metrics]]
+DocumentDep = NamedDependency[SkipValidation[Callable[[], bytes]]]
+
+
+def providers(
+    use_cases: UseCases, readiness: Readiness, metrics: Metrics, document: Callable[[], bytes]
+) -> dict[str, Provide]:
+    def provide(value: Any) -> Provide:
+        return Provide(lambda: value, sync_to_thread=False)
+
+    return {
+        "use_cases": provide(use_cases),
+        "readiness": provide(readiness),
+        "metrics": provide(metrics),
+        "document": provide(document),
+        "caller": Provide(_caller, sync_to_thread=False),
+    }
+
+
+def _caller(scope: dict[str, Any]) -> Caller:
+    """Put there by the edge, which lets nobody through without."""
+    caller: Caller = scope["state"]["caller"]
+    return caller

@@ -1,0 +1,143 @@
+"""`/api/workspaces/{id}/functions` and `/api/functions/{id}`, and what a function's invocations left behind."""
+
+from typing import Annotated
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from lateen.api.dependencies import CallerDep, UseCasesDep
+from lateen.api.requests import (
+    CODE_LIMIT,
+    DEFAULT,
+    Cursor,
+    Expected,
+    IdempotencyKey,
+    IfMatch,
+    LateenRequest,
+    Limit,
+    etag,
+    once,
+)
+from lateen.api.structs import (
+    CreateFunction,
+    FunctionView,
+    Page,
+    UpdateFunction,
+    function_change,
+    function_view,
+    new_function,
+    page_of,
+)
+from lateen.domain.functions import Described
+from lateen_invoker.records import ExecutionRecord, Status
+
+Since = Annotated[
+    str | None,
+    QueryParameter(
+        description="Not before this moment: ISO 8601 with an offset.",
+        schema_extra={"format": "date-time"},
+        max_length=64,
+    ),
+]
+StatusIs = Annotated[Status | None, QueryParameter(description="Only those that ended so.")]
+
+
+class FunctionController(Controller):
+    path = "/api"
+    tags = ("Functions",)
+
+    @post(
+        "/workspaces/{workspace_id:str}/functions",
+        summary="Make a function",
+        operation_id="createFunction",
+        opt={"body_limit": CODE_LIMIT},
+    )
+    async def create(
+        self,
+        request: LateenRequest,
+        workspace_id: FromPath[str],
+        data: JSONBody[CreateFunction],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[FunctionView]:
+        """It is `Pending` until it runs; `state_reason` says what is being done or what is wrong."""
+        repeat = await once(request, idempotency_key)
+        made = await use_cases.functions.create(caller, workspace_id, new_function(data), once=repeat)
+        return _answer(made, use_cases.base_url, status=201)
+
+    @get("/workspaces/{workspace_id:str}/functions", summary="List functions", operation_id="listFunctions")
+    async def list(
+        self,
+        workspace_id: FromPath[str],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        limit: Limit = DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[FunctionView]:
+        """By name."""
+        page = await use_cases.functions.list(caller, workspace_id, limit=limit, cursor=cursor)
+        return page_of(page, [function_view(described, use_cases.base_url) for described in page.items])
+
+    @get("/functions/{function_id:str}", summary="Show a function", operation_id="getFunction")
+    async def show(
+        self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep
+    ) -> Response[FunctionView]:
+        return _answer(await use_cases.functions.get(caller, function_id), use_cases.base_url)
+
+    @patch(
+        "/functions/{function_id:str}",
+        summary="Change a function",
+        operation_id="updateFunction",
+        opt={"body_limit": CODE_LIMIT},
+    )
+    async def update(
+        self,
+        function_id: FromPath[str],
+        data: JSONBody[UpdateFunction],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        if_match: IfMatch = None,
+    ) -> Response[FunctionView]:
+        """The URL stays, and no call fails meanwhile. What changes nothing keeps the revision."""
+        expected = await self._expected(if_match, function_id, use_cases, caller)
+        changed = await use_cases.functions.update(caller, function_id, function_change(data), expected=expected)
+        return _answer(changed, use_cases.base_url)
+
+    @delete("/functions/{function_id:str}", summary="Remove a function", operation_id="deleteFunction")
+    async def remove(
+        self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep, if_match: IfMatch = None
+    ) -> None:
+        """Its name is free at once. Again is no error."""
+        expected = await self._expected(if_match, function_id, use_cases, caller)
+        await use_cases.functions.delete(caller, function_id, expected=expected)
+
+    @get("/functions/{function_id:str}/logs", summary="What invocations left behind", operation_id="listLogs")
+    async def logs(
+        self,
+        function_id: FromPath[str],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        limit: Limit = DEFAULT,
+        cursor: Cursor = None,
+        since: Since = None,
+        status: StatusIs = None,
+    ) -> Page[ExecutionRecord]:
+        """Newest first. A page may be short, even empty, and still have a next one."""
+        page = await use_cases.records.list(caller, function_id, limit=limit, cursor=cursor, since=since, status=status)
+        return page_of(page, page.items)
+
+    async def _expected(
+        self, if_match: str | None, function_id: str, use_cases: UseCasesDep, caller: CallerDep
+    ) -> int | None:
+        expected = Expected.of(if_match)
+        if not expected.names_several:
+            return expected.revision()
+        return expected.revision((await use_cases.functions.get(caller, function_id)).function.revision)
+
+
+def _answer(described: Described, base_url: str, *, status: int = 200) -> Response[FunctionView]:
+    headers = {"ETag": etag(described.function.revision)}
+    if status == 201:
+        headers["Location"] = f"/api/functions/{described.function.id}"
+    return Response(function_view(described, base_url), status_code=status, headers=headers)

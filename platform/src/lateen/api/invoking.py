@@ -1,0 +1,25 @@
+"""How one event reaches a function: what the surfaces need of the gateway."""
+
+from typing import Protocol
+
+from lateen.domain.functions import Function
+
+
+class Invoked(Protocol):
+    """What came back. `status` 200: the function ran, and `body` is what its runtime posted. 429: no room; 502: its
+    process was lost while it had the event; 504: no answer in time."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def function_error(self) -> str | None:
+        """Set: `body` is the error document."""
+
+
+class Invoker(Protocol):
+    async def invoke(self, function: Function, event: bytes) -> Invoked:
+        """Empty stands for `{}`. Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""

@@ -1,0 +1,160 @@
+"""Requests: bodies read within limits, JSON decoded strictly, and the headers that decide about a write."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request
+from litestar.params import HeaderParameter, QueryParameter
+
+from lateen.api import json_text
+from lateen.api.edge import CallerLeft
+from lateen.api.problems import Refusal, invalid, refusal_from_msgspec
+from lateen.domain.names import IDEMPOTENCY_KEY
+from lateen.domain.pages import DEFAULT_LIMIT, MAX_LIMIT
+from lateen.services.idempotency import Once
+from lateen.services.zips import MAX_ZIPPED
+
+BODY_LIMIT = 1024 * 1024
+CODE_LIMIT = MAX_ZIPPED * 4 // 3 + BODY_LIMIT
+"""A zip in Base64, and the other fields."""
+EVENT_LIMIT = 6 * 1024 * 1024
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Items on a page, at most.")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(description="`next_cursor` of the page before.", max_length=1024, pattern=r"^[A-Za-z0-9_-]+\Z"),
+]
+DEFAULT = DEFAULT_LIMIT
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        pattern=IDEMPOTENCY_KEY,
+        description="Sent again with the same key within a day, the request is answered as the first time.",
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(name="If-Match", description="The `ETag` that you know, or `*`; else 412.", max_length=1024),
+]
+
+_ENTITY_TAGS = re.compile(r'^(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*\Z')
+_ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
+_REVISION = re.compile(r"^[0-9]{1,15}\Z")
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+class LateenRequest(Request[Any, Any, Any]):
+    """The type of body that a handler declares is decoded as it is said, without the coercions of Litestar's own.
+
+    `opt={"body_limit": …}` on a handler raises its limit from `BODY_LIMIT`.
+    """
+
+    async def body(self) -> bytes:
+        """The JSON body, which must be there."""
+        _check_content_type(self)
+        body = await self.raw(self.route_handler.opt.get("body_limit", BODY_LIMIT))
+        if not body:
+            raise invalid("body", "required: a JSON object")
+        return body
+
+    async def json(self) -> Any:
+        body = await self.body()
+        json_text.check(body)
+        field = self.route_handler.parsed_data_field
+        assert field is not None
+        target = field.annotation
+        try:
+            return _decoder(target).decode(body)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+            raise refusal_from_msgspec(exc) from exc
+
+    async def raw(self, limit: int) -> bytes:
+        """Any body, of at most `limit` bytes; refused by its stated length before anything is read."""
+        if "lateen.body" in self.scope:
+            body: bytes = self.scope["lateen.body"]  # type: ignore[typeddict-item]
+            return body
+        stated = self.headers.get("content-length", "")
+        if stated.isdecimal() and len(stated) < 20 and int(stated) > limit:
+            raise _too_large(limit)
+        if self.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refusal("unsupported-media-type", "Content-Encoding: send the body as it is, not compressed")
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise CallerLeft
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+            more = message.get("more_body", False)
+        body = self.scope["lateen.body"] = b"".join(chunks)  # type: ignore[typeddict-unknown-key]
+        return body
+
+
+async def once(request: LateenRequest, key: str | None) -> Once | None:
+    """The request's `Idempotency-Key`, bound to what it asks for."""
+    if key is None:
+        return None
+    return Once.of(key, request.method.encode(), request.url.path.encode(), await request.body())
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """`If-Match`, parsed. `revisions` None: whatever the revision is."""
+
+    revisions: frozenset[int] | None
+
+    @classmethod
+    def of(cls, if_match: str | None) -> "Expected":
+        """Raises: `Refusal` for what is not of the header's form. Weak tags match nothing, as the RFC says."""
+        if if_match is None or if_match.strip() == "*":
+            return cls(None)
+        if not _ENTITY_TAGS.match(text := if_match.strip()):
+            raise invalid("If-Match", 'an entity tag such as "4", several with commas, or *')
+        strong = [tag for weak, tag in _ENTITY_TAG.findall(text) if not weak]
+        return cls(frozenset(int(tag) for tag in strong if _REVISION.match(tag)))
+
+    def revision(self, current: int | None = None) -> int | None:
+        """The one that the use case shall expect. `current`: needed only where several were named."""
+        if self.revisions is None:
+            return None
+        if len(self.revisions) == 1:
+            return next(iter(self.revisions))
+        return current if current in self.revisions else -1
+
+    @property
+    def names_several(self) -> bool:
+        return self.revisions is not None and len(self.revisions) > 1
+
+
+def etag(revision: int) -> str:
+    return f'"{revision}"'
+
+
+def _decoder(target: Any) -> msgspec.json.Decoder[Any]:
+    if target not in _decoders:
+        _decoders[target] = msgspec.json.Decoder(target)
+    return _decoders[target]
+
+
+def _check_content_type(request: LateenRequest) -> None:
+    given = request.headers.getall("content-type", [])
+    media_type = given[0].partition(";")[0].strip().lower() if given else ""
+    if len(given) > 1 or (media_type and media_type != "application/json"):
+        raise Refusal(
+            "unsupported-media-type", "the body must be JSON: Content-Type: application/json", headers=_ACCEPTED
+        )
+    charset = given[0].lower().partition("charset=")[2].strip(' "') if given else ""
+    if charset and charset not in {"utf-8", "utf8"}:
+        raise Refusal("unsupported-media-type", "JSON is UTF-8", headers=_ACCEPTED)
+
+
+_ACCEPTED = {"Accept": "application/json"}
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal("too-large", f"the body has more than {limit} bytes")

@@ -1,0 +1,354 @@
+"""What requests and answers hold. Domain values are translated here, and only here names differ from ours."""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from lateen.domain.functions import Auth, Concurrency, Described, MemoryMib, Replicas, State, TimeoutS
+from lateen.domain.keys import ApiKey, NewKey
+from lateen.domain.names import DESCRIPTION_LENGTH, HANDLER, ID, NAME, RUNTIME
+from lateen.domain.pages import Page as DomainPage
+from lateen.domain.runtimes import Runtime, RuntimeEntry
+from lateen.domain.workspaces import Workspace
+from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.packages import decode_base64
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+Name = Annotated[str, Meta(pattern=NAME, examples=["hello"])]
+Id = Annotated[str, Meta(pattern=ID, examples=["default"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, examples=["Says hello"])]
+RuntimeName = Annotated[str, Meta(pattern=RUNTIME, examples=["python3.12"])]
+Version = Annotated[str, Meta(pattern=RUNTIME, examples=["3.12"])]
+Handler = Annotated[str, Meta(pattern=HANDLER, examples=["code.handler"])]
+Base64 = Annotated[
+    str,
+    Meta(
+        description="Base64 (standard alphabet, padded) of one source file, or of a zip.",
+        min_length=4,
+        examples=["ZGVmIGhhbmRsZXIoZXZlbnQsIGNvbnRleHQpOgogICAgcmV0dXJuICJoZWxsbyIK"],
+        extra_json_schema={"contentEncoding": "base64"},
+    ),
+]
+Variables = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], str],
+    Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),
+]
+Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """One page of a list. `next_cursor` is what to send as `cursor` for the next one; null: this was the last."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+# Workspaces
+
+
+class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    description: Description = ""
+
+
+class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent stays as it is."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+class WorkspaceView(Struct, frozen=True, kw_only=True):
+    id: Id
+    name: str
+    description: str
+    account_id: Annotated[str, Meta(examples=["123456789012"])]
+    """What the workspace is called in ARNs."""
+    revision: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+# Functions
+
+
+class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    runtime: RuntimeName
+    """A whole name (`python3.12`), or the first of a pair (`python`) with `version`."""
+    version: Version | None = None
+    code: Base64
+    handler: Handler | None = None
+    """null: the runtime's default."""
+    environment: Variables = {}
+    timeout: TimeoutS = 3
+    """Seconds."""
+    memory: MemoryMib = 128
+    """MiB per environment."""
+    concurrency: Concurrency = 10
+    """Environments a pod, each with one event at a time."""
+    replicas: Replicas = 1
+    auth: Auth = "none"
+    """Who may call its URL: whoever knows it, or the workspace's keys."""
+    description: Description = ""
+
+
+class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent stays as it is; `environment` is replaced as a whole."""
+
+    name: Name | UnsetType = UNSET
+    runtime: RuntimeName | UnsetType = UNSET
+    version: Version | UnsetType | None = UNSET
+    code: Base64 | UnsetType = UNSET
+    handler: Handler | UnsetType | None = UNSET
+    environment: Variables | UnsetType = UNSET
+    timeout: TimeoutS | UnsetType = UNSET
+    memory: MemoryMib | UnsetType = UNSET
+    concurrency: Concurrency | UnsetType = UNSET
+    replicas: Replicas | UnsetType = UNSET
+    auth: Auth | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+class FunctionView(Struct, frozen=True, kw_only=True):
+    id: Id
+    workspace: Id
+    name: str
+    description: str
+    runtime: str
+    handler: str
+    environment: dict[str, str]
+    timeout: int
+    memory: int
+    concurrency: int
+    replicas: int
+    auth: Auth
+    hash: Annotated[str, Meta(examples=["0123456789abcdef0123456789abcdef"])]
+    url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
+    state: State
+    state_reason: str | None
+    """For a person: what is being done, or what is wrong."""
+    revision: int
+    """Counts changes of what you set; also the `ETag`."""
+    code_sha256: str
+    """Of the zip, hex."""
+    code_size: int
+    """Of the zip, bytes."""
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+# Keys
+
+
+class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workspace: Id | None = None
+    """Null: a key like the one that asks, of its workspace or of the whole installation."""
+    description: Description = ""
+
+
+class KeyView(Struct, frozen=True, kw_only=True):
+    id: Id
+    workspace: Id | None
+    """Null: of the whole installation."""
+    description: str
+    aws_access_key_id: Annotated[str, Meta(examples=["LTNABCDEFGHIJKLMNOPQ"])]
+    created_at: Timestamp
+
+
+class NewKeyView(KeyView, frozen=True, kw_only=True):
+    """The two secrets are shown this once."""
+
+    secret: Annotated[str, Meta(examples=["ltn_abcdefghijklmnopq_…"])]
+    aws_secret_access_key: Annotated[str, Meta(examples=["…"])]
+
+
+# Console API
+
+
+class ConsoleCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    file: Annotated[str, Meta(min_length=1, examples=["def handler(event, context):\n    return 'hello'\n"])]
+    """Source text, or Base64 of source or of a zip."""
+    runtime: RuntimeName
+    version: Version | None = None
+
+
+class ConsoleUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z", examples=["0123456789abcdef0123456789abcdef"])]
+    name: Name | UnsetType = UNSET
+    file: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    runtime: RuntimeName | UnsetType = UNSET
+    version: Version | UnsetType | None = UNSET
+
+
+class ConsoleFunction(Struct, frozen=True, kw_only=True):
+    hash: str
+    name: str
+    runtime: Annotated[str, Meta(examples=["python"])]
+    version: Annotated[str, Meta(examples=["3.12"])]
+    url: str
+    auth: Auth
+    state: State
+    state_reason: str | None
+    reg_date: Timestamp
+    update_date: Timestamp
+
+
+class ConsoleSource(ConsoleFunction, frozen=True, kw_only=True):
+    file: str | None
+    """The source file as it was given; null: it was a zip."""
+
+
+class ConsoleStarter(Struct, frozen=True, kw_only=True):
+    runtime: Annotated[str, Meta(examples=["python"])]
+    version: Annotated[str, Meta(examples=["3.12"])]
+    name: Annotated[str, Meta(examples=["code.py"])]
+    """What a single source file is called."""
+    file: str
+    """The starter code."""
+
+
+class ConsoleRuntime(Struct, frozen=True, kw_only=True):
+    runtime: Annotated[str, Meta(examples=["python"])]
+    version: Annotated[str, Meta(examples=["3.12"])]
+    disabled: bool
+    disabled_reason: str | None
+    deprecated: str | None
+    reg_date: Timestamp
+    update_date: Timestamp
+
+
+Deleted = Literal[204]
+
+
+def page_of(page: DomainPage[U], items: list[T]) -> Page[T]:
+    return Page(items, page.cursor)
+
+
+def workspace_view(workspace: Workspace) -> WorkspaceView:
+    return WorkspaceView(
+        id=workspace.id,
+        name=workspace.name,
+        description=workspace.description,
+        account_id=workspace.account_id,
+        revision=workspace.revision,
+        created_at=workspace.created_at,
+        updated_at=workspace.updated_at,
+    )
+
+
+def new_function(asked: CreateFunction) -> NewFunction:
+    """Raises: `InvalidInput`, `TooLarge` for the code."""
+    return NewFunction(
+        name=asked.name,
+        runtime=asked.runtime,
+        version=asked.version,
+        code=decode_base64(asked.code),
+        handler=asked.handler,
+        environment=asked.environment,
+        timeout_s=asked.timeout,
+        memory_mib=asked.memory,
+        concurrency=asked.concurrency,
+        replicas=asked.replicas,
+        auth=asked.auth,
+        description=asked.description,
+    )
+
+
+def function_change(asked: UpdateFunction) -> FunctionChange:
+    """Raises: `InvalidInput`, `TooLarge` for the code."""
+    return FunctionChange(
+        name=asked.name,
+        runtime=asked.runtime,
+        version=asked.version,
+        code=UNSET if asked.code is UNSET else decode_base64(asked.code),
+        handler=asked.handler,
+        environment=asked.environment,
+        timeout_s=asked.timeout,
+        memory_mib=asked.memory,
+        concurrency=asked.concurrency,
+        replicas=asked.replicas,
+        auth=asked.auth,
+        description=asked.description,
+    )
+
+
+def function_view(described: Described, base_url: str) -> FunctionView:
+    function, status = described.function, described.status
+    return FunctionView(
+        id=function.id,
+        workspace=function.workspace_id,
+        name=function.name,
+        description=function.description,
+        runtime=function.runtime,
+        handler=function.handler,
+        environment=function.environment,
+        timeout=function.timeout_s,
+        memory=function.memory_mib,
+        concurrency=function.concurrency,
+        replicas=function.replicas,
+        auth=function.auth,
+        hash=function.hash,
+        url=f"{base_url}/{function.hash}",
+        state=status.state,
+        state_reason=status.reason,
+        revision=function.revision,
+        code_sha256=function.code.sha256,
+        code_size=function.code.size,
+        created_at=function.created_at,
+        updated_at=function.updated_at,
+    )
+
+
+def key_view(key: ApiKey) -> KeyView:
+    return KeyView(
+        id=key.id,
+        workspace=key.workspace_id,
+        description=key.description,
+        aws_access_key_id=key.access_key_id,
+        created_at=key.created_at,
+    )
+
+
+def new_key_view(made: NewKey) -> NewKeyView:
+    return NewKeyView(
+        id=made.key.id,
+        workspace=made.key.workspace_id,
+        description=made.key.description,
+        aws_access_key_id=made.aws.access_key_id,
+        created_at=made.key.created_at,
+        secret=made.secret,
+        aws_secret_access_key=made.aws.secret_access_key,
+    )
+
+
+def console_function(described: Described, runtime: Runtime | None, base_url: str) -> ConsoleFunction:
+    """`runtime`: the function's; None: it is not installed any more."""
+    function = described.function
+    return ConsoleFunction(
+        hash=function.hash,
+        name=function.name,
+        runtime=runtime.runtime if runtime else function.runtime,
+        version=runtime.version if runtime else "",
+        url=f"{base_url}/{function.hash}",
+        auth=function.auth,
+        state=described.status.state,
+        state_reason=described.status.reason,
+        reg_date=function.created_at,
+        update_date=function.updated_at,
+    )
+
+
+def console_runtime(entry: RuntimeEntry) -> ConsoleRuntime:
+    return ConsoleRuntime(
+        runtime=entry.runtime.runtime,
+        version=entry.runtime.version,
+        disabled=entry.runtime.disabled is not None,
+        disabled_reason=entry.runtime.disabled,
+        deprecated=entry.runtime.deprecated,
+        reg_date=entry.reg_date,
+        update_date=entry.update_date,
+    )

@@ -1,0 +1,89 @@
+"""`/api/workspaces`."""
+
+from typing import Annotated
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from lateen.api.dependencies import CallerDep, UseCasesDep
+from lateen.api.requests import DEFAULT, Cursor, Expected, IdempotencyKey, IfMatch, LateenRequest, Limit, etag, once
+from lateen.api.structs import CreateWorkspace, Page, UpdateWorkspace, WorkspaceView, page_of, workspace_view
+from lateen.domain.workspaces import Workspace
+from lateen.services.workspaces import WorkspaceChange
+
+Force = Annotated[bool, QueryParameter(description="Remove the workspace's functions too.")]
+
+
+class WorkspaceController(Controller):
+    path = "/api/workspaces"
+    tags = ("Workspaces",)
+
+    @post("/", summary="Make a workspace", operation_id="createWorkspace")
+    async def create(
+        self,
+        request: LateenRequest,
+        data: JSONBody[CreateWorkspace],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[WorkspaceView]:
+        """Needs a key of the whole installation."""
+        made = await use_cases.workspaces.create(
+            caller, name=data.name, description=data.description, once=await once(request, idempotency_key)
+        )
+        return _answer(made, status=201)
+
+    @get("/", summary="List workspaces", operation_id="listWorkspaces")
+    async def list(
+        self, use_cases: UseCasesDep, caller: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+    ) -> Page[WorkspaceView]:
+        """By name. A workspace's key sees its own."""
+        page = await use_cases.workspaces.list(caller, limit=limit, cursor=cursor)
+        return page_of(page, [workspace_view(workspace) for workspace in page.items])
+
+    @get("/{workspace_id:str}", summary="Show a workspace", operation_id="getWorkspace")
+    async def show(
+        self, workspace_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep
+    ) -> Response[WorkspaceView]:
+        return _answer(await use_cases.workspaces.get(caller, workspace_id))
+
+    @patch("/{workspace_id:str}", summary="Change a workspace", operation_id="updateWorkspace")
+    async def update(
+        self,
+        workspace_id: FromPath[str],
+        data: JSONBody[UpdateWorkspace],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        if_match: IfMatch = None,
+    ) -> Response[WorkspaceView]:
+        change = WorkspaceChange(name=data.name, description=data.description)
+        expected = await self._expected(if_match, workspace_id, use_cases, caller)
+        return _answer(await use_cases.workspaces.update(caller, workspace_id, change, expected=expected))
+
+    @delete("/{workspace_id:str}", summary="Remove a workspace", operation_id="deleteWorkspace")
+    async def remove(
+        self,
+        workspace_id: FromPath[str],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        force: Force = False,
+        if_match: IfMatch = None,
+    ) -> None:
+        """Refused with 409 while it has functions, and for `default`. Again is no error."""
+        expected = await self._expected(if_match, workspace_id, use_cases, caller)
+        await use_cases.workspaces.delete(caller, workspace_id, force=force, expected=expected)
+
+    async def _expected(
+        self, if_match: str | None, workspace_id: str, use_cases: UseCasesDep, caller: CallerDep
+    ) -> int | None:
+        expected = Expected.of(if_match)
+        if not expected.names_several:
+            return expected.revision()
+        return expected.revision((await use_cases.workspaces.get(caller, workspace_id)).revision)
+
+
+def _answer(workspace: Workspace, *, status: int = 200) -> Response[WorkspaceView]:
+    headers = {"ETag": etag(workspace.revision)}
+    if status == 201:
+        headers["Location"] = f"/api/workspaces/{workspace.id}"
+    return Response(workspace_view(workspace), status_code=status, headers=headers)

@@ -1,0 +1,197 @@
+"""The composition root: builds the embedded platform out of its parts, and is the ASGI application that serves it.
+
+Nothing else sees all of them. `/{hash}` goes to the gateway before anything looks at it; all other paths are the
+management surfaces'.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lateen.adapters.filesystem import FileObjects
+from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
+from lateen.adapters.local.runtime_commands import RuntimeCommands
+from lateen.adapters.secret_files import administrator_secret, master_key, save_administrator_secret
+from lateen.adapters.sqlite import SqliteTable
+from lateen.api.application import management_app
+from lateen.api.dependencies import UseCases
+from lateen.api.health import Readiness
+from lateen.api.invoking import Invoker
+from lateen.api.metrics import Metrics
+from lateen.api.origins import Origins
+from lateen.domain.master import MasterKey
+from lateen.gateway.gateway import Gateway
+from lateen.gateway.invocations import Invocations
+from lateen.gateway.invoker_metrics import invoker_metrics
+from lateen.gateway.pool import Pool
+from lateen.ports.deployer import Deployer
+from lateen.services.controller import Controller
+from lateen.services.cursors import Cursors
+from lateen.services.functions import Functions
+from lateen.services.housekeeping import Chore, Housekeeping
+from lateen.services.keys import Keys
+from lateen.services.records import Records
+from lateen.services.runtimes import Runtimes
+from lateen.services.workspaces import Workspaces
+from lateen.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = Path(__file__).resolve().parents[3] / "runtimes"
+"""Of the checkout that this file lies in."""
+SWEEP_EVERY_S = 60.0
+SWEEP_BATCH = 1000
+CODE_SWEEP_EVERY_S = 3600.0
+STOP_S = 10.0
+"""For functions that still run when the last request has been answered."""
+
+
+def create_app(settings: Settings, *, deployer: Deployer | None = None, invoker: Invoker | None = None) -> "Platform":
+    """Args:
+        deployer, invoker: instead of the embedded ones; for tests.
+    Raises: `DataFolderError` if the data folder can't be used, `ValueError` if a runtime's description is wrong.
+    """
+    return Platform(settings, deployer=deployer, invoker=invoker)
+
+
+class Platform:
+    """An ASGI application. `running` starts and stops what works behind it; a server's lifespan does it too."""
+
+    def __init__(self, settings: Settings, *, deployer: Deployer | None, invoker: Invoker | None) -> None:
+        self.settings = settings
+        self.administrator_secret = ""
+        """Known once it runs."""
+        # Opening the table takes the folder's lock, so it comes before whatever else is written there.
+        self.table = SqliteTable(settings.database)
+        self.objects = FileObjects(settings.objects)
+        master = MasterKey(master_key(settings.data))
+        cursors = Cursors(master)
+        commands = RuntimeCommands()
+        self.runtimes = Runtimes(settings.runtimes or RUNTIMES, table=self.table, disabled=commands.disabled)
+        self.functions = Functions(self.table, self.objects, runtimes=self.runtimes, master=master, cursors=cursors)
+        self.keys = Keys(self.table, master=master, cursors=cursors)
+        self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
+        self.records = Records(
+            self.table,
+            functions=self.functions,
+            cursors=cursors,
+            retention_s=settings.retention_days * 24 * 3600,
+        )
+        self._pool = Pool()
+        self._local: LocalDeployer | None = None
+        if deployer is None:
+            deployer = self._local = LocalDeployer(
+                settings.data / "run",
+                objects=self.objects,
+                command=commands.command,
+                store=self.records.store,
+                traffic=self._pool,
+                settings=LocalSettings(region=settings.region, idle_s=settings.idle_seconds, sandbox=settings.sandbox),
+            )
+        self.deployer = deployer
+        self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=deployer, pool=self._pool)
+        self._controller = Controller(functions=self.functions, deployer=deployer)
+        self._housekeeping = Housekeeping(
+            [
+                Chore(
+                    name="expired items",
+                    run=lambda: self.table.sweep(limit=SWEEP_BATCH),
+                    every_s=SWEEP_EVERY_S,
+                    batch=SWEEP_BATCH,
+                ),
+                Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
+            ]
+        )
+        self.metrics = Metrics(self._invoker_metrics)
+        self.metrics.registry.register(self.gateway)
+        self.readiness = Readiness(
+            {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
+        )
+        self._management = management_app(
+            UseCases(
+                workspaces=self.workspaces,
+                functions=self.functions,
+                keys=self.keys,
+                records=self.records,
+                runtimes=self.runtimes,
+                invoker=invoker or Invocations(functions=self.functions, deployer=deployer, pool=self._pool),
+                base_url=settings.base_url,
+            ),
+            readiness=self.readiness,
+            metrics=self.metrics,
+            origins=Origins(hosts=settings.hosts, cors_origins=settings.cors_origins),
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            if self.gateway.handles(scope.get("raw_path") or scope["path"].encode()):
+                await self.gateway(scope, receive, send)
+            else:
+                await self._management(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(self.running, receive, send)
+
+    def stopping(self) -> None:
+        """Unready from now on; requests are served for as long as they come."""
+        self.readiness.is_stopping = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What the first start makes is there, functions are deployed; at the end everything is closed in order."""
+        folder = self.settings.data
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.table.close)
+            self.administrator_secret = await self.keys.ensure_administrator(
+                administrator_secret(folder), lambda secret: save_administrator_secret(folder, secret)
+            )
+            await self.workspaces.ensure_default()
+            await self.runtimes.setup()
+            stack.push_async_callback(self._pool.close)
+            if self._local is not None:
+                await self._local.start()
+                stack.push_async_callback(self._local.close, within_s=STOP_S)
+            for part in (self._controller.run, self._housekeeping.run):
+                stack.push_async_callback(_cancel, asyncio.create_task(_watched(part)))
+            log.info("started", extra={"data": str(folder), "runtimes": [each.name for each in self.runtimes.list()]})
+            yield
+            self.stopping()
+
+    async def _invoker_metrics(self) -> Any:
+        return [] if self._local is None else await invoker_metrics(self._pool, self._local.running())
+
+
+async def _lifespan(running: Callable[[], Any], receive: Any, send: Any) -> None:
+    """The server's side of `running`."""
+    await receive()
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(running())
+        except Exception as exc:
+            log.exception("start failed")
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await stack.aclose()
+        except Exception as exc:
+            log.exception("stop failed")
+            await send({"type": "lifespan.shutdown.failed", "message": str(exc)})
+            return
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _watched(part: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await part()
+    except Exception:
+        log.exception("a part ended that should not")
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

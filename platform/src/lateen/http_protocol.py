@@ -1,0 +1,257 @@
+"""uvicorn's HTTP protocol, with limits on what a caller may hold open.
+
+A head is bounded in bytes, fields and time, a body in time; what is no HTTP, or could be read in two ways, is refused
+as a problem document, and the connection ends with it. The timers are armed only where a read ended in the middle of
+something, so an ordinary request pays for none of them.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from lateen.api.problems import Refusal, headers_of
+
+HEAD_BYTES = 64 * 1024
+TARGET_BYTES = 16 * 1024
+HEAD_FIELDS = 200
+BODY_BYTES_PER_S = 16 * 1024
+"""The slowest caller that is waited for, beyond the time that each has anyhow."""
+LINGER_S = 2.0
+"""How long the rest of a body is read after the answer was given without it, so that the caller can read the answer."""
+LINGER_BYTES = 8 * 1024 * 1024
+
+
+class Deadlines(NamedTuple):
+    """Seconds."""
+
+    head_s: float = 10.0
+    body_s: float = 30.0
+
+
+class LateenProtocol(HttpToolsProtocol):
+    deadlines = Deadlines()
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._in_head = False
+        self._in_body = False
+        self._head_bytes = 0
+        self._received = 0
+        """Of the body, in bytes."""
+        self._body_since_s = 0.0
+        self._discarded = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+        """Whatever still arrives is not looked at."""
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm(self.deadlines.head_s, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            self._discard(len(data))
+            return
+        self._unset_keepalive_if_required()
+        was_in_head = not self._in_body
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            self._refuse(_refusal_from(exc))
+        except httptools.HttpParserUpgrade:
+            # Not taken. The request is answered as an ordinary one, but what follows it is not parsed any more.
+            self._is_over = True
+            self.cycle.keep_alive = False
+        if self._is_over or self.transport.is_closing():
+            return
+        if self._in_body:
+            if self.cycle.response_complete:
+                self._discard(len(data))
+            elif self._timer is None:
+                self._body_since_s = self.loop.time()
+                self._arm(self.deadlines.body_s, self._body_is_late)
+            return
+        if was_in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(_refusal_from(_HeadTooLarge()))
+                return
+        idle = self.cycle is None or self.cycle.response_complete
+        if self._in_head or (idle and self.timeout_keep_alive_task is None):
+            if self._timer is None:
+                self._arm(self.deadlines.head_s, self._head_is_late)
+        elif self._timer is not None:
+            self._disarm()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > TARGET_BYTES:
+            raise _TargetTooLong
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            # A trailer. The headers that were checked are already the application's, so it must not join them.
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > HEAD_BYTES:
+                raise _HeadTooLarge
+            return
+        super().on_header(name, value)
+        if len(self.headers) > HEAD_FIELDS:
+            raise _HeadTooLarge
+
+    def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            raise _HeadTooLarge
+        self._check_framing()
+        self._in_head, self._in_body = False, True
+        self._received = 0
+        self._discarded = 0
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._received += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._disarm()
+        super().on_message_complete()
+
+    def _check_framing(self) -> None:
+        """What llhttp lets pass and a server in front or behind could read otherwise."""
+        hosts = lengths = codings = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                lengths += 1
+            elif name == b"transfer-encoding":
+                codings += 1
+                if value.strip().lower() != b"chunked":
+                    raise _Ambiguous
+        version = self.parser.get_http_version()
+        old = version == "1.0"
+        if not old and version != "1.1":
+            raise _Ambiguous
+        if hosts > 1 or lengths > 1 or codings > 1 or (lengths and codings) or (old and codings):
+            raise _Ambiguous
+        if not hosts and not old:
+            raise _Ambiguous
+
+    # Refusals
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        if self._in_head:
+            self._refuse(Refusal("timeout", f"the request's head took longer than {self.deadlines.head_s:g} s"))
+        else:
+            self.transport.close()
+
+    def _body_is_late(self) -> None:
+        self._timer = None
+        if not self._in_body or self.transport.is_closing():
+            return
+        elapsed_s = self.loop.time() - self._body_since_s
+        left_s = self.deadlines.body_s + self._received / BODY_BYTES_PER_S - elapsed_s
+        if self.flow.read_paused:
+            # It is us who do not read at the moment.
+            self._body_since_s += 1.0
+            left_s = max(left_s, 1.0)
+        if left_s > 0:
+            self._arm(left_s, self._body_is_late)
+        else:
+            self._refuse(Refusal("timeout", f"the body took longer than {elapsed_s:.0f} s for {self._received} bytes"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer it and end the connection, without a byte between those of another answer."""
+        self._is_over = True
+        self._disarm()
+        self._unset_keepalive_if_required()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+            if cycle is not None and not cycle.response_complete:
+                if self.pipeline:
+                    # An earlier request is being answered; ours would be taken for its answer.
+                    self.transport.close()
+                    return
+                cycle.disconnected = True
+                cycle.message_event.set()
+            body = refusal.body()
+            headers = [*headers_of(refusal, len(body)), (b"connection", b"close")]
+            head = b"".join(b"%b: %b\r\n" % header for header in headers)
+            phrase = HTTPStatus(refusal.status).phrase.encode()
+            self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (refusal.status, phrase, head, body))
+            # Closing with unread bytes resets the connection, and the answer is lost: say that all is said, and linger.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.flow.resume_reading()
+            self._arm(LINGER_S, self.transport.close)
+        elif cycle.more_body:
+            self.transport.close()
+        else:
+            # The bytes after a good request are bad: that one gets its answer, then it ends.
+            cycle.keep_alive = False
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > LINGER_BYTES:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and not self.transport.is_closing():
+            self._arm(LINGER_S, self.transport.close)
+
+    # Timers
+
+    def _arm(self, delay_s: float, what: Any) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(delay_s, what)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Ambiguous(Exception):
+    pass
+
+
+class _TargetTooLong(Exception):
+    pass
+
+
+class _HeadTooLarge(Exception):
+    pass
+
+
+def _refusal_from(exc: Exception) -> Refusal:
+    """For what the parser refused, or one of the callbacks that it called."""
+    cause = exc.__context__ or exc
+    if isinstance(cause, _TargetTooLong):
+        return Refusal("uri-too-long", f"the request's target has more than {TARGET_BYTES} bytes")
+    if isinstance(cause, _HeadTooLarge):
+        return Refusal(
+            "headers-too-large", f"the request's head has more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields"
+        )
+    return Refusal("bad-request", "this is not an HTTP/1.1 request, or not one that can be read in one way only")

@@ -1,0 +1,125 @@
+"""uvicorn, as the platform runs it: bounded callers, and a stop that finishes what runs.
+
+On the first SIGTERM or SIGINT the application is told at once, so that it is unready; after `drain_lag_s` no connection
+is taken any more, and what runs has `drain_s` to finish. A second signal doesn't wait for it: what runs is cut with a
+503, and everything is still closed in order.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from types import FrameType
+from typing import Any
+
+from uvicorn import Config
+from uvicorn import Server as UvicornServer
+
+from lateen.http_protocol import Deadlines, LateenProtocol
+from lateen.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+
+
+class Server(UvicornServer):
+    """`run` or `await serve`; use `stop` from the same thread to end it without a signal."""
+
+    def __init__(self, app: Any, settings: Settings, *, on_stopping: Callable[[], None] = lambda: None) -> None:
+        """Args:
+        on_stopping: called at once when a stop is asked for, in the event loop.
+        """
+
+        class Protocol(LateenProtocol):
+            deadlines = Deadlines(head_s=settings.header_seconds, body_s=settings.body_seconds)
+
+        config = Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http=Protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=int(settings.keep_alive_seconds) or 1,
+            timeout_graceful_shutdown=int(settings.drain_seconds) or 1,
+        )
+        super().__init__(config)
+        self._on_stopping = on_stopping
+        self._lag_s = settings.drain_lag_seconds
+        self._stops = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._cut = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The one that is listened on; once it is `started`."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def stop(self) -> None:
+        """The first time: finish what runs and end. The second time: end."""
+        self._stops += 1
+        if self._stops > 1:
+            self.should_exit = True
+            self._cut.set()
+            return
+        log.info("stopping", extra={"running": len(self.server_state.tasks)})
+        self._on_stopping()
+        assert self._loop is not None
+        if self._lag_s:
+            self._loop.call_later(self._lag_s, self._exit)
+        else:
+            self._exit()
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # A handler runs between any two instructions of the main thread; the loop is the place for what it does.
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self.stop)
+        else:
+            self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn's, but a stop that was asked for and went well is not raised again as a signal afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in handled}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        finished = asyncio.ensure_future(super()._wait_tasks_to_complete())
+        cut = asyncio.ensure_future(self._cut.wait())
+        try:
+            await asyncio.wait((finished, cut), return_when=asyncio.FIRST_COMPLETED)
+            if not finished.done():
+                # uvicorn takes it for the end of the time, cancels what runs and goes on with an orderly end.
+                raise TimeoutError
+            await finished
+        finally:
+            finished.cancel()
+            cut.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        log.info("stopped")
