@@ -19,6 +19,7 @@ from lateen.domain.errors import (
     NotFound,
     RevisionMismatch,
     TooLarge,
+    Unavailable,
 )
 from lateen.domain.functions import Described, Function
 from lateen.ports.deployer import Observation
@@ -575,6 +576,22 @@ async def test_the_sweep_meets_no_update_halfway(services: Services) -> None:
     _, swept = await asyncio.gather(go_back_and_forth(), sweep())
     assert swept > 0
     assert await services.functions.source(services.admin, made.id) == SOURCE.decode()
+
+
+async def test_code_that_can_t_be_stored_makes_no_function(services: Services, tmp_path: Path) -> None:
+    """A full or broken disk is said to be one; no state names code that is not there."""
+    made = (await services.functions.create(services.admin, "default", HELLO)).function
+    (tmp_path / "objects").rename(tmp_path / "away")
+    (tmp_path / "objects").write_bytes(b"no folder")
+    with pytest.raises(Unavailable):
+        await services.functions.create(services.admin, "default", structs.replace(HELLO, name="other"))
+    with pytest.raises(Unavailable):
+        await services.functions.update(services.admin, made.id, FunctionChange(code=OTHER))
+    (tmp_path / "objects").unlink()
+    (tmp_path / "away").rename(tmp_path / "objects")
+    assert [each.function for each in (await services.functions.list(services.admin, "default")).items] == [made]
+    assert await services.functions.source(services.admin, made.id) == SOURCE.decode()
+    await services.functions.create(services.admin, "default", structs.replace(HELLO, name="other"))
 
 
 async def test_a_source_may_be_as_large_as_the_table_is_not(services: Services) -> None:

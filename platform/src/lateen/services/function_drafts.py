@@ -1,0 +1,171 @@
+"""What users ask of a function, turned into its next desired state; nothing is stored here."""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from lateen.domain.environment import check_environment
+from lateen.domain.errors import InvalidInput, NotFound
+from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
+from lateen.domain.names import check_description, check_handler, check_name, new_hash, new_id
+from lateen.domain.runtimes import Runtime
+from lateen.domain.times import iso_ms
+from lateen.domain.workspaces import Workspace
+from lateen.services.artifacts import Artifacts
+from lateen.services.packages import Package
+from lateen.services.runtimes import Runtimes
+
+_NO_CODE = Code(artifact_key="", sha256="", size=0)
+_PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth")
+
+
+class NewFunction(Struct, frozen=True, kw_only=True):
+    """What a create asks for. Numbers and names are checked again here, whoever checked them before."""
+
+    name: str
+    runtime: str
+    version: str | None = None
+    """Of the pair `runtime: python, version: "3.12"`; None: `runtime` is a whole name."""
+    code: bytes
+    """One source file, or a zip; see `packages.py`, also for what decodes Base64."""
+    handler: str | None = None
+    """None: the runtime's default."""
+    environment: dict[str, str] = {}
+    timeout_s: int = 3
+    memory_mib: int = 128
+    concurrency: int = 10
+    replicas: int = 1
+    auth: Auth = "none"
+    description: str = ""
+
+
+class FunctionChange(Struct, frozen=True, kw_only=True):
+    """What an update changes; UNSET stays as it is. `environment` is replaced as a whole."""
+
+    name: str | UnsetType = UNSET
+    runtime: str | UnsetType = UNSET
+    version: str | UnsetType | None = UNSET
+    """Only beside `runtime`, or alone for another version of the same runtime."""
+    code: bytes | UnsetType = UNSET
+    handler: str | UnsetType | None = UNSET
+    """None: the runtime's default."""
+    environment: dict[str, str] | UnsetType = UNSET
+    timeout_s: int | UnsetType = UNSET
+    memory_mib: int | UnsetType = UNSET
+    concurrency: int | UnsetType = UNSET
+    replicas: int | UnsetType = UNSET
+    auth: Auth | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+
+
+class Drafts:
+    def __init__(self, runtimes: Runtimes, artifacts: Artifacts, *, now: Callable[[], float]) -> None:
+        self._runtimes = runtimes
+        self._artifacts = artifacts
+        self._now = now
+
+    async def first(self, workspace: Workspace, new: NewFunction) -> tuple[Function, Package]:
+        """A function that never was, and its code."""
+        now = iso_ms(self._now())
+        check_name(new.name)
+        runtime = self._runtimes.resolve(new.runtime, new.version)
+        function = Function(
+            id=new_id(),
+            workspace_id=workspace.id,
+            account_id=workspace.account_id,
+            hash=new_hash(),
+            name=new.name,
+            description=new.description,
+            runtime=runtime.name,
+            handler=runtime.handler if new.handler is None else new.handler,
+            environment=dict(new.environment),
+            timeout_s=new.timeout_s,
+            memory_mib=new.memory_mib,
+            concurrency=new.concurrency,
+            replicas=new.replicas,
+            auth=new.auth,
+            code=_NO_CODE,
+            created_at=now,
+            updated_at=now,
+        )
+        _check(function)
+        package = await self._artifacts.package(new.code, file=runtime.file)
+        return _with_code(function, package, runtime), package
+
+    async def changed(
+        self, old: Function, change: FunctionChange, packages: dict[str, Package]
+    ) -> tuple[Function, Package | None]:
+        """The function after the change, with a new `updated_at` if it is one.
+
+        Args:
+            packages: by file name, what was made of the change's code by an attempt before.
+        """
+        values = {
+            field: value
+            for field in _PLAIN
+            if (value := getattr(change, field)) is not UNSET and value != getattr(old, field)
+        }
+        runtime = self._runtime_after(old, change)
+        if runtime is not None:
+            values["runtime"] = runtime.name
+        if change.handler is None:
+            values["handler"] = (runtime or self._known_runtime(old)).handler
+        elif change.handler is not UNSET:
+            values["handler"] = change.handler
+        elif runtime is not None and old.handler == self._known_runtime(old).handler:
+            values["handler"] = runtime.handler
+        new = msgspec.structs.replace(old, **values)
+        _check(new)
+        package = None
+        if change.code is not UNSET:
+            runtime = runtime or self._known_runtime(old)
+            package = packages.get(runtime.file) or await self._artifacts.package(change.code, file=runtime.file)
+            packages[runtime.file] = package
+            new = _with_code(new, package, runtime)
+        elif runtime is not None and old.code.source_file not in (None, runtime.file):
+            raise InvalidInput("code", f"needed: {runtime.name} calls a source file {runtime.file}")
+        return (new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))), package
+
+    def _runtime_after(self, old: Function, change: FunctionChange) -> Runtime | None:
+        """The runtime that the change asks for, None if it stays."""
+        version = None if change.version is UNSET else change.version
+        if change.runtime is not UNSET:
+            runtime = self._runtimes.resolve(change.runtime, version)
+        elif version is not None:
+            runtime = self._runtimes.resolve(self._known_runtime(old).runtime, version)
+        else:
+            return None
+        return runtime if runtime.name != old.runtime else None
+
+    def _known_runtime(self, function: Function) -> Runtime:
+        try:
+            return self._runtimes.get(function.runtime)
+        except NotFound:
+            raise InvalidInput("runtime", f"{function.runtime} is not installed any more; choose another one") from None
+
+
+def _check(function: Function) -> None:
+    """All that can be checked without the code."""
+    check_name(function.name)
+    check_handler(function.handler)
+    check_description(function.description)
+    check_environment(function.environment)
+    check_numbers(function)
+    if function.auth not in AUTHS:
+        raise InvalidInput("auth", f"one of: {', '.join(AUTHS)}")
+
+
+def _with_code(function: Function, package: Package, runtime: Runtime) -> Function:
+    folder = f"{function.workspace_id}/{function.id}"
+    has_source = package.source is not None
+    return msgspec.structs.replace(
+        function,
+        code=Code(
+            artifact_key=f"{folder}/{package.sha256}.zip",
+            sha256=package.sha256,
+            size=len(package.artifact),
+            source_key=f"{folder}/{runtime.file}" if has_source else None,
+            source_file=runtime.file if has_source else None,
+        ),
+    )

@@ -1,0 +1,45 @@
+"""Where functions lie in the table: desired state, status, and the items that lead to them."""
+
+import msgspec
+
+from lateen.domain.functions import Function
+from lateen.ports.table import Item, Key
+from lateen.services.tenants import partition
+
+
+def function_key(workspace_id: str, function_id: str) -> Key:
+    return Key(partition(workspace_id), f"FN#{function_id}")
+
+
+def status_key(function: Function) -> Key:
+    return Key(partition(function.workspace_id), f"STATUS#{function.id}")
+
+
+def name_key(workspace_id: str, name: str) -> Key:
+    return Key(partition(workspace_id), f"NAME#{name}")
+
+
+def id_key(function_id: str) -> Key:
+    return Key(f"FN#{function_id}", "WORKSPACE")
+
+
+def hash_key(function_hash: str) -> Key:
+    return Key(f"HASH#{function_hash}", "FUNCTION")
+
+
+def item_of(function: Function) -> Item:
+    data = msgspec.to_builtins(function)
+    del data["revision"]  # the item's own: nothing but users' changes writes it
+    return Item(key=function_key(function.workspace_id, function.id), data=data)
+
+
+def function_from(item: Item) -> Function:
+    return msgspec.convert({**item.data, "revision": item.revision}, Function)
+
+
+def name_item(function: Function) -> Item:
+    return pointer_item(name_key(function.workspace_id, function.name), function)
+
+
+def pointer_item(key: Key, function: Function) -> Item:
+    return Item(key=key, data={"workspace_id": function.workspace_id, "function_id": function.id})

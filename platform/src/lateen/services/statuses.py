@@ -1,0 +1,51 @@
+"""Statuses: what became of functions' desired state, told by the controller's observations."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lateen.domain.functions import Described, Function, FunctionStatus, status_shown
+from lateen.domain.times import iso_ms
+from lateen.ports.deployer import Observation
+from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
+from lateen.services.function_items import function_key, status_key
+
+
+class Statuses:
+    def __init__(self, table: Table, *, now: Callable[[], float]) -> None:
+        self._table = table
+        self._now = now
+
+    async def described(self, function: Function) -> Described:
+        status, _ = await self._read(function)
+        return Described(function, status_shown(function, status))
+
+    async def is_due(self, function: Function) -> bool:
+        """Whether nothing was reported about the current revision."""
+        status, _ = await self._read(function)
+        return status is None or status.revision < function.revision
+
+    async def store(self, function: Function, observation: Observation) -> None:
+        """Keep what is news. Raises: `RevisionConflict` if the function or its status was changed meanwhile."""
+        old, revision = await self._read(function)
+        new = FunctionStatus(
+            state=observation.state,
+            reason=observation.reason,
+            revision=observation.revision,
+            updated_at=iso_ms(self._now()),
+        )
+        if old is not None and (
+            old.revision > new.revision or msgspec.structs.replace(new, updated_at=old.updated_at) == old
+        ):
+            return
+        status = Item(key=status_key(function), data=msgspec.to_builtins(new))
+        desired = function_key(function.workspace_id, function.id)
+        # The check keeps a report that races with a delete from leaving a status behind.
+        await self._table.transact([Put(status, expected=revision), Check(desired, function.revision)])
+
+    async def _read(self, function: Function) -> tuple[FunctionStatus | None, int | None]:
+        try:
+            item = await self._table.get(status_key(function))
+        except ItemNotFound:
+            return None, None
+        return msgspec.convert(item.data, FunctionStatus), item.revision
