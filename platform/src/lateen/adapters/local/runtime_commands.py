@@ -6,7 +6,6 @@ that is asked for, the one that runs Lateen is used, and functions' state says s
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from lateen.adapters.local.interpreters import interpreter_paths
 from lateen.domain.errors import Unavailable
 from lateen.domain.runtimes import Runtime
 from lateen_invoker.control import RuntimeCommand
@@ -106,9 +106,7 @@ def _filled(part: str, values: dict[str, str], folders: tuple[str, ...]) -> str:
 
 
 def _interpreter_for(embedded: _Embedded, version: str) -> _Interpreter | None:
-    for name in embedded.interpreters:
-        if (path := shutil.which(name)) is None:
-            continue
+    for path in interpreter_paths(embedded.interpreters, version):
         if embedded.language != "python":
             path = os.path.realpath(path)
             return _Interpreter(path, version, [path])
