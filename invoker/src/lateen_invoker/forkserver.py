@@ -199,7 +199,6 @@ def _become(held, settings, request, fds):
         _exec(command, environment, has_channel=bool(rest))
     os.environ.clear()
     os.environ.update(environment)
-    gc.unfreeze()
     return CONTROL_FD
 
 

@@ -68,8 +68,11 @@ class ForkServer:
                 fds = [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])]
                 await self._send(message, fds)
             reply, given = await _receive(ours, SPAWN_S)
-            if not reply or len(given) != 2:
-                raise SpawnFailed(json.loads(reply).get("error", "no answer") if reply else "the fork server has ended")
+            if not reply:
+                await self.close()  # the next one begins with a new start
+                raise SpawnFailed("the fork server has ended")
+            if len(given) != 2:
+                raise SpawnFailed(json.loads(reply).get("error", "no answer"))
         except BaseException:
             ours.close()
             raise
