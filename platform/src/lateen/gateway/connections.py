@@ -8,7 +8,7 @@ reads another caller's answer.
 import asyncio
 import math
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the interface and not the base class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if not self.has_head:
