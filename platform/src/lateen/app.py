@@ -42,9 +42,11 @@ log = logging.getLogger(__name__)
 
 RUNTIMES = Path(__file__).resolve().parents[3] / "runtimes"
 """Of the checkout that this file lies in."""
+DATABASE = "lateen.db"
 SWEEP_EVERY_S = 60.0
 SWEEP_BATCH = 1000
-CODE_SWEEP_EVERY_S = 3600.0
+CODE_DATABASE = "lateen.db"
+SWEEP_EVERY_S = 3600.0
 STOP_S = 10.0
 """For functions that still run when the last request has been answered."""
 
@@ -62,12 +64,13 @@ class Platform:
 
     def __init__(self, settings: Settings, *, deployer: Deployer | None, invoker: Invoker | None) -> None:
         self.settings = settings
+        folder = settings.data.absolute()
         self.administrator_secret = ""
         """Known once it runs."""
         # Opening the table takes the folder's lock, so it comes before whatever else is written there.
-        self.table = SqliteTable(settings.database)
-        self.objects = FileObjects(settings.objects)
-        master = MasterKey(master_key(settings.data))
+        self.table = SqliteTable(folder / DATABASE)
+        self.objects = FileObjects(folder / "objects")
+        master = MasterKey(master_key(folder))
         cursors = Cursors(master)
         commands = RuntimeCommands()
         self.runtimes = Runtimes(settings.runtimes or RUNTIMES, table=self.table, disabled=commands.disabled)
@@ -84,7 +87,7 @@ class Platform:
         self._local: LocalDeployer | None = None
         if deployer is None:
             deployer = self._local = LocalDeployer(
-                settings.data / "run",
+                folder / "run",
                 objects=self.objects,
                 command=commands.command,
                 store=self.records.store,
@@ -141,7 +144,7 @@ class Platform:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """What the first start makes is there, functions are deployed; at the end everything is closed in order."""
-        folder = self.settings.data
+        folder = self.settings.data.absolute()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.table.close)
             self.administrator_secret = await self.keys.ensure_administrator(

@@ -38,7 +38,8 @@ def configure(*, level: str, json: bool, environment: str, service: str, stream:
         logger.propagate = True
     # Our own line for each request says more; uvicorn's would hold whole paths.
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("httpx", "httpcore", "asyncio"):
+    # Starts and stops are our own lines too.
+    for name in ("uvicorn.error", "httpx", "httpcore", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

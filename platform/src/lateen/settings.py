@@ -96,14 +96,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     def logs_json(self) -> bool:
         return self.log_format == "json" or (not self.log_format and self.environment != "development")
 
-    @property
-    def database(self) -> Path:
-        return self.data / "lateen.db"
-
-    @property
-    def objects(self) -> Path:
-        return self.data / "objects"
-
 
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
