@@ -1,0 +1,89 @@
+"""One process that serves everything: what `lateen up` runs. Returns when it was told to stop and has."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lateen import logs
+from lateen.adapters.data_folder import DataFolderError
+from lateen.adapters.local.probe import isolation_here
+from lateen.app import create_app
+from lateen.server import BACKLOG, Server
+from lateen.settings import Settings
+
+
+class CannotStart(Exception):
+    """The text is for a person: what is wrong and what to do."""
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """What can be told once requests are answered."""
+
+    endpoint: str
+    data: Path
+    isolation: str
+    """What holds functions: `namespaces, landlock`, `namespaces`, `landlock` or `none`."""
+
+
+def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        on_started: called in a thread of its own, in which it may send requests.
+    Raises: `CannotStart`.
+    """
+    # The port first: who has it may well have the data folder too, and is told apart more easily.
+    listening = _listen(settings)
+    with listening:
+        # What is started later has other working folders, and the URLs have the port that it became.
+        port = listening.getsockname()[1]
+        settings = replace(settings, data=settings.data.absolute(), port=port)
+        logs.configure(
+            level=settings.log_level, json=settings.logs_json, environment=settings.environment, service="lateen"
+        )
+        isolation = asyncio.run(isolation_here(sandbox=settings.sandbox))
+        try:
+            platform = create_app(settings)
+        except (DataFolderError, ValueError) as exc:
+            raise CannotStart(str(exc)) from exc
+        started = Started(endpoint=_address(settings), data=settings.data, isolation=isolation)
+        server = _Server(platform, settings, on_stopping=platform.stopping)
+        server.on_started = lambda: on_started(started)
+        server.run(sockets=[listening])
+    if not server.started:
+        raise CannotStart("Lateen did not start; the log above says why")
+
+
+class _Server(Server):
+    on_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            Thread(target=self.on_started, name="started", daemon=True).start()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        # create_server puts the address into the text itself.
+        reason = socket.gaierror.__name__ if exc.errno is None else (exc.strerror or "").split(" (while")[0].lower()
+        raise CannotStart(
+            f"cannot listen on {where}: {reason}; stop what has the port, or choose another one with LATEEN_PORT"
+        ) from exc
+    listening.setblocking(False)
+    return listening
+
+
+def _address(settings: Settings) -> str:
+    """Where this machine finds it, whatever it listens on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
