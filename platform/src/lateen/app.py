@@ -45,8 +45,7 @@ RUNTIMES = Path(__file__).resolve().parents[3] / "runtimes"
 DATABASE = "lateen.db"
 SWEEP_EVERY_S = 60.0
 SWEEP_BATCH = 1000
-CODE_DATABASE = "lateen.db"
-SWEEP_EVERY_S = 3600.0
+CODE_SWEEP_EVERY_S = 3600.0
 STOP_S = 10.0
 """For functions that still run when the last request has been answered."""
 
