@@ -1,4 +1,4 @@
-"""The embedded platform for tests, put together from the real parts: stores, services, deployer, controller, gateway."""
+"""The embedded platform, put together from the real parts: stores, services, deployer, controller, gateway."""
 
 import asyncio
 import socket
@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from lateen_invoker.control import RuntimeCommand
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
@@ -29,40 +28,25 @@ from lateen.services.keys import Keys
 from lateen.services.records import Records
 from lateen.services.runtimes import Runtimes
 from lateen.services.workspaces import Workspaces
+from lateen_invoker.control import RuntimeCommand
 
 RUNTIMES = Path(__file__).parents[2] / "runtimes"
 
 
-class Embedded:
-    """All parts, and short words for what tests do with them."""
+class Stores:
+    """Stores and services, and short words for what tests do with them."""
 
-    def __init__(self, folder: Path, settings: LocalSettings) -> None:
-        master = MasterKey(b"m" * 32)
-        cursors = Cursors(master)
+    def __init__(self, folder: Path) -> None:
+        self.master = MasterKey(b"m" * 32)
+        self.cursors = cursors = Cursors(self.master)
         self.folder = folder
         self.table = SqliteTable(folder / "lateen.db")
         self.objects = FileObjects(folder / "objects")
         runtimes = Runtimes(RUNTIMES, table=self.table)
-        self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=master, cursors=cursors)
-        self.keys = Keys(self.table, master=master, cursors=cursors)
+        self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
+        self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
         self.records = Records(self.table, functions=self.functions, cursors=cursors)
-        self.pool = Pool()
-        self.deployer = LocalDeployer(
-            folder / "run",
-            objects=self.objects,
-            command=_command,
-            store=self.store_records,
-            traffic=self.pool,
-            settings=settings,
-        )
-        self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=self.deployer, pool=self.pool)
-        self.invocations = Invocations(functions=self.functions, deployer=self.deployer, pool=self.pool)
-        self.controller = Controller(functions=self.functions, deployer=self.deployer)
-        self.url = ""
-
-    async def store_records(self, function_id: str, records: Any) -> None:
-        await self.records.store(function_id, records)
 
     async def create(self, code: str, *, name: str = "f", **settings: Any) -> Function:
         new = NewFunction(name=name, runtime="python3.12", code=code.encode(), **settings)
@@ -83,6 +67,29 @@ class Embedded:
             while (shown := await self.state(function))[0] != state:
                 await asyncio.sleep(0.01)
         return shown[1]
+
+
+class Embedded(Stores):
+    """All parts."""
+
+    def __init__(self, folder: Path, settings: LocalSettings) -> None:
+        super().__init__(folder)
+        self.pool = Pool()
+        self.deployer = LocalDeployer(
+            folder / "run",
+            objects=self.objects,
+            command=_command,
+            store=self.store_records,
+            traffic=self.pool,
+            settings=settings,
+        )
+        self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=self.deployer, pool=self.pool)
+        self.invocations = Invocations(functions=self.functions, deployer=self.deployer, pool=self.pool)
+        self.controller = Controller(functions=self.functions, deployer=self.deployer)
+        self.url = ""
+
+    async def store_records(self, function_id: str, records: Any) -> None:
+        await self.records.store(function_id, records)
 
     def url_of(self, function: Function, path: str = "") -> str:
         return f"{self.url}/{function.hash}{path}"
@@ -105,12 +112,28 @@ StartEmbedded = Callable[..., Awaitable[Embedded]]
 
 
 @pytest.fixture
+async def start_stores() -> AsyncIterator[Callable[[Path], Awaitable[Stores]]]:
+    """Stores and services without a deployer."""
+    started: list[Stores] = []
+
+    async def start(folder: Path) -> Stores:
+        stores = Stores(folder)
+        started.append(stores)
+        await stores.workspaces.ensure_default()
+        return stores
+
+    yield start
+    for stores in started:
+        await stores.table.close()
+
+
+@pytest.fixture
 async def start_embedded(tmp_path: Path) -> AsyncIterator[StartEmbedded]:
     """Start one, with `LocalSettings`' fields; it ends with the test."""
     running: list[Any] = []
 
     async def start(folder: Path | None = None, **settings: Any) -> Embedded:
-        context = run_embedded(folder or tmp_path / "data", LocalSettings(sandbox=False, **settings))
+        context = run_embedded(folder or tmp_path / "data", LocalSettings(**{"sandbox": False, **settings}))
         embedded = await context.__aenter__()
         running.append(context)
         return embedded
@@ -134,7 +157,9 @@ async def run_embedded(folder: Path, settings: LocalSettings) -> AsyncIterator[E
     # With its protocol named: asyncio sets TCP_NODELAY only where it is.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(embedded.app, interface="asgi3", log_level="warning", ws="none", lifespan="off", backlog=2048)
+    config = uvicorn.Config(
+        embedded.app, interface="asgi3", log_level="warning", ws="none", lifespan="off", backlog=2048
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     embedded.url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,0 +1,195 @@
+"""The controller over the real table and a deployer that only notes what it is told."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lateen.domain.access import PLATFORM
+from lateen.domain.functions import Function
+from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation, State
+from lateen.ports.table import TableUnavailable
+from lateen.services import controller as controller_module
+from lateen.services.controller import Controller
+
+
+class NotingDeployer:
+    """A `Deployer` that runs nothing."""
+
+    def __init__(self) -> None:
+        self.applied: list[Deployment] = []
+        self.removed: list[str] = []
+        self.running: set[str] = set()
+        self.news: asyncio.Queue[Observation] = asyncio.Queue()
+        self.refusal: NotRunning | None = None
+
+    async def apply(self, deployment: Deployment) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.applied.append(deployment)
+        self.running.add(deployment.function_id)
+
+    async def remove(self, function_id: str) -> None:
+        self.removed.append(function_id)
+        self.running.discard(function_id)
+
+    async def deployed(self) -> Collection[str]:
+        return list(self.running)
+
+    async def observations(self) -> AsyncIterator[Observation]:
+        while True:
+            yield await self.news.get()
+
+    async def endpoint(self, deployment: Deployment) -> Endpoint:
+        raise NotRunning("this runs nothing")
+
+    def observe(self, function: Function, state: State, reason: str | None = None) -> None:
+        self.news.put_nowait(
+            Observation(function_id=function.id, revision=function.revision, state=state, reason=reason)
+        )
+
+
+class Setting:
+    def __init__(self, stores: Any) -> None:
+        self.stores = stores
+        self.deployer = NotingDeployer()
+        self.controller = Controller(functions=stores.functions, deployer=self.deployer, every_s=0.2)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self.controller.run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def create(self) -> Function:
+        function: Function = await self.stores.create("def handler(e, c):\n    return 1\n")
+        return function
+
+
+@pytest.fixture
+async def setting(start_stores: Any, tmp_path: Path) -> AsyncIterator[Setting]:
+    setting = Setting(await start_stores(tmp_path / "data"))
+    yield setting
+    await setting.stop()
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_change_is_deployed_at_once(setting: Setting) -> None:
+    """Create, update and delete reach the deployer without waiting for a round."""
+    setting.controller._every_s = 60
+    setting.start()
+    await asyncio.sleep(0.05)
+    function = await setting.create()
+    await until(lambda: [d.revision for d in setting.deployer.applied] == [1])
+    await setting.stores.update(function, timeout_s=9)
+    await until(lambda: [d.revision for d in setting.deployer.applied] == [1, 2])
+    assert setting.deployer.applied[-1].timeout_s == 9
+    await setting.stores.functions.delete(PLATFORM, function.id)
+    await until(lambda: setting.deployer.removed == [function.id])
+
+
+async def test_what_became_of_it_is_reported(setting: Setting) -> None:
+    """The deployer's observation is what people read as the function's state; one of an old revision is not."""
+    setting.start()
+    function = await setting.create()
+    assert (await setting.stores.state(function))[0] == "Pending"
+    setting.deployer.observe(function, "Failed", "no room")
+    await setting.stores.settled(function, "Failed")
+    assert await setting.stores.state(function) == ("Failed", "no room")
+    setting.deployer.observe(function, "Active")
+    assert await setting.stores.settled(function) is None
+    newer = await setting.stores.update(function, timeout_s=9)
+    setting.deployer.observe(function, "Failed", "an old story")
+    await asyncio.sleep(0.1)
+    assert (await setting.stores.state(newer))[0] == "Pending"
+
+
+async def test_a_start_deploys_what_is_pending_and_lets_the_rest_sleep(setting: Setting) -> None:
+    """After a restart a function that was Active costs nothing until it is called."""
+    active, pending = await setting.create(), await setting.stores.create("def handler(e, c): 1\n", name="g")
+    await setting.stores.functions.report(Observation(function_id=active.id, revision=1, state="Active"))
+    setting.deployer.applied.clear()
+    setting.controller = Controller(functions=setting.stores.functions, deployer=setting.deployer, every_s=0.2)
+    setting.start()
+    await until(lambda: setting.deployer.applied)
+    await asyncio.sleep(0.5)
+    assert {deployment.function_id for deployment in setting.deployer.applied} == {pending.id}
+
+
+async def test_what_runs_and_should_not_is_removed(setting: Setting) -> None:
+    """A delete whose message was lost heals by comparison."""
+    function = await setting.create()
+    setting.deployer.running |= {function.id, "nobody-knows-it"}
+    setting.start()
+    await until(lambda: setting.deployer.removed == ["nobody-knows-it"])
+    assert function.id in setting.deployer.running
+
+
+async def test_a_failure_is_tried_again_ever_more_rarely(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more often because of the rounds; a change of the function is tried at once."""
+    monkeypatch.setattr(controller_module, "FIRST_RETRY_S", 0.1)
+    setting.start()
+    function = await setting.create()
+    await until(lambda: setting.deployer.applied)
+    times = []
+    for count in range(2, 6):
+        setting.deployer.observe(function, "Failed", "no room")
+        await until(lambda count=count: len(setting.deployer.applied) == count)
+        times.append(asyncio.get_running_loop().time())
+    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert waits[0] == pytest.approx(0.2, abs=0.1)
+    assert waits[1] == pytest.approx(0.4, abs=0.1)
+    assert waits[2] == pytest.approx(0.8, abs=0.15)
+    setting.deployer.observe(function, "Failed", "no room")
+    await asyncio.sleep(0.05)
+    began = asyncio.get_running_loop().time()
+    await setting.stores.update(function, timeout_s=9)
+    await until(lambda: setting.deployer.applied[-1].revision == 2)
+    assert asyncio.get_running_loop().time() - began < 0.2
+
+
+async def test_a_store_that_is_away_delays_a_report_and_loses_none(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last observation is made again until it is stored."""
+    monkeypatch.setattr(controller_module, "STORE_RETRY_S", 0.05)
+    setting.start()
+    function = await setting.create()
+    report = setting.stores.functions.report
+    attempts = 0
+
+    async def away(observation: Observation) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise TableUnavailable("the store does not answer")
+
+    monkeypatch.setattr(setting.stores.functions, "report", away)
+    setting.deployer.observe(function, "Failed", "no room")
+    await until(lambda: attempts >= 3)
+    setting.deployer.observe(function, "Active")
+    await asyncio.sleep(0.2)
+    assert attempts < 15, "a store that is away is not hammered"
+    monkeypatch.setattr(setting.stores.functions, "report", report)
+    assert await setting.stores.settled(function) is None
+
+
+async def test_a_deployer_that_refuses_is_asked_again(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal stops neither the controller nor the function's later success."""
+    monkeypatch.setattr(controller_module, "FIRST_RETRY_S", 0.1)
+    setting.deployer.refusal = NotRunning("not now")
+    setting.start()
+    function = await setting.create()
+    await asyncio.sleep(0.05)
+    setting.deployer.refusal = None
+    await until(lambda: [d.function_id for d in setting.deployer.applied][:1] == [function.id])
