@@ -578,6 +578,14 @@ async def test_the_sweep_meets_no_update_halfway(services: Services) -> None:
     assert await services.functions.source(services.admin, made.id) == SOURCE.decode()
 
 
+async def test_code_that_is_missing_is_said_to_be(services: Services) -> None:
+    """Somebody removed the blob: that is the store's failure and no defect of ours."""
+    made = (await services.functions.create(services.admin, "default", HELLO)).function
+    await services.objects.delete(made.code.artifact_key)
+    with pytest.raises(Unavailable):
+        await services.functions.source(services.admin, made.id)
+
+
 async def test_code_that_can_t_be_stored_makes_no_function(services: Services, tmp_path: Path) -> None:
     """A full or broken disk is said to be one; no state names code that is not there."""
     made = (await services.functions.create(services.admin, "default", HELLO)).function

@@ -109,7 +109,7 @@ def test_ids_that_are_keys_or_paths_are_no_ids(text: str) -> None:
     assert not is_id(text)
 
 
-@pytest.mark.parametrize("text", ["x" * 257, "a\0b", "\x1b[31m"])
+@pytest.mark.parametrize("text", ["x" * 257, "a\0b", "\x1b[31m", "\x9b31m", "a\r", "\ud800"])
 def test_descriptions_hold_printable_text(text: str) -> None:
     """Escape codes would reach a person's terminal."""
     with pytest.raises(InvalidInput):
@@ -118,7 +118,7 @@ def test_descriptions_hold_printable_text(text: str) -> None:
 
 def test_descriptions_may_have_lines() -> None:
     """Newlines and any script are fine."""
-    check_description("läuft\n\tgut 関数")
+    check_description("läuft\n\tgut\u00a0関数\u3000👩\u200d🚀")
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

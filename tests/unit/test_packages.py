@@ -6,6 +6,7 @@ import io
 import stat
 import struct
 import time
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -133,14 +134,31 @@ def test_paths_that_zipfile_would_tidy_up_are_refused(name: bytes) -> None:
         ("a", "a/b"),
         ("a/b", "a"),
         ("A/b", "a"),
+        ("a", "a-b", "a.b", "a/b"),
+        ("a/b/c/d", "a-", "a/b"),
+        ("a/", "a/", "a"),
         ("a/", "a"),
         ("a", "A/"),
     ],
 )
-def test_two_entries_for_one_path_are_refused(names: tuple[str, str]) -> None:
+def test_two_entries_for_one_path_are_refused(names: tuple[str, ...]) -> None:
     """Also where only a file system that ignores case would make one of them, or one is the other's folder."""
     with pytest.raises(InvalidInput):
         package(zip_of(*((name, b"" if name.endswith("/") else b"x") for name in names)), file="code.py")
+
+
+def test_deep_paths_count_by_what_they_make() -> None:
+    """Two thousand entries could be a million folders; a deep tree that is shared is fine."""
+    package(zip_of(*(("/".join(["d"] * 500 + [str(number)]), b"") for number in range(2000))), file="code.py")
+    archive = zip_of(*(("/".join([f"{number:05}", *["d"] * 509]), b"") for number in range(2000)))
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(TooLarge, match="folders"):
+        package(archive, file="code.py")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.process_time() - began < 2
+    assert peak < 10 * len(archive)
 
 
 def test_folders_may_be_named_again_and_in_any_order() -> None:

@@ -21,8 +21,12 @@ begins with a dot or a dash, so that it is never `..`, an absolute path or an op
 RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,39}\Z"
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}\Z"
 DESCRIPTION_LENGTH = 256
+DESCRIPTION = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]*\Z"
+"""Any text but control characters, which would reach people's terminals; tabs and newlines are fine."""
 
-_NAME, _ID, _HASH, _HANDLER, _ACCOUNT = (re.compile(p) for p in (NAME, ID, HASH, HANDLER, ACCOUNT_ID))
+_NAME, _ID, _HASH, _HANDLER, _ACCOUNT, _DESCRIPTION = (
+    re.compile(pattern) for pattern in (NAME, ID, HASH, HANDLER, ACCOUNT_ID, DESCRIPTION)
+)
 
 
 def check_name(name: str, field: str = "name") -> None:
@@ -38,7 +42,7 @@ def check_handler(handler: str) -> None:
 def check_description(text: str) -> None:
     if len(text) > DESCRIPTION_LENGTH:
         raise InvalidInput("description", f"at most {DESCRIPTION_LENGTH} characters")
-    if not text.isprintable() and any(c not in "\n\t" and not c.isprintable() for c in text):
+    if not _DESCRIPTION.match(text):
         raise InvalidInput("description", "no control characters")
 
 

@@ -38,12 +38,14 @@ class Artifacts:
             await self._objects.put(code.source_key, made.source)
 
     async def source(self, code: Code) -> str | None:
-        """The single source file: from the artifact, which is what runs, whatever happened to the copy beside it."""
+        """The single source file: from the artifact, which is what runs, whatever happened to the copy beside it.
+
+        Raises: `ObjectNotFound`.
+        """
         if code.source_file is None:
             return None
         whole = b"".join([chunk async for chunk in self._objects.read(code.artifact_key)])
-        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-            return archive.read(code.source_file).decode()
+        return await to_thread.run_sync(_text_in, whole, code.source_file, limiter=self._threads)
 
     async def sweep(self, code_of: Callable[[str, str], Awaitable[Code | None]], *, modified_before_s: float) -> int:
         """Remove what no state names.
@@ -63,3 +65,8 @@ class Artifacts:
                     await self._objects.delete(blob.key)
                     swept += 1
         return swept
+
+
+def _text_in(artifact: bytes, name: str) -> str:
+    with zipfile.ZipFile(io.BytesIO(artifact)) as archive:
+        return archive.read(name).decode()

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from lateen.domain.access import PLATFORM, Caller
-from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch
+from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
 from lateen.domain.functions import LATEST, Code, Described, Function, status_shown
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash, is_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
 from lateen.ports.deployer import Deployment, Observation
-from lateen.ports.objects import Objects
+from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
 from lateen.services.cursors import Cursors, check_limit
@@ -137,8 +137,13 @@ class Functions:
 
     async def source(self, caller: Caller, function_id: str) -> str | None:
         """The single source file as given; None: a zip was given. Raises: `NotFound`."""
-        function = (await self.get(caller, function_id)).function
-        return await self._artifacts.source(function.code)
+        for _ in range(2):
+            function = await self._live(caller, id_key(function_id), is_id(function_id))
+            try:
+                return await self._artifacts.source(function.code)
+            except ObjectNotFound:  # changed and swept since the state was read
+                continue
+        raise Unavailable("the function's code is missing in the object store")
 
     async def update(
         self, caller: Caller, function_id: str, change: FunctionChange, *, expected: int | None = None

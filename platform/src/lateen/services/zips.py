@@ -11,12 +11,15 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from itertools import pairwise, takewhile
 
 from lateen.domain.errors import InvalidInput, TooLarge
 
 MAX_ZIPPED = 50 * 1024 * 1024
 MAX_UNZIPPED = 262_144_000
 MAX_ENTRIES = 20_000
+MAX_MADE = 40_000
+"""Files and folders, those that are only part of a path included: one entry can make 500."""
 MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 
@@ -81,23 +84,29 @@ def _check_directory_size(data: bytes, field: str) -> None:
 
 
 def _check_names(entries: list[zipfile.ZipInfo], field: str) -> None:
-    files: set[str] = set()
-    folders: set[str] = set()
+    paths: list[tuple[str, bool, str]] = []
     for entry in entries:
         names = _names_of(entry)
         for name in names:
             _check_path(name, field)
-        name = names[-1]
-        path = name.rstrip("/")
-        segments = path.split("/")
         # As a file system would compare them that ignores case and how accents are written.
-        same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-        parents = {"/".join(same.split("/")[:depth]) for depth in range(1, len(segments))}
-        is_folder = name.endswith("/")
-        if same in files or (same in folders and not is_folder) or not files.isdisjoint(parents):
+        same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", names[-1].rstrip("/")).casefold())
+        paths.append((same.replace("/", "\0"), _is_folder(entry), names[-1]))
+    # In this order what lies below a path follows it at once, since no path holds a NUL: neighbours tell all.
+    paths.sort()
+    made, previous = 0, [""]
+    for path, _, _ in paths:
+        segments = path.split("\0")
+        made += len(segments) - sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(segments, previous, strict=False))
+        )
+        previous = segments
+        if made > MAX_MADE:
+            raise TooLarge(f"{field}: the zip makes more than {MAX_MADE} files and folders")
+    for (path, is_folder, _), (following, is_folder_too, name) in pairwise(paths):
+        is_twice = path == following and not (is_folder and is_folder_too)
+        if is_twice or (not is_folder and following.startswith(path + "\0")):
             raise InvalidInput(field, f"the zip has two entries for one path: {_shown(name)}")
-        folders |= parents
-        (folders if is_folder else files).add(same)
 
 
 def _names_of(entry: zipfile.ZipInfo) -> list[str]:
