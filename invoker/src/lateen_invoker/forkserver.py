@@ -33,6 +33,8 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
 
 CONTROL_FD = 3
 MAX_MESSAGE = 128 * 1024
@@ -45,14 +47,14 @@ WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def serve(warm=None):
+def serve(warm: Callable[[], object] | None = None) -> int:
     """Returns only in a new environment whose code is to run in this interpreter: the descriptor of its channel."""
     control = socket.socket(fileno=CONTROL_FD)
     message, _ = _receive(control)
     if not message:
         os._exit(0)
     settings = json.loads(message)
-    held = _held(settings, control)
+    held = _held(settings)
     if warm is not None:
         warm()
     gc.collect()
@@ -72,36 +74,58 @@ def serve(warm=None):
             os.close(fd)
 
 
-class Plain:
-    """No isolation: child processes with limits. `sandbox.py` has the others, with the same methods."""
+class Held(Protocol):
+    """How environments are held: `Plain`, or what `sandbox.py` has."""
 
-    own_pids = False
+    own_pids: bool
+    """A keeper is the first process of a PID namespace."""
 
-    def __init__(self, settings):
-        self._settings = settings
+    def described(self) -> dict[str, Any]:
+        """What the invoker is told."""
 
-    def described(self):
-        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
-
-    def fork_keeper(self):
+    def fork_keeper(self) -> int:
         """As `os.fork`."""
-        return os.fork()
 
-    def keep(self, directory):
+    def keep(self, directory: str) -> None:
         """In a keeper, before its environment is forked."""
 
-    def confine(self, directory):
+    def confine(self, directory: str) -> None:
         """In an environment, last before user code."""
 
 
-def _held(settings, control):
+class Plain:
+    """No isolation: child processes with limits."""
+
+    own_pids = False
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+
+    def described(self) -> dict[str, Any]:
+        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
+
+    def fork_keeper(self) -> int:
+        return os.fork()
+
+    def keep(self, directory: str) -> None:
+        pass
+
+    def confine(self, directory: str) -> None:
+        pass
+
+
+def _held(settings: dict[str, Any]) -> Held:
     """How environments are held here. May return in another process than the one that called."""
     if not settings["sandbox"]:
         return Plain(settings)
-    return module_from(os.path.join(os.path.dirname(__file__), "sandbox.py")).enter(settings, Plain(settings), control)
+    sandbox = module_from(os.path.join(os.path.dirname(__file__), "sandbox.py"))
+    held: Held = sandbox.enter(settings, Plain(settings))
+    return held
 
 
-def _start(control, held, settings, request, fds):
+def _start(
+    control: socket.socket, held: Held, settings: dict[str, Any], request: dict[str, Any], fds: list[int]
+) -> int | None:
     """Fork a keeper, which forks the environment. Returns: None here, the channel in the environment."""
     try:
         pid = held.fork_keeper()
@@ -134,7 +158,7 @@ def _start(control, held, settings, request, fds):
     os._exit(0)
 
 
-def _keep(held, status, pid, fds):
+def _keep(held: Held, status: socket.socket, pid: int, fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
     waking, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -148,7 +172,11 @@ def _keep(held, status, pid, fds):
         while (ended := _reap(pid)) is None:
             ready = {fd for fd, _ in poll.poll()}
             if status.fileno() in ready:
-                break  # the invoker has closed its end: everything here ends
+                # The invoker has closed its end: everything here ends. If it has done so by itself, that stands.
+                os.kill(pid, signal.SIGKILL)
+                _, wait_status, usage = os.wait4(pid, 0)
+                ended = wait_status, usage.ru_maxrss
+                break
             with contextlib.suppress(BlockingIOError):
                 os.read(waking, 512)
         if ended is not None:
@@ -162,7 +190,7 @@ def _keep(held, status, pid, fds):
         end_descendants()
 
 
-def _reap(pid):
+def _reap(pid: int) -> tuple[int, int] | None:
     """Wait for all that has ended. Returns: wait status and peak memory of the process `pid`, if it has."""
     ended = None
     with contextlib.suppress(ChildProcessError):
@@ -175,7 +203,7 @@ def _reap(pid):
     return ended
 
 
-def _become(held, settings, request, fds):
+def _become(held: Held, settings: dict[str, Any], request: dict[str, Any], fds: list[int]) -> int:
     """In the new process: everything up to user code. Returns: the channel's descriptor."""
     log, *rest = fds[1:]
     os.setsid()
@@ -202,11 +230,11 @@ def _become(held, settings, request, fds):
     return CONTROL_FD
 
 
-def _needs_exec(environment):
+def _needs_exec(environment: dict[str, str]) -> bool:
     return any(name == WRAPPER or (name.startswith(_EARLY) and name not in _HARMLESS) for name in environment)
 
 
-def _exec(command, environment, *, has_channel):
+def _exec(command: list[str], environment: dict[str, str], *, has_channel: bool) -> NoReturn:
     environment = dict(environment)
     wrapper = environment.get(WRAPPER)
     if wrapper:
@@ -217,13 +245,14 @@ def _exec(command, environment, *, has_channel):
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores these two, and a program would inherit that
     try:
+        os.chdir(environment["LAMBDA_TASK_ROOT"])
         os.execvpe(command[0], command, environment)  # noqa: S606 - there is no shell, which is the point
     except OSError as exc:
         os.write(2, f"{command[0]}: {exc.strerror}\n".encode())
         os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
 
 
-def limit(settings):
+def limit(settings: dict[str, Any]) -> None:
     """Resource limits of an environment."""
     for name, value in settings["limits"].items():
         kind = getattr(resource, name)
@@ -232,14 +261,14 @@ def limit(settings):
         resource.setrlimit(kind, (value, value))
 
 
-def end_descendants():
+def end_descendants() -> None:
     """Kill everything below this process, which reaps what loses its parent.
 
     Stopped first: what is stopped forks no more, so that the killing ends also where processes are made faster than
     they can be killed one by one.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    stopped = set()
+    stopped: set[int] = set()
     while fresh := set(descendants(os.getpid())) - stopped:
         for pid in fresh:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -252,9 +281,9 @@ def end_descendants():
         os.wait()  # as children are ignored, it returns when there is none left
 
 
-def descendants(pid):
+def descendants(pid: int) -> list[int]:
     """Process ids of all that descends from it, without itself."""
-    found = []
+    found: list[int] = []
     waiting = [pid]
     while waiting:
         parent = waiting.pop()
@@ -270,16 +299,18 @@ def descendants(pid):
     return found
 
 
-def module_from(path):
+def module_from(path: str) -> Any:
     """The module in a file beside this one, whose package this interpreter may not have."""
     name = "_lateen_" + os.path.basename(path).removesuffix(".py")
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _receive(control):
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     fds = array.array("i")
     message, ancillary, _, _ = control.recvmsg(
         MAX_MESSAGE, socket.CMSG_SPACE(4 * fds.itemsize), socket.MSG_CMSG_CLOEXEC
@@ -290,7 +321,7 @@ def _receive(control):
     return message, list(fds)
 
 
-def _send(to, message, *fds):
+def _send(to: socket.socket, message: dict[str, Any], *fds: int) -> None:
     socket.send_fds(to, [json.dumps(message).encode()], fds)
 
 

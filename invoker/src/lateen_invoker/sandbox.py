@@ -15,6 +15,7 @@ import importlib.util
 import os
 import socket
 import stat
+from typing import Any
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 _ETC = (
@@ -35,24 +36,26 @@ _OOM_SCORE = 700
 """When memory is short, the kernel takes environments before anything else that is ours."""
 
 
-def _module_from(name):
+def _module_from(name: str) -> Any:
     path = os.path.join(os.path.dirname(__file__), name)
     spec = importlib.util.spec_from_file_location("_lateen_" + name.removesuffix(".py"), path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+Settings = dict[str, Any]
 kernel = _module_from("kernel.py")
 
 
-def enter(settings, plain, control):
+def enter(settings: Settings, plain: Any) -> Any:
     """The best hold to be had here. Where namespaces are, it returns in another process than the one that called,
     which ends.
 
     Args:
         plain: what there is without any of this; its methods are what `Namespaces` and `Landlock` have too.
-        control: socket that only the process in which this returns may hold.
     """
     version = kernel.landlock_version() if "landlock" in settings["allowed"] else 0
     kernel.set_name("lateen-forks")
@@ -73,23 +76,23 @@ def enter(settings, plain, control):
 class Landlock:
     own_pids = False
 
-    def __init__(self, settings, version):
+    def __init__(self, settings: Settings, version: int) -> None:
         self._settings = settings
         self._version = version
         # The limit counts all processes of a user, of which the machine has others too.
         settings["limits"]["RLIMIT_NPROC"] = _threads_of(os.geteuid()) + settings["processes"]
         kernel.set_dumpable(False)
 
-    def described(self):
+    def described(self) -> dict[str, Any]:
         return {"isolation": "landlock", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
 
-    def fork_keeper(self):
+    def fork_keeper(self) -> int:
         return os.fork()
 
-    def keep(self, directory):
+    def keep(self, directory: str) -> None:
         kernel.set_name("lateen-keeper")
 
-    def confine(self, directory):
+    def confine(self, directory: str) -> None:
         settings = self._settings
         kernel.drop_capabilities()
         read = kernel.READ_FILE | kernel.READ_DIR | kernel.EXECUTE
@@ -103,7 +106,7 @@ class Landlock:
         kernel.set_dumpable(True)
         kernel.set_name("environment")
 
-    def _single(self):
+    def _single(self) -> list[str]:
         settings = self._settings
         etc = [f"/etc/{name}" for name in _ETC] + ["/etc/passwd", "/etc/group"]
         proc = [f"/proc/{name}" for name in _PROC_FILES]
@@ -113,7 +116,7 @@ class Landlock:
 class Namespaces:
     own_pids = True
 
-    def __init__(self, settings, version, pids, own_user, as_root):
+    def __init__(self, settings: Settings, version: int, pids: int, own_user: bool, as_root: bool) -> None:
         self._settings = settings
         self._version = version
         self._pids = pids
@@ -123,11 +126,11 @@ class Namespaces:
         if _kernel_release() >= (5, 14):  # since then the limit counts within a user namespace
             settings["limits"]["RLIMIT_NPROC"] = settings["processes"]
 
-    def described(self):
+    def described(self) -> dict[str, Any]:
         isolation = "namespaces, landlock" if self._version else "namespaces"
         return {"isolation": isolation, "task_root": _TASK_ROOT, "tmp": _TMP, "owner": self._owner}
 
-    def fork_keeper(self):
+    def fork_keeper(self) -> int:
         kernel.unshare(kernel.CLONE_NEWPID)
         pid = -1
         try:
@@ -138,7 +141,7 @@ class Namespaces:
                 kernel.setns(self._pids, kernel.CLONE_NEWPID)
         return pid
 
-    def keep(self, directory):
+    def keep(self, directory: str) -> None:
         kernel.set_name("lateen-keeper")
         kernel.unshare(kernel.CLONE_NEWNS)
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
@@ -147,7 +150,7 @@ class Namespaces:
             _place(os.path.join(_LATE, str(number)), path)
         kernel.mount("none", _FOLDERS, "tmpfs", kernel.MS_RDONLY, "size=4k,nr_inodes=1,mode=0")
 
-    def confine(self, directory):
+    def confine(self, directory: str) -> None:
         if not self._own_user:
             os.setgroups([])
             os.setresgid(OUTER_USER_ID, OUTER_USER_ID, OUTER_USER_ID)
@@ -168,7 +171,7 @@ class Namespaces:
 # makes the namespaces and the root; its child is the first process in the PID namespace, and the fork server.
 
 
-def _enter_namespaces(settings, version, own_user):
+def _enter_namespaces(settings: Settings, version: int, own_user: bool) -> Namespaces | None:
     """`Namespaces` in the new fork server, None in the caller where it can't be; else the caller ends."""
     outside, inside = socket.socketpair()
     root = os.path.join(os.path.dirname(settings["environments"]), "root")
@@ -200,7 +203,7 @@ def _enter_namespaces(settings, version, own_user):
     return None
 
 
-def _within(settings, version, own_user, root, outside):
+def _within(settings: Settings, version: int, own_user: bool, root: str, outside: socket.socket) -> Namespaces:
     """In the first child, and returns in its own child."""
     try:
         as_root = os.geteuid() == 0
@@ -235,7 +238,7 @@ def _within(settings, version, own_user, root, outside):
         os._exit(1)
 
 
-def _new_user(as_root, outside):
+def _new_user(as_root: bool, outside: socket.socket) -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
     outside.sendall(b"user")
     if outside.recv(16) != b"user":
@@ -246,7 +249,7 @@ def _new_user(as_root, outside):
         os.setresuid(USER_ID, USER_ID, USER_ID)
 
 
-def _write_identity(child):
+def _write_identity(child: int) -> None:
     """From outside: who the one user in the child's namespace is here."""
     user, group = os.geteuid(), os.getegid()
     if user == 0:
@@ -259,7 +262,7 @@ def _write_identity(child):
             identity.write(f"{USER_ID} {outer} 1\n")
 
 
-def _try_keeper(pids):
+def _try_keeper(pids: int) -> None:
     """Raises: `OSError` where a PID namespace per environment can't be had."""
     kernel.unshare(kernel.CLONE_NEWPID)
     child = os.fork()
@@ -280,7 +283,7 @@ def _try_keeper(pids):
 # The new root.
 
 
-def _make_root(settings, root):
+def _make_root(settings: Settings, root: str) -> None:
     """A small file system with what a runtime needs, which then is `/`."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("none", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
@@ -308,7 +311,7 @@ def _make_root(settings, root):
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
                          ("stderr", "/proc/self/fd/2"), ("shm", _TMP)):  # fmt: skip
         os.symlink(target, f"{root}/dev/{name}")
-    os.symlink(_TMP, f"{root}/var/tmp")
+    os.symlink(_TMP, f"{root}/var/tmp")  # noqa: S108
     _place(settings["code_dir"], root + _TASK_ROOT, read_only=True)
     _place(settings["environments"], root + _FOLDERS)
     kernel.restrict_mount(root + _FOLDERS, "nosuid", "nodev")
@@ -318,7 +321,7 @@ def _make_root(settings, root):
     kernel.pivot_to(root)
 
 
-def _place(source, target, *, read_only=False):
+def _place(source: str, target: str, *, read_only: bool = False) -> None:
     """Mount the file or folder there."""
     if stat.S_ISDIR(os.stat(source).st_mode):
         os.makedirs(target, exist_ok=True)
@@ -330,38 +333,38 @@ def _place(source, target, *, read_only=False):
         kernel.restrict_mount(target, "ro", "nosuid", "nodev")
 
 
-def _write(path, text):
+def _write(path: str, text: str) -> None:
     with open(path, "w") as file:
         file.write(text)
 
 
-def _needed(settings):
+def _needed(settings: Settings) -> list[str]:
     """Folders and files, outside of the system's, that the runtime reads; none inside another; by both of their
     names, if links lead there."""
     given = [settings["runtime_dir"], *settings["readable"]]
     paths = sorted({os.path.abspath(p) for p in given} | {os.path.realpath(p) for p in given}, key=len)
-    kept = []
+    kept: list[str] = []
     for path in paths:
         if os.path.exists(path) and not any(_is_in(path, other) for other in (*_SYSTEM, *kept)):
             kept.append(path)
     return kept
 
 
-def _late(settings):
+def _late(settings: Settings) -> list[str]:
     return [path for path in _needed(settings) if any(_is_in(path, own) for own in _OWN)]
 
 
-def _is_in(path, folder):
+def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _fitting(rules):
+def _fitting(rules: list[tuple[str, int]]) -> list[tuple[str, int]]:
     """Landlock refuses a folder's rights for what is a file."""
     on_files = kernel.READ_FILE | kernel.WRITE_FILE | kernel.EXECUTE | kernel.TRUNCATE | kernel.IOCTL_DEV
     return [(path, rights if os.path.isdir(path) else rights & on_files) for path, rights in rules]
 
 
-def _threads_of(user):
+def _threads_of(user: int) -> int:
     """How many threads the user has on this machine now."""
     count = 0
     for name in os.listdir("/proc"):
@@ -372,8 +375,6 @@ def _threads_of(user):
     return count
 
 
-def _kernel_release():
+def _kernel_release() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
-
-

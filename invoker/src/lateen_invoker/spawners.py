@@ -16,6 +16,7 @@ from lateen_invoker.spawner import Exit, Spawner, SpawnFailed, Usage
 
 START_S = 20.0
 SPAWN_S = 10.0
+KILL_S = 1.0
 _DATA_SLACK = 512 * 1024 * 1024
 """Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory."""
 
@@ -149,6 +150,7 @@ class EnvironmentProcess:
         self._status = status
         self._keeper = keeper
         self._has_namespace = has_namespace
+        self._is_killed = False
         self._keeper_pid = processes.pid_of(keeper)
         self.pid = processes.pid_of(started)
         os.close(started)
@@ -156,15 +158,20 @@ class EnvironmentProcess:
         self._loop.add_reader(keeper, self._ended)
 
     def kill(self) -> None:
-        if self._keeper < 0:
+        if self._keeper < 0 or self._is_killed:
             return
+        self._is_killed = True
+        # The keeper kills, so that it can still say how the environment ended, should it have done so just now.
+        with contextlib.suppress(OSError):
+            self._status.shutdown(socket.SHUT_WR)
         if self._has_namespace:
-            # The keeper is the first process of a PID namespace: the kernel ends the others with it.
+            self._loop.call_later(KILL_S, self._kill_keeper)
+
+    def _kill_keeper(self) -> None:
+        # The keeper is the first process of a PID namespace: the kernel ends the others with it.
+        if self._keeper >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
-        else:
-            with contextlib.suppress(OSError):
-                self._status.shutdown(socket.SHUT_WR)
 
     def usage(self) -> Usage | None:
         return processes.usage_below(self._keeper_pid) if self._keeper >= 0 else None
