@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
     def _reset(self, *, head_only: bool) -> None:
         self._expecting = True
         self._spoiled = False
+        self._keeps_alive = False
         self._head_only = head_only
         self._head_bytes = 0
         self._chunks: deque[bytes] = deque()
@@ -114,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def recycle(self) -> bool:
         """Whether it may carry another request; what it held of the last one is let go."""
-        reusable = self.is_usable and self.is_complete and not self._spoiled and self._parser.should_keep_alive()
+        reusable = self.is_usable and self.is_complete and not self._spoiled and self._keeps_alive
         if reusable and self._head_only:
             # The parser still waits for the body that an answer to HEAD announces and does not have.
             self._parser = httptools.HttpResponseParser(self)
@@ -178,6 +179,8 @@ class Connection(asyncio.Protocol):
         if not 200 <= self.status <= 599:
             self._spoiled = True
             return
+        # Asked here, for at the end of a message the parser has forgotten how it was framed.
+        self._keeps_alive = self._parser.should_keep_alive()
         self.has_head = True
         if self._head_only:
             self.is_complete = True

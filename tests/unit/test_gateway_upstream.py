@@ -1,0 +1,367 @@
+"""The gateway against an invoker that is scripted byte by byte: what a real one never does, and how it may end."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+
+from lateen.domain.errors import NotFound
+from lateen.gateway.gateway import Gateway
+from lateen.gateway.pool import SWEEP_S, Pool
+from lateen.ports.deployer import Deployment, Endpoint
+from lateen_invoker.signing import is_signed
+
+KEY = b"k" * 32
+HASH = "0123456789abcdef" * 2
+DEPLOYMENT = Deployment(
+    function_id="f", function_name="f", workspace_id="w", account_id="1" * 12, hash=HASH, revision=1, version="1",
+    runtime="python3.12", handler="h", environment={}, timeout_s=1, memory_mib=128, concurrency=1, replicas=1,
+    open=True, artifact_key="", artifact_sha256="", invoke_key=KEY,
+)  # fmt: skip
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Invoker:
+    """A TCP server whose connections each run `script`; also the functions and the deployer that lead to it."""
+
+    def __init__(self) -> None:
+        self.script: Script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self.script(reader, writer)
+        writer.close()
+
+    def subscribe(self, listener: Any) -> None: ...
+
+    async def at_url(self, function_hash: str) -> Any:
+        if function_hash != HASH:
+            raise NotFound("no such function")
+        return DEPLOYMENT
+
+    def deployment_for(self, function: Any) -> Deployment:
+        return DEPLOYMENT
+
+    async def endpoint(self, deployment: Deployment) -> Endpoint:
+        return Endpoint("127.0.0.1", self.port, KEY)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+class Setting:
+    def __init__(self, invoker: Invoker, pool: Pool, port: int) -> None:
+        self.invoker = invoker
+        self.pool = pool
+        self.port = port
+
+    async def ask(
+        self, request: bytes | None = None, *, within_s: float = 5.0
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        """One request on a connection of its own: status, headers and all the body that came before the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request or b"GET /%b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % HASH.encode())
+        async with asyncio.timeout(within_s):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        lines = head.split(b"\r\n")
+        headers = dict(line.lower().split(b": ", 1) for line in lines[1:])
+        return int(lines[0].split(b" ")[1]), headers, body
+
+
+@pytest.fixture
+async def setting() -> AsyncIterator[Setting]:
+    invoker = Invoker()
+    upstream = await asyncio.start_server(invoker.serve, "127.0.0.1", 0)
+    invoker.port = upstream.sockets[0].getsockname()[1]
+    pool = Pool()
+    gateway = Gateway(functions=invoker, keys=None, deployer=invoker, pool=pool)  # type: ignore[arg-type]
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(gateway, interface="asgi3", log_level="critical", ws="none", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.001)
+    yield Setting(invoker, pool, listening.getsockname()[1])
+    server.should_exit = server.force_exit = True
+    await serving
+    await pool.close()
+    invoker.close()
+    upstream.close()
+
+
+def answer_with(*answers: bytes) -> Script:
+    """Answer each request with the next of these, then close."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await request_from(reader)
+            writer.write(answer)
+
+    return script
+
+
+async def request_from(reader: asyncio.StreamReader) -> bytes:
+    """One request with its body, of a length or chunked."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lower = head.lower()
+    if b"transfer-encoding: chunked" in lower:
+        return head + await reader.readuntil(b"0\r\n\r\n")
+    if b"content-length: " in lower:
+        return head + await reader.readexactly(int(lower.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    return head
+
+
+async def test_each_request_is_signed_for_its_invoker(setting: Setting) -> None:
+    """The signature covers method, target, source and request id, under the function's own key."""
+    seen: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await request_from(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    setting.invoker.script = script
+    await setting.ask(b"PUT /%b/a?b=c HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % HASH.encode())
+    lines = seen[0].decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:-2])
+    source = f"127.0.0.1 http {setting.port}"
+    assert headers["x-lateen-source"] == source
+    signed: dict[str, Any] = {
+        "target": f"/{HASH}/a?b=c", "source": source, "request_id": headers["x-lateen-request-id"],
+        "now_s": int(headers["x-lateen-signature"].partition(".")[0]),
+    }  # fmt: skip
+    assert is_signed(KEY, headers["x-lateen-signature"], method="PUT", **signed)
+    assert not is_signed(KEY, headers["x-lateen-signature"], method="GET", **signed)
+
+
+async def test_a_connection_serves_call_after_call(setting: Setting) -> None:
+    """Of one pooled connection, for answers of a length, chunked, empty, or without a body by their status."""
+    setting.invoker.script = answer_with(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\ncontent-length: 99\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast",
+    )
+    answers = [await setting.ask() for _ in range(6)]
+    assert [status for status, _, _ in answers] == [200, 200, 204, 304, 200, 200]
+    assert answers[0][2] == b"one"
+    assert b"two" in answers[1][2]
+    assert answers[5][2] == b"last"
+    assert setting.invoker.connections == 1
+
+
+@pytest.mark.parametrize(
+    "then",
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison", b"poison", b"HTTP/1.1 200 OK\r\n"],
+)
+async def test_an_answer_that_nobody_asked_for_reaches_nobody(setting: Setting, then: bytes) -> None:
+    """What follows an answer spoils its connection: the next caller's comes over another one."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood" + then)
+        await reader.read()
+
+    setting.invoker.script = script
+    answers = [await setting.ask() for _ in range(3)]
+    # A caller gets its own answer or none, and nobody gets the other one.
+    assert {body for status, _, body in answers if status == 200} <= {b"good"}
+    assert not any(b"poison" in body for _, _, body in answers)
+    assert setting.invoker.connections == 3
+
+
+async def test_a_late_answer_reaches_nobody(setting: Setting) -> None:
+    """An invoker that speaks on an idle connection loses it."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood")
+        await asyncio.sleep(0.05)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison")
+        await reader.read()
+
+    setting.invoker.script = script
+    for _ in range(3):
+        assert (await setting.ask())[2] == b"good"
+        await asyncio.sleep(0.1)
+    assert setting.invoker.connections == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"not HTTP at all\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 400_000,
+    ],
+)
+async def test_what_is_no_answer_is_502(setting: Setting, answer: bytes) -> None:
+    """And the call is not made again: nobody knows how far it came."""
+    setting.invoker.script = answer_with(answer)
+    status, headers, body = await setting.ask()
+    assert status == 502
+    assert json.loads(body)["errorType"] == "Lateen.ConnectionLost"
+    assert json.loads(body)["requestId"] == headers[b"x-amzn-requestid"].decode()
+    assert setting.invoker.connections == 1
+
+
+async def test_an_answer_that_breaks_off_is_seen_to_be_broken(setting: Setting) -> None:
+    """The caller's connection ends before the announced length, or without the last chunk."""
+    setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart")
+    status, headers, body = await setting.ask()
+    assert (status, headers[b"content-length"], body) == (200, b"100", b"part")
+    setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n")
+    _, _, body = await setting.ask()
+    assert b"part" in body
+    assert not body.endswith(b"0\r\n\r\n")
+
+
+async def test_an_invoker_that_says_nothing_is_504(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the longest that a call may take by the function's timeout; its connection is not used again."""
+    monkeypatch.setattr("lateen.gateway.gateway.QUEUE_S", 0.2)
+    monkeypatch.setattr("lateen.gateway.gateway.SLACK_S", 0.0)
+    monkeypatch.setattr("lateen.gateway.gateway.answer_limit_s", lambda timeout_s: 0.3)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    setting.invoker.script = script
+    began_s = asyncio.get_running_loop().time()
+    status, _, body = await setting.ask()
+    assert (status, json.loads(body)["message"]) == (504, "Gateway Timeout")
+    assert asyncio.get_running_loop().time() - began_s < 0.3 + 3 * SWEEP_S
+    setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert (await setting.ask())[2] == b"ok"
+
+
+async def test_a_refused_connection_is_tried_again_and_then_503(setting: Setting) -> None:
+    """Nothing was sent, so trying again is safe; for good it is 503 with Retry-After."""
+    free = socket.create_server(("127.0.0.1", 0))
+    port, closed = setting.invoker.port, free.getsockname()[1]
+    free.close()
+    setting.invoker.port = closed
+    call = asyncio.create_task(setting.ask())
+    await asyncio.sleep(0.05)
+    setting.invoker.port = port
+    assert (await call)[0] == 200
+    setting.invoker.port = closed
+    status, headers, _ = await setting.ask()
+    assert status == 503
+    assert b"retry-after" in headers
+
+
+async def test_an_answer_before_the_end_of_the_body_is_passed_on(setting: Setting) -> None:
+    """An invoker that refuses early is heard, and the half-used connection is not used again."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nearly")
+        await asyncio.sleep(1)
+
+    setting.invoker.script = script
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    writer.write(b"POST /%b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n" % HASH.encode())
+    for _ in range(5):
+        writer.write(b"x" * 1000)
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(2):
+        assert (await reader.readuntil(b"early")).startswith(b"HTTP/1.1 413")
+    writer.close()
+    setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert (await setting.ask())[2] == b"ok"
+    assert setting.invoker.connections == 2
+
+
+async def test_a_slow_reader_does_not_fill_our_memory(setting: Setting) -> None:
+    """A 64 MiB answer waits in the invoker while its caller does not read; then it arrives whole."""
+    size = 64 * 1024 * 1024
+    written = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await request_from(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        for _ in range(64):
+            writer.write(bytes(1024 * 1024))
+            await writer.drain()
+            written += 1
+
+    setting.invoker.script = script
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port, limit=64 * 1024)
+    writer.write(b"GET /%b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % HASH.encode())
+    await asyncio.sleep(0.5)
+    assert written < 32
+    head = await reader.readuntil(b"\r\n\r\n")
+    received = 0
+    while part := await reader.read(1024 * 1024):
+        received += len(part)
+    assert (received, head[:12]) == (size, b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_quiet_waits_for_the_last_call(setting: Setting) -> None:
+    """Who stops an invoker is told when no call uses it any more, and its idle connections are closed then."""
+    gate = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        assert await reader.read() == b""
+        setting.invoker.requests.append(b"closed")
+
+    setting.invoker.script = script
+    endpoint = await setting.invoker.endpoint(DEPLOYMENT)
+    call = asyncio.create_task(setting.ask())
+    while not setting.pool.is_busy(endpoint):
+        await asyncio.sleep(0.001)
+    quiet = asyncio.create_task(setting.pool.quiet(endpoint))
+    await asyncio.sleep(0.05)
+    assert not quiet.done()
+    gate.set()
+    assert (await call)[2] == b"ok"
+    await quiet
+    async with asyncio.timeout(1):
+        while not setting.invoker.requests:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        (f"/{HASH}", True),
+        (f"/{HASH}/", True),
+        (f"/{HASH}/a/b", True),
+        (f"/{HASH}a", False),
+        (f"/{HASH[:-1]}", False),
+        (f"/{HASH.upper()}", False),
+        (f"//{HASH}", False),
+        (f"/%30{HASH[1:]}", False),
+        ("/api/functions/0123456789abcdef0123", False),
+        ("/", False),
+        ("", False),
+    ],
+)
+def test_there_is_one_spelling_of_a_functions_url(path: str, is_ours: bool) -> None:
+    """32 lower-case hex digits, as they are."""
+    assert Gateway.handles(path.encode()) == is_ours
