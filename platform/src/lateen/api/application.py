@@ -52,11 +52,13 @@ def management_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metric
 
 def litestar_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metrics) -> Litestar:
     """Without the edge, so without any check of who asks. `management_app` is what is served."""
-    routes: dict[str, Any] = {"route_handlers": [Router("/", route_handlers=list(CONTROLLERS))]}
+    routes: dict[str, Any] = {
+        "route_handlers": [Router("/", route_handlers=list(CONTROLLERS))],
+        "request_class": LateenRequest,
+    }
     routes["dependencies"] = providers(use_cases, readiness, metrics, cache(lambda: document(routes)))
     return Litestar(
         **routes,
-        request_class=LateenRequest,
         exception_handlers={
             Refusal: _answer_refusal,
             LateenError: _answer_domain,

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
+from litestar.types import Scope
 from msgspec import Struct
 
 from lateen.api.health import Readiness
@@ -53,7 +54,7 @@ def providers(
     }
 
 
-def _caller(scope: dict[str, Any]) -> Caller:
+def _caller(scope: Scope) -> Caller:
     """Put there by the edge, which lets nobody through without."""
     caller: Caller = scope["state"]["caller"]
     return caller

@@ -7,9 +7,9 @@ allow no other host, and no script that is not one of the files.
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from litestar import Controller, MediaType, Response, get
+from litestar.types import Scope
 
 from lateen.api.dependencies import DocumentDep
 
@@ -102,7 +102,7 @@ class Docs(Controller):
         return _page(_REDOC)
 
     @get(sorted(ASSET_PATHS), include_in_schema=False)
-    async def file(self, scope: dict[str, Any]) -> Response[bytes]:
+    async def file(self, scope: Scope) -> Response[bytes]:
         content, media_type = _content(scope["path"])
         return Response(content, media_type=media_type, headers={"Cache-Control": _CACHED})
 

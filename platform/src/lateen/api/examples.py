@@ -94,7 +94,7 @@ EXAMPLES: dict[str, Any] = {
         "reg_date": _WHEN,
         "update_date": _WHEN,
     },
-    "ExecutionRecord": {
+    "LogView": {
         "request_id": "3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55",
         "function_id": "k3v7q2m5x4a6b7c8d",
         "version": "$LATEST",
@@ -107,6 +107,7 @@ EXAMPLES: dict[str, Any] = {
         "init_duration_ms": 12.4,
         "memory_mib": 128,
         "memory_peak_mib": 21,
+        "log_truncated": False,
         "log_tail": "START RequestId: 3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55 Version: $LATEST\n",
         "error": {"type": "KeyError", "message": "'name'", "trace": ['File "code.py", line 2, in handler']},
     },

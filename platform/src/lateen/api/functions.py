@@ -21,15 +21,17 @@ from lateen.api.requests import (
 from lateen.api.structs import (
     CreateFunction,
     FunctionView,
+    LogView,
     Page,
     UpdateFunction,
     function_change,
     function_view,
+    log_view,
     new_function,
     page_of,
 )
 from lateen.domain.functions import Described
-from lateen_invoker.records import ExecutionRecord, Status
+from lateen_invoker.records import Status
 
 Since = Annotated[
     str | None,
@@ -122,10 +124,10 @@ class FunctionController(Controller):
         cursor: Cursor = None,
         since: Since = None,
         status: StatusIs = None,
-    ) -> Page[ExecutionRecord]:
+    ) -> Page[LogView]:
         """Newest first. A page may be short, even empty, and still have a next one."""
         page = await use_cases.records.list(caller, function_id, limit=limit, cursor=cursor, since=since, status=status)
-        return page_of(page, page.items)
+        return page_of(page, [log_view(record) for record in page.items])
 
     async def _expected(
         self, if_match: str | None, function_id: str, use_cases: UseCasesDep, caller: CallerDep

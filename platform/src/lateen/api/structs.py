@@ -1,6 +1,6 @@
 """What requests and answers hold. Domain values are translated here, and only here names differ from ours."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -12,6 +12,7 @@ from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Workspace
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
+from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -140,6 +141,30 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
+class LogView(Struct, frozen=True, kw_only=True):
+    """One invocation. Durations in milliseconds, memory in MiB."""
+
+    request_id: str
+    function_id: Id
+    version: str
+    timestamp: Timestamp
+    """When the event reached the function's invoker."""
+    status: Status
+    duration_ms: float
+    queued_ms: float
+    """Time that the caller waited for an environment, its start included."""
+    cold: bool
+    """A new environment was started for it."""
+    cold_reason: str | None
+    init_duration_ms: float | None
+    memory_mib: int
+    memory_peak_mib: int
+    log_tail: str
+    """START, what the function printed, END and REPORT; at most 256 KiB, cut in the middle with a mark."""
+    log_truncated: bool
+    error: ErrorDocument | None
+
+
 # Keys
 
 
@@ -221,9 +246,6 @@ class ConsoleRuntime(Struct, frozen=True, kw_only=True):
     update_date: Timestamp
 
 
-Deleted = Literal[204]
-
-
 def page_of(page: DomainPage[U], items: list[T]) -> Page[T]:
     return Page(items, page.cursor)
 
@@ -301,6 +323,10 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         created_at=function.created_at,
         updated_at=function.updated_at,
     )
+
+
+def log_view(record: ExecutionRecord) -> LogView:
+    return LogView(**{name: getattr(record, name) for name in LogView.__struct_fields__})
 
 
 def key_view(key: ApiKey) -> KeyView:
