@@ -1,5 +1,7 @@
 """`lateen completion`: a shell's completion script, and the names that only the server knows."""
 
+import os
+
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
@@ -27,9 +29,8 @@ def function_names(context: click.Context, parameter: click.Parameter, incomplet
     """Names in the workspace that begin so. A completion that fails is no completion, never an error."""
     from lateen.cli.lookup import functions_in, workspace_named
 
-    connection = context.find_root().obj
     try:
-        with Client(connection or _connection()) as client:
+        with Client(Connection.from_env(os.environ)) as client:
             where = workspace_named(client, context.params.get("workspace"))
             return [
                 CompletionItem(function["name"], help=function.get("description") or None)
@@ -38,10 +39,3 @@ def function_names(context: click.Context, parameter: click.Parameter, incomplet
             ]
     except (Refused, OSError):
         return []
-
-
-def _connection() -> Connection:
-    import os
-
-    # While completing, click makes contexts and calls no command, so the group has set nothing yet.
-    return Connection.from_env(os.environ)

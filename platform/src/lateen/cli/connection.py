@@ -1,14 +1,18 @@
 """Where Lateen is and with which key to speak to it: from the environment, else from the data folder."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, ParamSpec, Self
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from lateen.cli.refusals import Refused
+
+P = ParamSpec("P")
 
 DEFAULT_PORT = 8000
 ADMIN_FILE = "admin"
@@ -36,6 +40,15 @@ class Connection(Struct, frozen=True, kw_only=True):
         return cls(endpoint=endpoint.rstrip("/"), token=token, workspace=env.get("LATEEN_WORKSPACE") or None, data=data)
 
 
+def with_connection(command: Callable[Concatenate[Connection, P], None]) -> Callable[P, None]:
+    """Gives a command its `Connection` as the first argument, when it runs: help and `lateen up` need none."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        command(Connection.from_env(os.environ), *args, **kwargs)
+
+    return update_wrapper(run, command)
+
+
 def administrator_key(data: Path) -> str | None:
     """What the first start of Lateen left in its data folder; None if it has none."""
     path = data / ADMIN_FILE
@@ -60,8 +73,9 @@ def is_loopback(endpoint: str) -> bool:
 def _check(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        pass
+        is_address = False
+    if is_address:
+        return
     raise Refused(f"'{endpoint}' is no address of a Lateen", hint="LATEEN_ENDPOINT is such as http://127.0.0.1:8000")

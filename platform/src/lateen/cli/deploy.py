@@ -11,7 +11,7 @@ import click
 
 from lateen.cli.client import Client
 from lateen.cli.configuration import body_from, configuration_options
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json, size_of
 from lateen.cli.packing import pack
@@ -28,7 +28,7 @@ SETTLED_S = 120.0
 @workspace_option
 @click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
 @output_option
-@click.pass_obj
+@with_connection
 def deploy(
     connection: Connection,
     /,

@@ -5,7 +5,7 @@ import shlex
 
 import click
 
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.output import Output, output_option, show_json
 from lateen.cli.refusals import Refused, note
 from lateen.domain.keys import key_id_in
@@ -16,7 +16,7 @@ DEFAULT_REGION = "us-east-1"
 
 @click.command()
 @output_option
-@click.pass_obj
+@with_connection
 def env(connection: Connection, output: Output) -> None:
     """Print exports for a shell: eval "$(lateen env)".
 

@@ -9,7 +9,7 @@ import click
 from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.deploy import settled, updated
 from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table, size_of
@@ -30,7 +30,7 @@ COLUMNS = {
 @click.command(name="list")
 @workspace_option
 @output_option
-@click.pass_obj
+@with_connection
 def list_functions(connection: Connection, workspace: str | None, output: Output) -> None:
     """Show a workspace's functions."""
     with Client(connection) as client:
@@ -45,7 +45,7 @@ def list_functions(connection: Connection, workspace: str | None, output: Output
 @click.argument("name", shell_complete=function_names)
 @workspace_option
 @output_option
-@click.pass_obj
+@with_connection
 def info(connection: Connection, name: str, workspace: str | None, output: Output) -> None:
     """Show everything about one function, by name or id."""
     with Client(connection) as client:
@@ -60,7 +60,7 @@ def info(connection: Connection, name: str, workspace: str | None, output: Outpu
 @workspace_option
 @click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
 @output_option
-@click.pass_obj
+@with_connection
 def update(
     connection: Connection,
     /,
@@ -91,7 +91,7 @@ def update(
 @click.command()
 @click.argument("name", shell_complete=function_names)
 @workspace_option
-@click.pass_obj
+@with_connection
 def delete(connection: Connection, name: str, workspace: str | None) -> None:
     """Remove a function, its URL and its code."""
     with Client(connection) as client:

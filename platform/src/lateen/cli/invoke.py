@@ -9,7 +9,7 @@ import httpx
 
 from lateen.cli.client import Client, refusal_from
 from lateen.cli.completion import function_names
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import function_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json
 from lateen.cli.refusals import Refused, note
@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 @click.option("--data", "-d", default="{}", metavar="JSON", help="The event; @FILE reads it from there, - from stdin.")
 @workspace_option
 @output_option
-@click.pass_obj
+@with_connection
 def invoke(connection: Connection, name: str, data: str, workspace: str | None, output: Output) -> None:
     """Give a function one event and print its answer.
 

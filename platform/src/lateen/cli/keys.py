@@ -5,7 +5,7 @@ import json
 import click
 
 from lateen.cli.client import Client
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table
 from lateen.cli.refusals import note
@@ -29,7 +29,7 @@ def key() -> None:
 @click.option("--installation", is_flag=True, help="A key for all workspaces, and for making more keys.")
 @click.option("--description", help="Whose it is, or what for.")
 @output_option
-@click.pass_obj
+@with_connection
 def create(
     connection: Connection, workspace: str | None, installation: bool, description: str | None, output: Output
 ) -> None:
@@ -49,7 +49,7 @@ def create(
 
 @key.command(name="list")
 @output_option
-@click.pass_obj
+@with_connection
 def list_keys(connection: Connection, output: Output) -> None:
     """Show the keys that this key sees, without their secrets."""
     with Client(connection) as client:
@@ -62,7 +62,7 @@ def list_keys(connection: Connection, output: Output) -> None:
 
 @key.command()
 @click.argument("key_id", metavar="ID")
-@click.pass_obj
+@with_connection
 def revoke(connection: Connection, key_id: str) -> None:
     """End a key; calls with it are refused from now on."""
     with Client(connection) as client:

@@ -11,7 +11,7 @@ import click
 
 from lateen.cli.client import Client
 from lateen.cli.completion import function_names
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import function_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json
 from lateen.cli.refusals import note
@@ -44,7 +44,7 @@ class Since(click.ParamType[str]):
 @click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="These only.")
 @workspace_option
 @output_option
-@click.pass_obj
+@with_connection
 def logs(
     connection: Connection,
     name: str,

@@ -41,7 +41,8 @@ def shown(error: click.ClickException) -> str:
         if error.slug:
             message += f" ({error.slug})"
     elif isinstance(error, click.UsageError):
-        message = message[:1].lower() + message[1:]
+        # Click begins with a capital, unless a name such as LATEEN_PORT comes first.
+        message = message if message[1:2].isupper() else message[:1].lower() + message[1:]
         if error.ctx is not None:
             hint = f"see '{error.ctx.command_path} --help'"
     return f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")

@@ -1,19 +1,16 @@
 """`lateen`: the group of all commands, and how each of them ends."""
 
-import os
 from importlib.metadata import version
 
 import click
 
 from lateen.cli import completion, deploy, env, functions, invoke, keys, logs, up, workspaces
-from lateen.cli.connection import Connection
 from lateen.cli.refusals import DONE, INTERRUPTED, shown
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("lateen"), prog_name="lateen", message="%(prog)s %(version)s")
-@click.pass_context
-def root(context: click.Context) -> None:
+def root() -> None:
     """Lateen runs AWS Lambda functions, here or on your Kubernetes.
 
     Lateen is found at LATEEN_ENDPOINT with the key in LATEEN_TOKEN; without them it is the one on this machine whose
@@ -21,8 +18,6 @@ def root(context: click.Context) -> None:
 
     Exit codes: 0 done, 1 refused, 2 misused.
     """
-    if context.obj is None:
-        context.obj = Connection.from_env(os.environ)
 
 
 for command in (

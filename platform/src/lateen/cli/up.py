@@ -52,14 +52,14 @@ def up(example: bool) -> None:
 
 
 def _greet(started: "Started", *, example: bool) -> None:
-    click.echo(f"Lateen is at {started.endpoint}, its documentation at {started.endpoint}/docs")
-    click.echo(f"Data and the administrator's key are in {started.data}")
-    click.echo(f"Isolation: {_HELD_BY.get(started.isolation, started.isolation)}")
     if example:
         try:
             _show_example(started)
         except Refused as refusal:
             click.echo(shown(refusal), err=True, nl=False)
+    click.echo(f"Lateen is at {started.endpoint}, its documentation at {started.endpoint}/docs")
+    click.echo(f"Data and the administrator's key are in {started.data}")
+    click.echo(f"Isolation: {_HELD_BY.get(started.isolation, started.isolation)}")
     click.echo("Ctrl-C stops it")
 
 
@@ -82,8 +82,7 @@ def _show_example(started: "Started") -> None:
         )
     except httpx.HTTPError as exc:
         raise Refused(f"the example did not answer: {exc}", hint="'lateen logs access-log' may say why") from exc
-    click.echo(f"\ncurl --data-binary @{_relative(log)} {function['url']}")
-    click.echo(answer.text)
+    click.echo(f"\n$ curl --data-binary @{_relative(log)} {function['url']}\n{answer.text}")
     if answer.status_code != 200:
         raise Refused(f"the example answered {answer.status_code}", hint="'lateen logs access-log' says why")
 

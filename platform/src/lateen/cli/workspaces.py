@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from lateen.cli.client import Client
-from lateen.cli.connection import Connection
+from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table
 from lateen.cli.refusals import hints, note
@@ -21,7 +21,7 @@ def workspace() -> None:
 
 @workspace.command(name="list")
 @output_option
-@click.pass_obj
+@with_connection
 def list_workspaces(connection: Connection, output: Output) -> None:
     """Show the workspaces that the key sees."""
     with Client(connection) as client:
@@ -36,7 +36,7 @@ def list_workspaces(connection: Connection, output: Output) -> None:
 @click.argument("name")
 @click.option("--description", help="What it is for.")
 @output_option
-@click.pass_obj
+@with_connection
 def create(connection: Connection, name: str, description: str | None, output: Output) -> None:
     """Make a workspace."""
     body = {"name": name} | ({"description": description} if description is not None else {})
@@ -47,7 +47,7 @@ def create(connection: Connection, name: str, description: str | None, output: O
 @workspace.command()
 @click.argument("name")
 @output_option
-@click.pass_obj
+@with_connection
 def show(connection: Connection, name: str, output: Output) -> None:
     """Show one workspace, by name or id."""
     with Client(connection) as client:
@@ -59,7 +59,7 @@ def show(connection: Connection, name: str, output: Output) -> None:
 @click.option("--name", "new_name", metavar="NAME", help="Its new name.")
 @click.option("--description", help="Its new description.")
 @output_option
-@click.pass_obj
+@with_connection
 def update(connection: Connection, name: str, new_name: str | None, description: str | None, output: Output) -> None:
     """Rename a workspace, or change its description."""
     changes = {key: value for key, value in (("name", new_name), ("description", description)) if value is not None}
@@ -73,7 +73,7 @@ def update(connection: Connection, name: str, new_name: str | None, description:
 @workspace.command()
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Remove its functions too.")
-@click.pass_obj
+@with_connection
 def delete(connection: Connection, name: str, force: bool) -> None:
     """Remove a workspace; refused while it has functions."""
     with Client(connection) as client, hints(conflict="--force removes its functions too"):

@@ -1,0 +1,357 @@
+"""`lateen`, driven as a person drives it, against a real Lateen."""
+
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.e2e.conftest import LATEEN, STOP_S, Running, Start, clean_environment
+
+HELLO = 'def handler(event, context):\n    return {"hello": event.get("rawPath", event.get("name"))}\n'
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def cli(server: Running) -> Cli:
+    """Runs one command as the administrator; `token`, `cwd` and `stdin` where told."""
+
+    def run(*arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+        environment = clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data))
+        environment |= options.pop("env", {})
+        return subprocess.run(
+            [LATEEN, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=60, **options
+        )
+
+    return run
+
+
+@pytest.fixture
+def done(cli: Cli) -> Callable[..., str]:
+    """Runs a command that has to succeed. Returns: its stdout."""
+
+    def run(*arguments: str | Path, **options: Any) -> str:
+        ended = cli(*arguments, **options)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return run
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    path = tmp_path / "hello.py"
+    path.write_text(HELLO)
+    return path
+
+
+def test_deploy_prints_the_url_and_only_that(cli: Cli, hello: Path) -> None:
+    """`url=$(lateen deploy hello.py)`; the function answers there at once."""
+    ended = cli("deploy", hello, "--name", "first")
+    assert ended.returncode == 0, ended.stderr
+    assert "created 'first'" in ended.stderr
+    url = ended.stdout.removesuffix("\n")
+    assert httpx.get(f"{url}/world").json() == {"hello": "/world"}
+
+
+def test_deploying_again_updates(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """The URL stays, options that aren't named stay, and what is the same changes nothing."""
+    url = done("deploy", hello, "--name", "again", "--env", "A=1", "--timeout", "7")
+    unchanged = cli("deploy", hello, "--name", "again")
+    assert (unchanged.stdout, "unchanged at revision 1" in unchanged.stderr) == (url, True)
+    hello.write_text(HELLO.replace("hello", "goodbye"))
+    assert done("deploy", hello, "--name", "again", "--env", "B=x=y") == url
+    assert httpx.get(url.strip()).json() == {"goodbye": "/"}
+    found = json.loads(done("info", "again", "-o", "json"))
+    assert (found["revision"], found["timeout"], found["environment"]) == (2, 7, {"A": "1", "B": "x=y"})
+
+
+def test_a_folder_is_deployed_whole(done: Callable[..., str], tmp_path: Path) -> None:
+    """With packages inside, named after the folder."""
+    package = tmp_path / "shop" / "lib"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("WHAT = 'sails'\n")
+    (tmp_path / "shop" / "main.py").write_text("import lib\ndef run(event, context):\n    return lib.WHAT\n")
+    done("deploy", tmp_path / "shop", "--handler", "main.run")
+    assert json.loads(done("invoke", "shop")) == "sails"
+
+
+def test_invoke_gives_the_event(done: Callable[..., str], hello: Path, tmp_path: Path) -> None:
+    """From the command line, a file or stdin; to scripts with the request id."""
+    done("deploy", hello, "--name", "events")
+    (tmp_path / "event.json").write_text('{"name": "file"}')
+    assert json.loads(done("invoke", "events", "--data", '{"name": "ö"}')) == {"hello": "ö"}
+    assert json.loads(done("invoke", "events", "-d", f"@{tmp_path / 'event.json'}")) == {"hello": "file"}
+    assert json.loads(done("invoke", "events", "-d", "-", input='{"name": "in"}')) == {"hello": "in"}
+    answered = json.loads(done("invoke", "events", "--output", "json"))
+    assert answered["answer"] == {"hello": None}
+    assert answered["request_id"]
+
+
+def test_a_failing_function_shows_its_trace(cli: Cli, done: Callable[..., str], tmp_path: Path) -> None:
+    """Exit code 1; type and message last, the trace above, as JSON for scripts."""
+    (tmp_path / "bad.py").write_text("def handler(event, context):\n    raise KeyError('sail')\n")
+    done("deploy", tmp_path / "bad.py")
+    ended = cli("invoke", "bad")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "raise KeyError('sail')" in ended.stderr
+    assert "error: 'bad' failed: KeyError: 'sail' (function-error)\nhint: " in ended.stderr
+    told = json.loads(cli("invoke", "bad", "-o", "json").stdout)
+    assert (told["error"]["type"], told["error"]["message"]) == ("KeyError", "'sail'")
+
+
+def test_an_import_error_is_told_by_deploy(cli: Cli, tmp_path: Path) -> None:
+    """The function is there and each call would say so; deploy says it first."""
+    (tmp_path / "typo.py").write_text("import jsn\ndef handler(event, context): pass\n")
+    ended = cli("deploy", tmp_path / "typo.py")
+    assert ended.returncode == 0
+    assert "jsn" in ended.stderr
+
+
+def test_logs_come_in_order_and_without_escapes(done: Callable[..., str], tmp_path: Path) -> None:
+    """Oldest first; what a function printed can't move the cursor; filters reach the server."""
+    code = "def handler(event, context):\n    print('\\x1b[2Jsaw', event['n'])\n    return 1 // event['n']\n"
+    (tmp_path / "talk.py").write_text(code)
+    done("deploy", tmp_path / "talk.py")
+    for number in ("2", "1"):
+        done("invoke", "talk", "-d", f'{{"n": {number}}}')
+    shown = wait_for(lambda: done("logs", "talk"), lambda text: text.count("saw") == 2)
+    assert "\x1b" not in shown
+    assert shown.index("\\x1b[2Jsaw 2") < shown.index("\\x1b[2Jsaw 1")
+    records = json.loads(done("logs", "talk", "-o", "json", "--limit", "1"))
+    assert [record["status"] for record in records] == ["success"]
+    assert "saw 1" in records[0]["log_tail"]
+    assert json.loads(done("logs", "talk", "-o", "json", "--status", "error")) == []
+    assert json.loads(done("logs", "talk", "-o", "json", "--since", "2001-01-01T00:00Z"))
+    time.sleep(1.1)
+    assert json.loads(done("logs", "talk", "-o", "json", "--since", "1s")) == []
+
+
+def test_follow_shows_what_comes(server: Running, done: Callable[..., str], hello: Path) -> None:
+    """One line of JSON an invocation, each once, until Ctrl-C."""
+    done("deploy", hello, "--name", "followed")
+    done("invoke", "followed")
+    wait_for(lambda: done("logs", "followed", "-o", "json"), lambda text: len(json.loads(text)) == 1)
+    environment = clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data))
+    with subprocess.Popen(
+        [LATEEN, "logs", "followed", "--follow", "-o", "json"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        first = json.loads(following.stdout.readline())
+        done("invoke", "followed")
+        second = json.loads(following.stdout.readline())
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 130
+        assert following.stdout.read() == ""
+    assert first["request_id"] != second["request_id"]
+
+
+def test_update_and_delete(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """Variables are added and removed one by one; a removed function is gone, its name free."""
+    done("deploy", hello, "--name", "mine", "--env", "A=1", "--env", "B=2")
+    done("update", "mine", "--env", "C=3", "--unset", "A", "--memory", "256", "--name", "yours", "--auth", "key")
+    found = json.loads(done("info", "yours", "-o", "json"))
+    assert (found["environment"], found["memory"], found["auth"]) == ({"B": "2", "C": "3"}, 256, "key")
+    assert httpx.get(found["url"]).status_code == 401
+    assert "yours" in done("list")
+    done("delete", "yours")
+    ended = cli("delete", "yours")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: there is no function 'yours' in the workspace 'default' (not-found)\nhint: ")
+    done("deploy", hello, "--name", "yours")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--timeout", "901"], "timeout"),
+        (["--memory", "1"], "memory"),
+        (["--runtime", "cobol85"], "runtime"),
+        (["--handler", "../../etc/passwd"], "handler"),
+        (["--env", "AWS_REGION=x"], "environment.AWS_REGION"),
+        (["--name", "a b"], "name"),
+        (["--workspace", "nowhere"], "no workspace 'nowhere'"),
+    ],
+)
+def test_what_the_server_refuses_names_the_field(cli: Cli, hello: Path, arguments: list[str], said: str) -> None:
+    """One line, exit code 1, nothing on stdout."""
+    ended = cli("deploy", hello, *arguments)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("error: ")
+    assert said in ended.stderr
+
+
+def test_a_key_of_a_workspace_stays_in_it(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """Made, used, listed without its secret, revoked."""
+    done("workspace", "create", "team-a", "--description", "A team's")
+    made = json.loads(done("key", "create", "-w", "team-a", "--description", "ci", "-o", "json"))
+    as_team = {"LATEEN_TOKEN": made["secret"]}
+    done("deploy", hello, "--name", "ours", env=as_team)
+    assert [each["name"] for each in json.loads(done("list", "-o", "json", "-w", "team-a"))] == ["ours"]
+    assert [each["name"] for each in json.loads(done("workspace", "list", "-o", "json", env=as_team))] == ["team-a"]
+    assert cli("list", "-w", "default", env=as_team).returncode == 1
+    assert made["secret"] not in done("key", "list") + done("key", "list", "-o", "json")
+    refused = cli("workspace", "delete", "team-a")
+    assert refused.returncode == 1
+    assert "--force" in refused.stderr
+    done("key", "revoke", made["id"])
+    ended = cli("list", env=as_team)
+    assert ended.returncode == 1
+    assert "(unauthenticated)" in ended.stderr
+    assert "LATEEN_TOKEN" in ended.stderr
+    done("workspace", "update", "team-a", "--name", "team-b")
+    done("workspace", "delete", "team-b", "--force")
+    assert "team-b" not in done("workspace", "list")
+
+
+def test_env_is_what_a_shell_takes(server: Running, cli: Cli, done: Callable[..., str]) -> None:
+    """Evaluated, it leads back here; the AWS pair is the one that the server derives."""
+    script = f'eval "$({LATEEN} env)"; env -i sh -c "$1" x; {LATEEN} list -o json >/dev/null && env'
+    printed = subprocess.run(
+        ["sh", "-c", script, "x", ":"],
+        env=clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+    assert found["LATEEN_ENDPOINT"] == found["AWS_ENDPOINT_URL_LAMBDA"] == server.endpoint
+    assert found["LATEEN_TOKEN"] == (server.data / "admin").read_text().strip()
+    assert found["AWS_REGION"] == "us-east-1"
+    keys = {key["aws_access_key_id"] for key in json.loads(done("key", "list", "-o", "json"))}
+    assert found["AWS_ACCESS_KEY_ID"] in keys
+    assert len(found["AWS_SECRET_ACCESS_KEY"]) == 40
+    # A new key's pair is known from the server's own answer.
+    made = json.loads(done("key", "create", "--installation", "-o", "json"))
+    again = json.loads(done("env", "-o", "json", env={"LATEEN_TOKEN": made["secret"]}))
+    assert again["AWS_SECRET_ACCESS_KEY"] == made["aws_secret_access_key"]
+    done("key", "revoke", made["id"])
+
+
+def test_names_complete(server: Running, done: Callable[..., str], hello: Path) -> None:
+    """A shell asks `lateen` itself, which asks the server; without one it says nothing."""
+    done("deploy", hello, "--name", "completed-name")
+    asked = {"_LATEEN_COMPLETE": "bash_complete", "COMP_WORDS": "lateen invoke compl", "COMP_CWORD": "2"}
+    assert done(env=asked).splitlines() == ["plain,completed-name"]
+    assert done(env=asked | {"LATEEN_ENDPOINT": "http://127.0.0.1:9"}).strip() == ""
+
+
+def test_a_long_upload_shows_a_bar_on_a_terminal(server: Running, tmp_path: Path) -> None:
+    """And nothing of it where stderr is a file."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "code.py").write_text(HELLO)
+    (folder / "noise").write_bytes(os.urandom(2_000_000))
+    environment = clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data), TERM="xterm")
+    terminal, end = pty.openpty()
+    process = subprocess.Popen([LATEEN, "deploy", folder], env=environment, stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    seen = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            seen += chunk
+    except OSError:  # how Linux says that nobody holds the other end any more
+        pass
+    os.close(terminal)
+    assert process.stdout is not None
+    assert process.stdout.read().startswith(b"http://")
+    assert process.wait(30) == 0
+    assert b"uploading" in seen
+    assert b"100%" in seen
+    again = subprocess.run([LATEEN, "deploy", folder], env=environment, capture_output=True, check=True)
+    assert b"uploading" not in again.stderr
+
+
+def test_up_is_private_and_says_what_it_is(server: Running) -> None:
+    """Data folder 0700, the administrator's key 0600, on loopback only, and in words what isolates functions."""
+    assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((server.data / "admin").stat().st_mode) == 0o600
+    assert server.endpoint.startswith("http://127.0.0.1:")
+    [isolation] = [line for line in server.printed if line.startswith("Isolation: ")]
+    assert "the network" in isolation or "trusted code only" in isolation
+
+
+def test_up_without_a_sandbox_says_trusted_code_only(start: Start, tmp_path: Path) -> None:
+    """Nobody finds out later."""
+    running = start(tmp_path / "data", environment={"LATEEN_SANDBOX": "no"})
+    assert any("trusted code only" in line for line in running.printed)
+
+
+def test_up_refuses_a_port_and_a_folder_in_use(server: Running, tmp_path: Path) -> None:
+    """One line that says which, one that says what to do, exit code 1."""
+    port = server.endpoint.rpartition(":")[2]
+    for data, listen in ((tmp_path / "other", port), (server.data, "0")):
+        ended = subprocess.run(
+            [LATEEN, "up"],
+            env=clean_environment(LATEEN_DATA=str(data), LATEEN_PORT=listen),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        error, hint = ended.stderr.splitlines()
+        assert error.startswith("error: ")
+        assert (port if listen != "0" else str(server.data)) in error
+        assert hint.startswith("hint: ")
+    assert httpx.get(f"{server.endpoint}/health").json() == {"status": "healthy"}
+
+
+def test_up_refuses_a_bad_setting() -> None:
+    """It names the variable; misuse is exit code 2."""
+    ended = subprocess.run(
+        [LATEEN, "up"], env=clean_environment(LATEEN_PORT="http"), capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: LATEEN_PORT: ")
+
+
+def test_the_example_is_there_as_it_was_after_a_restart(start: Start, tmp_path: Path) -> None:
+    """`make up`, Ctrl-C, `make up`: the example answers with what is in the sample, and is not deployed again."""
+    data = tmp_path / "data"
+    first = start(data, "--example")
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(STOP_S) == 0
+    second = start(data, "--example")
+    printed = "".join(second.printed)
+    assert "created 'access-log'" in "".join(first.printed)
+    assert "'access-log' is unchanged at revision 1" in printed
+    assert '"lines": 4000,' in printed
+    assert '"top_paths": [' in printed
+
+
+def test_everything_ends_with_ctrl_c(start: Start, tmp_path: Path) -> None:
+    """No process of a function is left."""
+    running = start(tmp_path / "data", "--example")
+    group = descendants(running.process.pid)
+    assert group
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(STOP_S) == 0
+    assert wait_for(lambda: [pid for pid in group if is_alive(pid)], lambda left: not left) == []
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(look: Callable[[], Any], found: Callable[[Any], bool]) -> Any:
+    """What `look` sees once it is what is waited for, or after 10 s."""
+    deadline = time.monotonic() + 10
+    while not found(seen := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen
