@@ -31,7 +31,7 @@ from lateen_invoker.spawner import SpawnFailed
 from lateen_invoker.spawners import spawner_for
 
 log = logging.getLogger("lateen_invoker")
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _RECORDS_S = 5.0
 
 
@@ -174,7 +174,10 @@ class Invoker:
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # A fork server that loses its parent on the way into its namespaces stays ours.
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 

@@ -21,6 +21,7 @@ from lateen_invoker.spawner import Exit, Process
 STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "dead"
 # After the process has ended, its last words may still be on their way through a socket.
 LAST_WORDS_S = 0.02
+LAST_BREATH_S = 0.5
 # Reading the kernel's figure costs as much as the rest of a record; a peak only grows.
 PEAK_EVERY_S = 0.1
 
@@ -229,8 +230,8 @@ class Environment:
         if self._exit is not None:
             self._end()
         elif self.state != DEAD and self.process is not None:
-            # Without its channel it can't answer; whatever still lives of it is of no use.
-            self.process.kill()
+            # Most likely it is ending, and how is soon known. If not: without its channel it is of no use.
+            self._loop.call_later(LAST_BREATH_S, self.process.kill)
 
     def _end(self) -> None:
         if self.state == DEAD:

@@ -29,6 +29,7 @@ HEADERS_LIMIT = 100
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
 KEEP_ALIVE_S = 75.0
+LINGER_S, LINGER_BYTES = 1.0, 64 * 1024 * 1024
 TRACE_ID_LIMIT = 1024
 CLIENT_CONTEXT_LIMIT = 3583
 CONNECTIONS_LIMIT = 4096
@@ -88,8 +89,8 @@ class Port:
 
 class _Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_cookie", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser", "_port", "_queue",
-        "_refused", "_running", "_since", "_transport", "_url", "peer",
+        "_body", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser",
+        "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port) -> None:
@@ -108,6 +109,7 @@ class _Connection(asyncio.Protocol):
         self._head_size = 0
         self._is_reading_body = False
         self._refused = False
+        self._discarded = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -128,6 +130,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self._transport.abort()
             return
         try:
             self._parser.feed_data(data)
@@ -254,7 +259,10 @@ class _Connection(asyncio.Protocol):
         self._transport.write(b"".join(parts))
         self._running = None
         self._since = self._loop.time()
-        if not keep_alive:
+        if self._refused:
+            # A client that still sends would be answered by a reset and might never read what it was told.
+            self._loop.call_later(LINGER_S, self._transport.close)
+        elif not keep_alive:
             self._transport.close()
         elif self._queue:
             if len(self._queue) == _PIPELINE_LIMIT:
