@@ -134,7 +134,7 @@ PROBLEMS: dict[type[Exception], str] = {
 _BY_STATUS = {status: slug for slug, (status, _) in reversed(SLUGS.items())}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lateen"'}
 _RETRY = {"Retry-After": "1"}
-_MSGSPEC_PATH = re.compile(r" - at `(key in )?\$\.?(.*)`\Z")
+_MSGSPEC_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`\Z")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
 _PATTERN = re.compile(r"^[Ee]xpected `str` matching regex '(.*)'\Z", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`\Z", re.DOTALL)
@@ -177,10 +177,11 @@ def refusal_from_msgspec(exc: Exception) -> Refusal:
     if isinstance(exc, RecursionError):
         return invalid("body", "nested too deeply")
     if not isinstance(exc, msgspec.ValidationError):
-        return invalid("body", text[:1].lower() + text[1:] if text.startswith("JSON is malformed") else "not JSON")
+        where = text.partition("JSON is malformed")[2]
+        return invalid("body", f"not JSON{where}")
     field = ""
     if place := _MSGSPEC_PATH.search(text):
-        field = place[2].lstrip(".")
+        field = place[1].lstrip(".")
         text = text[: place.start()]
     if unknown := _UNKNOWN_FIELD.match(text):
         return invalid(_joined(field, _readable(unknown[1])), "no such field")

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def _interpreter_for(embedded: _Embedded, version: str) -> _Interpreter | None:
     return _probed(sys.executable) if embedded.language == "python" else None
 
 
+@cache
 def _probed(path: str) -> _Interpreter | None:
     """None if it is no CPython that starts; a launcher of a version manager may lead nowhere."""
     try:
