@@ -58,6 +58,7 @@ class Environment:
         self._init_error: Outcome | None = None
         self._exit: Exit | None = None
         self._timed_out = False
+        self._is_doomed = False
         self._peak_kib = 0
         self._peak_at = 0.0
 
@@ -102,7 +103,7 @@ class Environment:
 
     def wants_next(self, send: Callable[[Invocation], None]) -> str | None:
         """`GET …/invocation/next`: `send` is called with the event, at once or later."""
-        if self.channel is not None or self._waiting_next is not None or self.state in (BUSY, DEAD):
+        if self.channel is not None or self._waiting_next is not None or self._is_doomed or self.state == BUSY:
             return "InvalidStateTransition"
         self._waiting_next = send
         self._ready()
@@ -167,8 +168,7 @@ class Environment:
 
     def kill(self) -> None:
         """No event will ever meet it again; all its processes end."""
-        if self.state == DEAD and self._exit is not None:
-            return
+        self._is_doomed = True
         if self.process is not None:
             self.process.kill()
         if self.state not in (BUSY, ANSWERED):
@@ -182,9 +182,11 @@ class Environment:
         running = self.invocation
         if running is None or running.request_id != request_id:
             return "InvalidRequestID"
-        return None if self.state == BUSY else "InvalidStateTransition"
+        return None if self.state == BUSY and not self._is_doomed else "InvalidStateTransition"
 
     def _ready(self) -> None:
+        if self._is_doomed:
+            return  # it is being ended, and what it still says comes too late
         if self.state == STARTING:
             self.init_duration_ms = (time.monotonic() - self.started_at) * 1000
         elif self.state == ANSWERED:

@@ -198,6 +198,8 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._is_reading_body = True
         headers = self._headers
+        if self._parser.get_method() == b"CONNECT":
+            raise _Refusal(400, "Bad Request")
         if "host" not in headers and self._parser.get_http_version() != "1.0":
             raise _Refusal(400, "Bad Request")
         if int(headers.get("content-length", 0)) > BODY_LIMIT:
