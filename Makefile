@@ -24,7 +24,7 @@ check: ## Format, lint, types, import rules and the fast tests.
 
 bench: ## Measure against peers; prints the README's table.
 	@$(SYNC) --group bench
-	@.venv/bin/python -m bench
+	@.venv/bin/python hack/bench
 
 clean: ## Remove what the other targets made; data stays.
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,0 +1,78 @@
+"""The README is true: its commands run, its settings exist, its files are there."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from msgspec.structs import fields
+from tests.e2e.conftest import LATEEN, ROOT, Running, clean_environment
+
+from lateen.settings import Settings, variable_of
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+HANDLER = "def lambda_handler(event, context):\n    return event['id']\n"
+
+
+def execute(script: str, server: Running, folder: Path) -> str:
+    """As somebody would type it, who stops at the first thing that goes wrong. Returns: what was printed."""
+    environment = clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data))
+    environment["PATH"] = f"{LATEEN.parent}:{environment['PATH']}"
+    command = ["bash", "-e", "-o", "pipefail", "-c", script]
+    ended = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture
+def functions() -> str:
+    """The block with the first function, five lines of it."""
+    [block] = [block for block in BLOCKS if "> hello.py" in block]
+    assert len(block.splitlines()) == 5
+    return block
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_first_function(functions: str, server: Running, tmp_path: Path) -> None:
+    """Five lines lead to an answer and to its log."""
+    printed = execute(functions.replace("lateen logs", "sleep 1; lateen logs"), server, tmp_path)
+    assert '{"hello": "/world"}' in printed
+    assert "START RequestId" in printed
+
+
+def test_the_other_commands(server: Running, tmp_path: Path) -> None:
+    """Each of them is one that there is."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text(HANDLER)
+    [block] = [block for block in BLOCKS if "lateen invoke" in block]
+    printed = execute(block, server, tmp_path)
+    assert "\n1\n" in printed
+    assert "ltn_" in printed
+    assert json.loads(execute("lateen info app -o json", server, tmp_path))["auth"] == "key"
+
+
+def test_every_setting_is_documented() -> None:
+    """A variable that the README does not name does not exist for an operator, and it names none that isn't read."""
+    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    of_the_command_line = {"LATEEN_ENDPOINT", "LATEEN_TOKEN", "LATEEN_WORKSPACE"}
+    assert rows == {variable_of(field.name) for field in fields(Settings)} | of_the_command_line
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "examples/access-log/README.md"]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    """Inside the repository, every one."""
+    path = ROOT / page
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_make_has_what_the_readme_names() -> None:
+    """Its targets, and no hidden one."""
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"\bmake ([a-z]+)`", README + (ROOT / "CONTRIBUTING.md").read_text())) | {"up"}
+    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
