@@ -125,7 +125,7 @@ DEEP = b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     [
         (b"", "required: a JSON object"),
         (b"{", "not JSON"),
-        (b'{x}', "not JSON: "),
+        (b"{x}", "not JSON: "),
         (b'{"name":', "not JSON"),
         (b"[]", "expected `object`, got `array`"),
         (b"null", "expected `object`, got `null`"),

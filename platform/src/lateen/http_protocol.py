@@ -81,6 +81,7 @@ class LateenProtocol(HttpToolsProtocol):
             elif self._timer is None:
                 self._body_since_s = self.loop.time()
                 self._arm(self.deadlines.body_s, self._body_is_late)
+                self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
             return
         if was_in_head and self._in_head:
             self._head_bytes += len(data)
@@ -139,9 +140,11 @@ class LateenProtocol(HttpToolsProtocol):
     def _check_framing(self) -> None:
         """What llhttp lets pass and a server in front or behind could read otherwise."""
         hosts = lengths = codings = 0
+        host = b""
         for name, value in self.headers:
             if name == b"host":
                 hosts += 1
+                host = value
             elif name == b"content-length":
                 lengths += 1
             elif name == b"transfer-encoding":
@@ -156,6 +159,11 @@ class LateenProtocol(HttpToolsProtocol):
             raise _Ambiguous
         if not hosts and not old:
             raise _Ambiguous
+        if not self.url.startswith(b"/"):
+            # As a proxy is asked. It names a host too, and there must not be two.
+            scheme, _, rest = self.url.partition(b"://")
+            if scheme.lower() not in (b"http", b"https") or rest.partition(b"/")[0].lower() != host.lower():
+                raise _Ambiguous
 
     # Refusals
 
@@ -200,16 +208,29 @@ class LateenProtocol(HttpToolsProtocol):
             head = b"".join(b"%b: %b\r\n" % header for header in headers)
             phrase = HTTPStatus(refusal.status).phrase.encode()
             self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (refusal.status, phrase, head, body))
-            # Closing with unread bytes resets the connection, and the answer is lost: say that all is said, and linger.
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            self.flow.resume_reading()
-            self._arm(LINGER_S, self.transport.close)
+            self.linger()
         elif cycle.more_body:
             self.transport.close()
         else:
             # The bytes after a good request are bad: that one gets its answer, then it ends.
             cycle.keep_alive = False
+
+    def linger(self) -> None:
+        """End the connection so that what was answered is read: closing it with unread bytes would reset it."""
+        if self.transport.is_closing():
+            return
+        self._is_over = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._arm(LINGER_S, self.transport.close)
+
+    def close(self) -> None:
+        """The answer is complete, and it is the connection's last one."""
+        if self._in_body:
+            self.linger()
+        else:
+            self.transport.close()
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -218,7 +239,7 @@ class LateenProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_body and not self.transport.is_closing():
+        if self._in_body and not self._is_over and not self.transport.is_closing():
             self._arm(LINGER_S, self.transport.close)
 
     # Timers
@@ -231,6 +252,15 @@ class LateenProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Lingering:
+    """What a request with a body that is still on its way has for a transport."""
+
+    def __init__(self, protocol: LateenProtocol) -> None:
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+        self.close = protocol.close
 
 
 class _Ambiguous(Exception):
@@ -254,4 +284,4 @@ def _refusal_from(exc: Exception) -> Refusal:
         return Refusal(
             "headers-too-large", f"the request's head has more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields"
         )
-    return Refusal("bad-request", "this is not an HTTP/1.1 request, or not one that can be read in one way only")
+    return Refusal("bad-request", "this is not HTTP, or can be read in more than one way")
