@@ -43,6 +43,7 @@ class Function:
         self.folder = folder
         self.code = folder / "code"
         self.environments: list[Environment] = []
+        self._started = 0
         files = {"code.py": files} if isinstance(files, str) else files
         for name, text in files.items():
             (self.code / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,8 @@ class Function:
 
     async def environment(self, **variables: str) -> "Environment":
         """Start one; returns when it has said its first word."""
-        directory = self.folder / "environments" / str(len(self.environments) + 1)
+        self._started += 1
+        directory = self.folder / "environments" / str(self._started)
         directory.mkdir(mode=0o700)
         log, log_end = os.pipe()
         ours, theirs = socket.socketpair()

@@ -63,6 +63,9 @@ def enter(settings: Settings, plain: Any) -> Any:
         kernel.new_session_keyring()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(str(_OOM_SCORE))
+    # Looked up now: in the new root the links that lead there are gone.
+    settings["needed"] = _needed(settings)
+    settings["late"] = [path for path in settings["needed"] if any(_is_in(path, own) for own in _OWN)]
     if "namespaces" in settings["allowed"]:
         # Root can have the other namespaces also where user namespaces are switched off.
         for own_user in (True, False) if os.geteuid() == 0 else (True,):
@@ -122,7 +125,7 @@ class Namespaces:
         self._pids = pids
         self._own_user = own_user
         self._owner = OUTER_USER_ID if as_root else None
-        self._late = _late(settings)
+        self._late: list[str] = settings["late"]
         if _kernel_release() >= (5, 14):  # since then the limit counts within a user namespace
             settings["limits"]["RLIMIT_NPROC"] = settings["processes"]
 
@@ -294,11 +297,10 @@ def _make_root(settings: Settings, root: str) -> None:
             os.symlink(os.readlink(path), root + path)
         elif os.path.isdir(path):
             _place(path, root + path, read_only=True)
-    late = _late(settings)
-    for path in _needed(settings):
-        if path not in late:
+    for path in settings["needed"]:
+        if path not in settings["late"]:
             _place(path, root + path, read_only=True)
-    for number, path in enumerate(late):
+    for number, path in enumerate(settings["late"]):
         _place(path, f"{root}{_LATE}/{number}", read_only=True)
     for name in _ETC:
         if os.path.exists(path := f"/etc/{name}"):
@@ -348,10 +350,6 @@ def _needed(settings: Settings) -> list[str]:
         if os.path.exists(path) and not any(_is_in(path, other) for other in (*_SYSTEM, *kept)):
             kept.append(path)
     return kept
-
-
-def _late(settings: Settings) -> list[str]:
-    return [path for path in _needed(settings) if any(_is_in(path, own) for own in _OWN)]
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -40,6 +40,7 @@ class ForkServer:
         self._tmp: str | None = None
         self._owner: int | None = None
         self._lock = asyncio.Lock()
+        self._living: set[EnvironmentProcess] = set()
         self.isolation = ""
         self.task_root = code_dir
 
@@ -77,14 +78,20 @@ class ForkServer:
         except BaseException:
             ours.close()
             raise
-        return EnvironmentProcess(ours, *given, has_namespace=self._tmp is not None)
+        process = EnvironmentProcess(ours, *given, has_namespace=self._tmp is not None)
+        self._living.add(process)
+        process.exited.add_done_callback(lambda _: self._living.discard(process))
+        return process
 
     async def close(self) -> None:
         control, self._control = self._control, None
         if control is None:
             return
+        asyncio.get_running_loop().remove_reader(self._pidfd)
         # Its end of the stream ends the fork server; in a namespace that ends everything.
         control.close()
+        for process in self._living:
+            process.kill()
         await _ended(self._pidfd, 2.0)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -119,6 +126,18 @@ class ForkServer:
         self.isolation, self.task_root = told["isolation"], told["task_root"]
         self._tmp, self._owner = told["tmp"], told["owner"]
         self._control = ours
+        asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+
+    def _died(self) -> None:
+        """The fork server is over without having been told to. Its environments follow; a start makes a new one."""
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        _reap(self._pid)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        for process in self._living:
+            process.kill()
 
     def _command(self) -> list[str]:
         if self._runtime.forks:
