@@ -65,7 +65,11 @@ def logs(
         path = f"/api/functions/{function['id']}/logs"
         # What is older than what is shown is not news, so it is noted before anything is shown.
         seen = {record["request_id"] for record in _recent(client, path, function, status)} if follow else set()
-        found = list(islice(client.pages(path, params=chosen | {"limit": min(limit, 100)}), limit))[::-1]
+        found = _last(client, path, chosen, limit)
+        if not found:
+            # Records come in batches: the invocation that somebody just made may be on its way.
+            time.sleep(POLL_S)
+            found = _last(client, path, chosen, limit)
         if output == "json" and not follow:
             show_json(found)
             return
@@ -83,6 +87,10 @@ def logs(
                 if record["request_id"] not in seen:
                     _show(record, output)
             seen = {record["request_id"] for record in recent}
+
+
+def _last(client: Client, path: str, chosen: dict[str, str], limit: int) -> list[dict[str, Any]]:
+    return list(islice(client.pages(path, params=chosen | {"limit": str(min(limit, 100))}), limit))[::-1]
 
 
 def _recent(client: Client, path: str, function: dict[str, Any], status: str | None) -> list[dict[str, Any]]:
