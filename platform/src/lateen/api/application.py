@@ -28,6 +28,8 @@ from lateen.domain.errors import LateenError
 
 log = logging.getLogger(__name__)
 
+_NAMES = {"idempotency_key": "Idempotency-Key", "if_match": "If-Match", "function_hash": "hash"}
+"""Parameters that are called otherwise in the code."""
 _MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^']*)'")
 CONTROLLERS = (
     WorkspaceController,
@@ -107,7 +109,7 @@ def _answer_litestar(request: Request[Any, Any, Any], exc: HTTPException) -> Res
 def _parameters_refused(exc: ValidationException) -> Refusal:
     extra = exc.extra if isinstance(exc.extra, list) else []
     found = [
-        FieldError(str(each.get("key") or "request").removeprefix("data."), reason_of(str(each.get("message", ""))))
+        FieldError(_shown(str(each.get("key") or "request")), reason_of(str(each.get("message", ""))))
         for each in extra
         if isinstance(each, dict)
     ]
@@ -116,6 +118,10 @@ def _parameters_refused(exc: ValidationException) -> Refusal:
     errors = found or [FieldError("request", "not valid")]
     detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
     return Refusal("invalid-input", detail, errors=errors)
+
+
+def _shown(parameter: str) -> str:
+    return _NAMES.get(parameter, parameter)
 
 
 def _answer_nobody(_: Request[Any, Any, Any], exc: CallerLeft) -> Response[bytes]:
