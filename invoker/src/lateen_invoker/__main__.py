@@ -38,20 +38,27 @@ _RECORDS_S = 5.0
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lateen_invoker")
     parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--http-fd", type=int, help="a listening Unix socket that serves as the port does")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     _die_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(socket.socket(fileno=arguments.control_fd)))
+        return runner.run(serve(_given(arguments.control_fd), arguments.http_fd and _given(arguments.http_fd)))
 
 
-async def serve(control_socket: socket.socket) -> int:
+def _given(descriptor: int) -> socket.socket:
+    """An inherited socket, which goes no further: what holds it would keep the connection alive after us."""
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
+
+
+async def serve(control_socket: socket.socket, http_socket: socket.socket | None = None) -> int:
     """Run until drained (0) or until the platform is gone (1)."""
     loop = asyncio.get_running_loop()
     invoker = Invoker()
     link = Link(invoker)
     await loop.create_connection(lambda: link, sock=control_socket)
-    link.send(control.Listening(port=await invoker.port.listen()))
+    link.send(control.Listening(port=await invoker.port.listen(http_socket)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, invoker.drain, 25.0)
     return await invoker.run(link)

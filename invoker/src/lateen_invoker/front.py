@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import json
+import socket
 import time
 from collections import deque
 from http import HTTPStatus
@@ -57,14 +58,17 @@ class Port:
         self.front: Front | None = None
         self.connections: set[_Connection] = set()
         self.is_closing = False
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def listen(self) -> int:
-        """Listen on a free port of 127.0.0.1; returns it."""
-        self._server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def listen(self, unix: socket.socket | None = None) -> int:
+        """Listen on a free port of 127.0.0.1, which is returned, and on a Unix socket, which costs its users less."""
+        server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
+        self._servers.append(server)
+        if unix is not None:
+            self._servers.append(await self._loop.create_unix_server(lambda: _Connection(self), sock=unix))
+        return int(server.sockets[0].getsockname()[1])
 
     def watch(self) -> None:
         """Keep deadlines of clients while there are any."""
@@ -73,8 +77,8 @@ class Port:
 
     def close(self) -> None:
         self.is_closing = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.connections):
             connection.close_when_idle()
 
@@ -114,7 +118,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         address = transport.get_extra_info("peername")
-        self.peer = str(address[0]) if address else ""
+        self.peer = str(address[0]) if isinstance(address, tuple) else ""
         if len(self._port.connections) >= CONNECTIONS_LIMIT:
             transport.close()
             return

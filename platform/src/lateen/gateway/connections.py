@@ -7,10 +7,11 @@ reads another caller's answer.
 
 import asyncio
 import math
-from collections import deque
 from typing import Any, cast
 
 import httptools
+
+from lateen.gateway.heads import NOT_PASSED_BACK
 
 HIGH_WATER = 256 * 1024
 HEAD_LIMIT = 256 * 1024
@@ -37,6 +38,8 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self.failure: UpstreamFailed | None = None
+        self.address: Any = None
+        """The pool's."""
         self.receive: Any = None
         """The caller's side, once all of the request was read: what comes next can only be that the caller left."""
         self.watcher: asyncio.Task[None] | None = None
@@ -51,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._keeps_alive = False
         self._head_only = head_only
         self._head_bytes = 0
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._buffered = 0
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -62,7 +65,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        return self.failure is None and self._transport is not None and not self._transport.is_closing()
+        return self.failure is None and self._transport is not None
 
     def start(self, data: bytes, *, head_only: bool = False) -> None:
         """Send the request's first bytes, the whole request where it is small. `head_only`: the method is HEAD."""
@@ -84,26 +87,35 @@ class Connection(asyncio.Protocol):
                 self._writable = None
 
     async def head(self) -> None:
-        """Wait for `status` and `headers`. Raises: `UpstreamFailed`."""
+        """Wait for `status` and `headers`, those without what concerns this hop only. Raises: `UpstreamFailed`."""
         while not self.has_head:
             if self.failure is not None:
                 raise self.failure
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
     async def chunk(self) -> tuple[bytes, bool]:
         """Body bytes and whether more follow. Raises: `UpstreamFailed` when the rest will not come."""
         while not self._chunks and not self.is_complete:
             if self.failure is not None:
                 raise self.failure
-            await self._wait()
-        chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._buffered = 0
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        data = self.taken()
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
             self._transport.resume_reading()
         return data, not self.is_complete
+
+    def taken(self) -> bytes:
+        """The body bytes that are here; all that are left where `is_complete`."""
+        chunks = self._chunks
+        self._buffered = 0
+        if len(chunks) == 1:
+            return chunks.pop()
+        data = b"".join(chunks)
+        chunks.clear()
+        return data
 
     def fail(self, failure: UpstreamFailed) -> None:
         """End it now; who waits on it gets `failure`."""
@@ -120,7 +132,6 @@ class Connection(asyncio.Protocol):
             # The parser still waits for the body that an answer to HEAD announces and does not have.
             self._parser = httptools.HttpResponseParser(self)
         self._chunks.clear()
-        self.headers = []
         self.deadline_s = math.inf
         self.idle_since_s = self._loop.time()
         return reusable
@@ -148,12 +159,11 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        return None
+        # At once, for the end of the transport comes an iteration later, and nobody may take this one meanwhile.
+        self._closed()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.failure is None:
-            self.failure = UpstreamFailed("the invoker closed the connection")
-        self._wake()
+        self._closed()
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -172,7 +182,9 @@ class Connection(asyncio.Protocol):
         self._expecting = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        name = name.lower()
+        if name not in NOT_PASSED_BACK:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -195,13 +207,11 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.is_complete = True
 
+    def _closed(self) -> None:
+        if self.failure is None:
+            self.failure = UpstreamFailed("the invoker closed the connection")
+        self._wake()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None

@@ -16,7 +16,7 @@ from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
 from lateen.domain.functions import Function
 from lateen.gateway import refusals
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
-from lateen.gateway.heads import new_request_id, request_head, response_headers
+from lateen.gateway.heads import new_request_id, request_head
 from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
 from lateen.gateway.refusals import Receive, Refusal, Send
 from lateen.ports.deployer import Deployer, Deployment, Endpoint
@@ -35,6 +35,7 @@ READ_S = 300.0
 QUEUE_S = 10.0
 SLACK_S = 5.0
 ROUTES = 10_000
+NO_BODY = -1
 _RECONNECT_AFTER_S = (0.0, 0.02, 0.1)
 _HEX = b"0123456789abcdef"
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
@@ -142,13 +143,14 @@ class Gateway:
     async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send, request_id: str) -> None:
         length = _body_length(scope["headers"])
         body, more = b"", False
-        if length is None or length > 0:
+        if length != NO_BODY:
             if length is not None and length > REQUEST_LIMIT:
                 raise refusals.too_large(REQUEST_LIMIT)
-            try:
-                body, more = await _part(receive)
-            except CallerLeft:
+            # How long a caller may take for its body is the server's business, which tells us that the caller left.
+            message = await receive()
+            if message["type"] != "http.request":
                 return
+            body, more = message.get("body", b""), message.get("more_body", False)
             if not more:
                 length = len(body)
             if len(body) > REQUEST_LIMIT:
@@ -168,22 +170,21 @@ class Gateway:
             now_s = asyncio.get_running_loop().time()
             connection.deadline_s = now_s + answer_limit_s(deployment.timeout_s)
             await connection.head()
-            status = connection.status
-            start = {"type": "http.response.start", "status": status, "headers": response_headers(connection.headers)}
+            status, headers = connection.status, connection.headers
             if connection.is_complete:
                 # The whole answer is here: the connection is free before a slow caller has taken its answer.
-                data, more = await connection.chunk()
-                self._pool.release(endpoint, connection, sent=sent)
+                body = connection.taken()
+                self._pool.release(connection, sent=sent)
                 started = released = True
-                await send(start)
-                await send({"type": "http.response.body", "body": data})
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
             else:
                 connection.deadline_s = max(connection.deadline_s, now_s + READ_S)
                 started = more = True
-                await send(start)
+                await send({"type": "http.response.start", "status": status, "headers": headers})
                 while more:
-                    data, more = await connection.chunk()
-                    await send({"type": "http.response.body", "body": data, "more_body": more})
+                    body, more = await connection.chunk()
+                    await send({"type": "http.response.body", "body": body, "more_body": more})
             self._answers[status] += 1
         except CallerLeft:
             pass
@@ -197,7 +198,7 @@ class Gateway:
                 raise (refusals.too_slow() if isinstance(exc, UpstreamTimedOut) else refusals.lost()) from exc
         finally:
             if not released:
-                self._pool.release(endpoint, connection, sent=sent)
+                self._pool.release(connection, sent=sent)
 
     async def _connect(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
         """Wakes the function if it sleeps. A refused connection was that of an invoker that has just ended."""
@@ -206,7 +207,7 @@ class Gateway:
                 await asyncio.sleep(after_s)
             try:
                 endpoint = await self._deployer.endpoint(deployment)
-                return endpoint, await self._pool.acquire(endpoint)
+                return endpoint, self._pool.idle(endpoint) or await self._pool.connect(endpoint)
             except ConnectFailed:
                 continue
             except Unavailable as exc:
@@ -239,11 +240,11 @@ class Gateway:
 
 
 def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Bytes of the body by `Content-Length`; -1: there is none; None: it is chunked."""
+    """Bytes of the body by `Content-Length`; None: it is chunked; or `NO_BODY`."""
     for name, value in headers:
         if name in _BODY_HEADERS:
             return int(value) if name == b"content-length" and value.isdigit() else None
-    return -1
+    return NO_BODY
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:

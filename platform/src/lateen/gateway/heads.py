@@ -13,7 +13,7 @@ _HOP = frozenset(
     }
 )  # fmt: skip
 """About one connection only, or about framing, which is made anew for each."""
-_HOP_BACK = _HOP - {b"content-length"} | {b"date"}
+NOT_PASSED_BACK = _HOP - {b"content-length"} | {b"date"}
 """The way back keeps the length. The server in front writes its own date."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
@@ -51,11 +51,6 @@ def request_head(
     lines.append(own)
     lines.append(b"\r\n")
     return b"".join(lines)
-
-
-def response_headers(headers: list[Header]) -> list[Header]:
-    """What of the invoker's answer goes to the caller."""
-    return [header for header in headers if header[0] not in _HOP_BACK and not header[0].startswith(_OURS)]
 
 
 def new_request_id() -> str:

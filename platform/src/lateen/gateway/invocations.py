@@ -84,7 +84,7 @@ class Invocations:
             return _failed(502, "Internal Server Error", "Lateen.ConnectionLost", request_id)
         finally:
             headers, status = dict(connection.headers), connection.status
-            self._pool.release(endpoint, connection, sent=complete)
+            self._pool.release(connection, sent=complete)
         return Answer(
             status=status,
             body=body,
@@ -110,7 +110,7 @@ def signed_head(endpoint: Endpoint, method: str, target: str, request_id: str, l
     """A request of the platform's own. `lines`: further header lines, each ended by CRLF."""
     signature = sign(endpoint.invoke_key, method=method, target=target, source="", request_id=request_id, now_s=now_s)
     return (
-        f"{method} {target} HTTP/1.1\r\nhost: {endpoint.host}:{endpoint.port}\r\n{SIGNATURE}: {signature}\r\n"
+        f"{method} {target} HTTP/1.1\r\nhost: lateen\r\n{SIGNATURE}: {signature}\r\n"
         f"{SOURCE}: \r\n{REQUEST_ID}: {request_id}\r\n{lines}\r\n"
     ).encode("ascii")
 

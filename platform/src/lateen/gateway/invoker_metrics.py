@@ -74,4 +74,4 @@ async def _read(pool: Pool, endpoint: Endpoint, now_s: float) -> str:
         complete = True
         return body.decode("utf-8", "replace")
     finally:
-        pool.release(endpoint, connection, sent=complete)
+        pool.release(connection, sent=complete)

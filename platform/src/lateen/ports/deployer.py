@@ -49,6 +49,7 @@ class Endpoint(Struct, frozen=True):
     """Where an invoker of the function answers HTTP, and the key that signs what is sent there."""
 
     host: str
+    """A name or an address; one that begins with NUL is an abstract Unix address, and the port means nothing."""
     port: int
     invoke_key: bytes
 
