@@ -13,7 +13,8 @@ from lateen_runtime.json_text import to_json
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
 _HEADER = struct.Struct("<IBH")
 _PREFIX = 3
-_BUFFER = 64 * 1024
+_BUFFER, _KEPT = 64 * 1024, 512 * 1024
+"""Bytes of the buffer for events at first, and what it may grow to for good."""
 _GATHER = 64 * 1024
 """Answers from this size on are not copied behind their header."""
 
@@ -25,7 +26,11 @@ class Channel:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
         self._buffer = bytearray(_BUFFER)
-        self._pid = os.getpid()
+        self._is_ours = True
+        os.register_at_fork(after_in_child=self._left)
+
+    def _left(self):
+        self._is_ours = False
 
     def ready(self):
         self._send(READY, b"", b"")
@@ -43,9 +48,11 @@ class Channel:
         size, _kind, meta_size = _HEADER.unpack_from(buffer)
         size += 4
         if have < size:
-            if size > _BUFFER:
+            if size > len(buffer):
                 buffer = bytearray(size)
                 buffer[:have] = memoryview(self._buffer)[:have]
+                if size <= _KEPT:
+                    self._buffer = buffer
             rest = memoryview(buffer)
             while have < size:
                 more = receive(rest[have:size])
@@ -68,7 +75,7 @@ class Channel:
         self._send(INIT_ERROR, meta[:60000], to_json(document).encode("utf-8", "backslashreplace"))
 
     def _send(self, kind, meta, body):
-        if os.getpid() != self._pid:
+        if not self._is_ours:
             os._exit(0)  # a child that user code forked and that came back from the handler
         head = _HEADER.pack(_PREFIX + len(meta) + len(body), kind, len(meta)) + meta
         if len(body) < _GATHER:

@@ -42,7 +42,7 @@ def serve(channel, handler):
     """Events to the handler, answers back, until the channel ends."""
     environ = os.environ
     while (given := channel.next()) is not None:
-        (request_id, deadline_ms, arn, trace_id, client_context, identity), body = given
+        (request_id, deadline_ms, arn, trace_id, client_context, identity, split), body = given
         current.request_id = request_id
         if trace_id:
             environ["_X_AMZN_TRACE_ID"] = trace_id
@@ -50,7 +50,12 @@ def serve(channel, handler):
             environ.pop("_X_AMZN_TRACE_ID", None)
         try:
             context = LambdaContext(request_id, int(deadline_ms), arn, client_context, identity)
-            event = from_json(body)
+            if split:
+                # A function URL's body comes apart, as text: so it is neither escaped nor read as JSON.
+                event = from_json(body[: int(split)])
+                event["body"] = str(body[int(split) :], "utf-8")
+            else:
+                event = from_json(body)
             answer = handler(event, context)
             if not isinstance(answer, bytes):
                 try:

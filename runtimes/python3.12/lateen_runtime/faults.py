@@ -22,7 +22,7 @@ def document_of(error, request_id=""):
         return _document(error.message, error.error_type, error.trace, request_id)
     frames = [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(error.__traceback__)]
     # The first ones are ours and say nothing to the user; those of the import system stay, as on AWS.
-    theirs = next((index for index, frame in enumerate(frames) if not frame[0].startswith(_OURS)), 0)
+    theirs = next((index for index, frame in enumerate(frames) if not frame[0].startswith(_OURS)), len(frames))
     return _document(str(error), type(error).__name__, traceback.format_list(frames[theirs:]), request_id)
 
 
