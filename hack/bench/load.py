@@ -118,8 +118,8 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def listening_port(pid: int) -> int:
-    """The first TCP port on which the process listens on 127.0.0.1."""
+def listening_ports(pid: int) -> list[int]:
+    """The TCP ports on which the process listens."""
     inodes = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -128,8 +128,5 @@ def listening_port(pid: int) -> int:
             continue
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            return int(fields[1].rpartition(":")[2], 16)
-    raise LookupError(f"process {pid} listens nowhere")
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes]

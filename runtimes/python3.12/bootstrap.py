@@ -7,6 +7,7 @@ an inherited socket, or over the Runtime API where there is none.
 """
 
 import os
+import site
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -38,16 +39,18 @@ def _fork_server(path):
 
     from lateen_runtime.warm import warm
 
+    # As without -S, but without the machine's packages.
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
     spec = spec_from_file_location("_lateen_forkserver", path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.serve(warm)
+    return module.serve(warm())
 
 
 def _host_packages():
     """The folders of packages that belong to the interpreter, of which a function sees nothing."""
-    import site
-
     return {os.path.realpath(folder) for folder in site.getsitepackages()}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen_invoker.function_url import InvalidAnswer, event_for, response_from, with_prelude
+from lateen_invoker.function_url import InvalidAnswer, event_for, response_from, whole, with_prelude
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -17,7 +17,7 @@ def event(**changes: object) -> dict[str, object]:
         "method": "GET", "path": "/", "query": "", "protocol": "HTTP/1.1", "headers": {"host": "f.example.org"},
         "cookie": None, "body": b"", "source_ip": "192.0.2.1", "request_id": "r-1", "function_hash": HASH, "now_s": 1583348638.4,
     }  # fmt: skip
-    made: dict[str, object] = json.loads(event_for(**{**given_, **changes}))  # type: ignore[arg-type]
+    made: dict[str, object] = json.loads(whole(*event_for(**{**given_, **changes})))  # type: ignore[arg-type]
     return made
 
 

@@ -22,6 +22,8 @@ STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "
 # After the process has ended, its last words may still be on their way through a socket.
 LAST_WORDS_S = 0.02
 LAST_BREATH_S = 0.5
+# From here on a copy costs more than a second buffer to write.
+LARGE = 32 * 1024
 # Reading the kernel's figure costs as much as the rest of a record; a peak only grows.
 PEAK_EVERY_S = 0.1
 
@@ -289,12 +291,16 @@ class Channel(asyncio.Protocol):
 
     def invoke(self, invocation: Invocation, timeout_s: float) -> None:
         assert self._transport is not None
-        deadline_ms = int((time.time() + timeout_s) * 1000)
+        event, body = invocation.event, invocation.body
         meta = (
-            f"{invocation.request_id}\n{deadline_ms}\n{invocation.arn}\n{invocation.trace_id}\n"
-            f"{invocation.client_context}\n"
+            f"{invocation.request_id}\n{int((time.time() + timeout_s) * 1000)}\n{invocation.arn}\n"
+            f"{invocation.trace_id}\n{invocation.client_context}\n\n{len(event) if body else ''}"
         ).encode()
-        self._transport.write(wire.frame(wire.INVOKE, meta, invocation.event))
+        if len(body) < LARGE:
+            self._transport.write(wire.frame(wire.INVOKE, meta, event + body))
+        else:
+            head = wire.HEADER.pack(wire.PREFIX_SIZE + len(meta) + len(event) + len(body), wire.INVOKE, len(meta))
+            self._transport.writelines((head + meta + event, body))
 
     def data_received(self, data: bytes) -> None:
         if not self._buffer and not self._skip and len(data) >= wire.HEADER_SIZE:

@@ -93,7 +93,7 @@ class Port:
 
 class _Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser",
+        "_body", "_body_size", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser",
         "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
     )  # fmt: skip
 
@@ -109,7 +109,8 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._cookie: str | None = None
-        self._body: bytes | bytearray = b""
+        self._body: list[bytes] = []
+        self._body_size = 0
         self._head_size = 0
         self._is_reading_body = False
         self._refused = False
@@ -173,7 +174,8 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._cookie = None
-        self._body = b""
+        self._body = []
+        self._body_size = 0
         self._head_size = 1
         self._is_reading_body = False
 
@@ -212,14 +214,10 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        if not self._body:
-            self._body = body
-            return
-        if len(self._body) + len(body) > BODY_LIMIT:
+        self._body_size += len(body)
+        if self._body_size > BODY_LIMIT:
             raise _Refusal(413, "Request must be smaller than 6291456 bytes")
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += body
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._is_reading_body = False
@@ -230,7 +228,7 @@ class _Connection(asyncio.Protocol):
             self._url.decode("latin-1"),
             self._headers,
             self._cookie,
-            self._body if type(self._body) is bytes else bytes(self._body),
+            self._body[0] if len(self._body) == 1 else b"".join(self._body),
             self._parser.get_http_version(),
             self._parser.should_keep_alive(),
         )
@@ -366,7 +364,7 @@ class _Request:
         headers["x-forwarded-port"] = port or headers.get("host", "").rpartition(":")[2] or "80"
         headers["x-forwarded-prefix"] = front.prefix
         try:
-            event = function_url.event_for(
+            event, body = function_url.event_for(
                 method=self.method, path=path, query=query, protocol=f"HTTP/{self.http_version}", headers=headers,
                 cookie=self.cookie, body=self.body, source_ip=peer, request_id=request_id,
                 function_hash=front.configure.hash, now_s=now_s,
@@ -374,7 +372,10 @@ class _Request:
         except UnicodeEncodeError:
             self._say(400, "Bad Request")
             return
-        self._submit(front, Invocation(event, self._url_done, request_id=request_id, trace_id=trace_id, arn=front.arn))
+        invocation = Invocation(
+            event, self._url_done, request_id=request_id, trace_id=trace_id, arn=front.arn, body=body
+        )
+        self._submit(front, invocation)
 
     def _invoke(self, front: Front) -> None:
         headers = self.headers

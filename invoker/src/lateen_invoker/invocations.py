@@ -37,15 +37,24 @@ class Invocation:
     """An event on its way, the caller's `reply`, and what the record will say. `_s`: Unix time; others: monotonic."""
 
     __slots__ = (
-        "abandoned", "arn", "arrived_s", "client_context", "cold_reason", "deadline", "ended_at", "event",
+        "abandoned", "arn", "arrived_s", "body", "client_context", "cold_reason", "deadline", "ended_at", "event",
         "init_duration_ms", "log", "log_truncated", "outcome", "peak_memory_kib", "queued_at", "replied", "reply",
         "request_id", "started_at", "status", "trace_id",
     )  # fmt: skip
 
     def __init__(
-        self, event: bytes, reply: Callable[["Invocation", Outcome], None], *, request_id: str, trace_id: str, arn: str
+        self,
+        event: bytes,
+        reply: Callable[["Invocation", Outcome], None],
+        *,
+        request_id: str,
+        trace_id: str,
+        arn: str,
+        body: bytes = b"",
     ) -> None:
         self.event = event
+        self.body = body
+        """Text of the event's member `body`, where that is not in `event`."""
         self.reply = reply
         self.request_id = request_id
         self.trace_id = trace_id

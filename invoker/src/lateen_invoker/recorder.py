@@ -43,7 +43,7 @@ class Recorder:
 
     def add(self, invocation: Invocation) -> None:
         """Keep what the record needs; the event itself is not kept."""
-        invocation.event = b""
+        invocation.event = invocation.body = b""
         if (outcome := invocation.outcome) is not None:
             if outcome.kind != "error":
                 outcome.body = b""

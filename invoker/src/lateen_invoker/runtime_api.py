@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 
 from lateen_invoker.environments import Environment
+from lateen_invoker.function_url import whole
 from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation
 from lateen_invoker.spawner import Process
 
@@ -183,8 +184,9 @@ class _Connection(asyncio.Protocol):
         )
         if invocation.client_context:
             head += f"lambda-runtime-client-context: {invocation.client_context}\r\n"
-        head += f"content-length: {len(invocation.event)}\r\n\r\n"
-        self._transport.write(head.encode("utf-8") + invocation.event)
+        event = whole(invocation.event, invocation.body)
+        head += f"content-length: {len(event)}\r\n\r\n"
+        self._transport.write(head.encode("utf-8") + event)
 
     def _response(self, request_id: str) -> str | None:
         if self._too_large:

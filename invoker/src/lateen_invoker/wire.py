@@ -6,14 +6,15 @@ nothing of ours.
 
 | kind | from | meta | body |
 | --- | --- | --- | --- |
-| INVOKE | invoker | six lines, below | the event |
+| INVOKE | invoker | seven lines, below | the event |
 | READY | bootstrap | empty | empty: initialised, waiting for the first event |
 | RESPONSE | bootstrap | request id | the answer; waiting for the next event |
 | ERROR | bootstrap | request id, newline, error type | the error document; waiting for the next event |
 | INIT_ERROR | bootstrap | error type | the error document; the process exits after it |
 
 The lines of INVOKE's meta, each empty where there is none: request id, deadline (Unix time in ms), ARN, trace id,
-client context (JSON), Cognito identity.
+client context (JSON), Cognito identity, and a number of bytes. Where there is one, only so many bytes of the body are
+the event's JSON, and the rest is the text of its member `body`.
 """
 
 import struct

@@ -29,7 +29,7 @@ class HttpChannel:
             raise RuntimeError(f"the Runtime API answered {response.status}")
         # http.client reads headers as Latin-1; what was sent is UTF-8.
         given = (response.getheader(f"Lambda-Runtime-{name}", "") for name in _META)
-        return [text.encode("latin-1").decode("utf-8", "replace") for text in given], body
+        return [*(text.encode("latin-1").decode("utf-8", "replace") for text in given), ""], body
 
     def respond(self, request_id, body):
         self._post(f"/invocation/{request_id}/response", body, {})

@@ -1,0 +1,316 @@
+"""What an invocation costs, beside peers, in one run on one core: `make bench`.
+
+Servers share processor 0, the client has another one. Processor time is the kernel's, of all processes that serve;
+figures are medians over rounds in which each row has its turn, so that a noisy machine is noisy for all. Everything
+is on: event 2.0, execution records, metrics, log capture, isolation.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import load
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+CONNECTIONS = 8
+SMALL, LARGE = 100, 100_000
+HANDLER = 'def handler(event, context):\n    return {"statusCode": 200, "body": "hello"}\n'
+WHERE = "import sys\ndef handler(event, context):\n    return sys.executable\n"
+DYING = "import os\ndef handler(event, context):\n    os._exit(0)\n"
+RIC = """
+name = "{name}"
+runtime = "{name}"
+version = "{version}"
+file = "lambda_function.py"
+handler = "lambda_function.handler"
+
+[embedded]
+language = "python"
+interpreters = ["{interpreter}"]
+command = ["{{interpreter}}", "-m", "awslambdaric", "lambda_function.handler"]
+{execution_env}
+"""
+
+
+class Row:
+    """One thing that is measured: where to send requests, and whose processor time counts."""
+
+    def __init__(self, name: str, port: int, path: str, roots: Callable[[], list[int]], requests: int) -> None:
+        self.name = name
+        self.port = port
+        self.path = path
+        self.roots = roots
+        self.requests = requests
+        self.cpu_us: list[float] = []
+        self.p50_us: list[float] = []
+
+    def measure(self, size: int, connections: int, requests: int) -> tuple[float, float]:
+        """Processor time a request and median latency, both in microseconds."""
+        request = load.request_bytes(self.path, self.port, b'{"text":"' + b"x" * (size - 11) + b'"}')
+        load.run(self.port, request, connections=connections, requests=max(100, requests // 10))
+        pids = [pid for root in self.roots() for pid in load.tree(root)]
+        before = load.cpu_s(pids)
+        latencies = load.run(self.port, request, connections=connections, requests=requests)
+        return (load.cpu_s(pids) - before) * 1e6 / requests, statistics.median(latencies)
+
+
+class Lateen:
+    """A `lateen up` of our own on a free port, with its data and runtimes in a temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runtimes = folder / "runtimes"
+        shutil.copytree(REPOSITORY / "runtimes", self.runtimes)
+        self.start()
+
+    def start(self) -> None:
+        self.port = free_port()
+        environment = {**os.environ, "LATEEN_DATA": str(self.folder / "data"), "LATEEN_PORT": str(self.port)}
+        environment |= {"LATEEN_RUNTIMES": str(self.runtimes), "LOG_LEVEL": "WARNING"}
+        self.process = serve([script("lateen"), "up"], self.port, environment)
+        token = (self.folder / "data" / "admin").read_text().strip()
+        self.api = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"authorization": f"Bearer {token}"}, timeout=60
+        )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+    def deploy(self, name: str, code: bytes, **settings: Any) -> dict[str, Any]:
+        """Create the function and wait until it is active."""
+        function = self.create(name, code, **settings)
+        while (state := self.api.get(f"/api/functions/{function['id']}").json())["state"] == "Pending":
+            time.sleep(0.02)
+        if state["state"] != "Active" or state["state_reason"] and "error" in state["state_reason"].lower():
+            raise SystemExit(f"{name}: {state['state']}: {state['state_reason']}")
+        return function
+
+    def create(self, name: str, code: bytes, **settings: Any) -> dict[str, Any]:
+        import base64
+
+        body = {"name": name, "runtime": "python3.12", "code": base64.b64encode(code).decode(), **settings}
+        answer = self.api.post("/api/workspaces/default/functions", json=body)
+        if answer.status_code != 201:
+            raise SystemExit(f"{name}: {answer.text}")
+        created: dict[str, Any] = answer.json()
+        return created
+
+    def invoker_of(self, function: dict[str, Any]) -> tuple[int, int]:
+        """Process id and port of the invoker that serves the function: the one that knows its hash."""
+        for pid in load.tree(self.process.pid):
+            if "lateen_invoker" not in load.command_of(pid):
+                continue
+            for port in load.listening_ports(pid):
+                with contextlib.suppress(httpx.HTTPError):
+                    if httpx.get(f"http://127.0.0.1:{port}/{function['hash']}", timeout=5).text == "hello":
+                        return pid, port
+        raise SystemExit("no invoker serves the function")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of requests")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lateen-bench-")))
+        rows, lateen, hello = start(folder, stack)
+        if len(os.sched_getaffinity(0)) > 1:
+            os.sched_setaffinity(0, {1})
+        for _ in range(arguments.rounds):
+            for row in rows.values():
+                cpu_us, p50_us = row.measure(SMALL, CONNECTIONS, int(row.requests * arguments.scale))
+                row.cpu_us.append(cpu_us)
+                row.p50_us.append(p50_us)
+        report(rows)
+        floor, ours, hop = rows["floor"], rows["lateen"], rows["gateway"]
+        one = [(row.measure(SMALL, 1, int(3000 * arguments.scale))[1] for row in (floor, ours)) for _ in range(5)]
+        print_latency([tuple(pair) for pair in one])
+        large = [
+            [row.measure(LARGE, CONNECTIONS, int(4000 * arguments.scale))[0] for row in (floor, ours)] for _ in range(3)
+        ]
+        print_large(large)
+        print_hop(floor, ours, hop)
+        print_starts(lateen, hello)
+
+
+def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], Lateen, dict[str, Any]]":
+    """All servers, each with the one function."""
+    floor_port, framework_port = free_port(), free_port()
+    uvicorn = [script("uvicorn"), "peers:asgi", "--port", str(floor_port), "--log-level", "warning", "--no-access-log"]
+    floor = serve(uvicorn, floor_port)
+    stack.callback(end, floor)
+    framework = serve(
+        [script("functions-framework"), "--source", "peers.py", "--target", "functions_framework", "--port",
+         str(framework_port)],
+        framework_port,
+    )  # fmt: skip
+    stack.callback(end, framework)
+    lateen = Lateen(folder)
+    stack.callback(lambda: end(lateen.process))
+    where = lateen.deploy("where", WHERE.encode())
+    interpreter = httpx.get(where["url"]).text
+    lateen.stop()
+    package = client_package(folder, interpreter)
+    version = re.search(r"python(3\.\d+)", Path(interpreter).name)
+    for name, line in (("ric", ""), ("ric-env", 'execution_env = "AWS_Lambda_python3.12"')):
+        (lateen.runtimes / name).mkdir()
+        (lateen.runtimes / name / "runtime.toml").write_text(
+            RIC.format(
+                name=name, version=version[1] if version else "3.12", interpreter=interpreter, execution_env=line
+            )
+        )
+    lateen.start()
+    hello = lateen.deploy("hello", HANDLER.encode())
+    functions = {"lateen": hello}
+    for name in ("ric", "ric-env"):
+        functions[name] = lateen.deploy(name, package, runtime=name, memory=256)
+    rows = {
+        "floor": Row("bare uvicorn, ASGI hello", floor_port, "/", lambda: [floor.pid], 20_000),
+        "framework": Row("functions-framework, gunicorn", framework_port, "/", lambda: [framework.pid], 3_000),
+    }
+    for name, title, requests in (
+        ("lateen", "Lateen", 10_000),
+        ("ric", "Lateen, unmodified awslambdaric", 3_000),
+        ("ric-env", "the same with AWS_EXECUTION_ENV", 2_000),
+    ):
+        invoker, port = lateen.invoker_of(functions[name])
+        rows[name] = Row(title, port, f"/{functions[name]['hash']}", lambda p=invoker: [p], requests)  # type: ignore[misc]
+    # Everything that Lateen runs for it: the gateway in front, and the records behind.
+    rows["gateway"] = Row(
+        "Lateen, through its gateway, records stored", lateen.port, f"/{hello['hash']}", lambda: [lateen.process.pid], 6_000
+    )
+    return rows, lateen, hello
+
+
+def report(rows: "dict[str, Row]") -> None:
+    floor = statistics.median(rows["floor"].cpu_us)
+    framework = statistics.median(rows["framework"].cpu_us)
+    print(f"\n{SMALL} B events, {CONNECTIONS} connections, medians of {len(rows['floor'].cpu_us)} rounds (lowest, highest)\n")
+    print("| | CPU µs a request | × functions-framework | × uvicorn floor |")
+    print("| --- | --- | --- | --- |")
+    for row in rows.values():
+        cpu = statistics.median(row.cpu_us)
+        spread = f"{min(row.cpu_us):.0f}–{max(row.cpu_us):.0f}"
+        print(f"| {row.name} | {cpu:.0f} ({spread}) | {cpu / framework:.2f} | {cpu / floor:.2f} |")
+
+
+def print_latency(pairs: "list[tuple[float, ...]]") -> None:
+    floor, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"\nOne connection, median latency: floor {floor:.0f} µs, Lateen {ours:.0f} µs, {ours - floor:.0f} µs over it")
+
+
+def print_large(pairs: "list[list[float]]") -> None:
+    floor, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"100 KB events: floor {floor:.0f} µs CPU, Lateen {ours:.0f} µs, × {ours / floor:.2f}")
+
+
+def print_hop(floor: Row, ours: Row, hop: Row) -> None:
+    base = statistics.median(floor.cpu_us)
+    added = statistics.median(hop.cpu_us) - statistics.median(ours.cpu_us)
+    print(f"The gateway's hop with the storing of records: {added:.0f} µs CPU, × {added / base:.2f} of the floor")
+
+
+def print_starts(lateen: Lateen, hello: dict[str, Any]) -> None:
+    invoker, _ = lateen.invoker_of(hello)
+    pids = load.tree(invoker)
+    print(f"Invoker with {len(pids) - 1} processes of its function: {load.pss_mib(pids):.0f} MiB PSS after the load")
+    fresh = lateen.deploy("fresh", HANDLER.encode())
+    httpx.get(fresh["url"])
+    pids = load.tree(lateen.invoker_of(fresh)[0])
+    print(f"Invoker and one idle environment: {load.pss_mib(pids):.0f} MiB PSS")
+    dying = lateen.deploy("dying", DYING.encode())
+    for _ in range(30):
+        httpx.get(dying["url"])
+    time.sleep(1)
+    items = lateen.api.get(f"/api/functions/{dying['id']}/logs", params={"limit": 30}).json()["items"]
+    inits = [item["init_duration_ms"] for item in items if item.get("init_duration_ms")]
+    print(f"Cold start of a forked environment: {statistics.median(inits):.1f} ms, median of {len(inits)}")
+    firsts = []
+    for number in range(9):
+        began = time.perf_counter()
+        created = lateen.create(f"first-{number}", HANDLER.encode())
+        answer = httpx.get(created["url"], timeout=30)
+        assert answer.status_code == 200, answer.text
+        firsts.append((time.perf_counter() - began) * 1000)
+        time.sleep(1)
+    print(f"Create to first 200: {statistics.median(firsts):.0f} ms, median of {len(firsts)}")
+
+
+def client_package(folder: Path, interpreter: str) -> bytes:
+    """AWS's client and the handler, as a function's package."""
+    target = folder / "ric"
+    subprocess.run(
+        [str(REPOSITORY / "hack" / "uv"), "pip", "install", "--quiet", "--target", str(target), "--python", interpreter,
+         "awslambdaric"],
+        check=True,
+    )  # fmt: skip
+    (target / "lambda_function.py").write_text(HANDLER)
+    package = folder / "ric.zip"
+    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files_in(target):
+            archive.write(file, file.relative_to(target))
+    return package.read_bytes()
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+
+
+def serve(command: list[str], port: int, environment: "dict[str, str] | None" = None) -> "subprocess.Popen[bytes]":
+    """Start a server on processor 0 and wait until it listens."""
+    process = subprocess.Popen(
+        command,
+        cwd=HERE,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, {0}),
+    )
+    for _ in range(300):
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+            return process
+        if process.poll() is not None:
+            raise SystemExit(f"{command[0]} ended with {process.returncode}")
+        time.sleep(0.1)
+    raise SystemExit(f"{command[0]} does not listen")
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def script(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()
