@@ -16,13 +16,13 @@ from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
 from lateen.domain.functions import Function
 from lateen.gateway import refusals
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
-from lateen.gateway.heads import new_request_id, request_head
+from lateen.gateway.heads import NO_BODY, new_request_id, request_head
 from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
 from lateen.gateway.refusals import Receive, Refusal, Send
 from lateen.ports.deployer import Deployer, Deployment, Endpoint
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
-from lateen_invoker.signing import REQUEST_ID, SIGNATURE, SOURCE, sign
+from lateen_invoker.signing import SIGNATURE, SOURCE, sign
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -35,7 +35,7 @@ READ_S = 300.0
 QUEUE_S = 10.0
 SLACK_S = 5.0
 ROUTES = 10_000
-NO_BODY = -1
+SIGNED = 1_000
 _RECONNECT_AFTER_S = (0.0, 0.02, 0.1)
 _HEX = b"0123456789abcdef"
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
@@ -66,6 +66,8 @@ class Gateway:
         self._now = now
         self._routes: dict[bytes, Deployment] = {}
         self._changes = 0
+        self._signed: dict[_Call, bytes] = {}
+        self._signed_at_s = 0
         self._answers: Counter[int] = Counter()
         functions.subscribe(self._changed)
 
@@ -81,16 +83,15 @@ class Gateway:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One request; `scope` is of type `http` and `handles` its raw path."""
-        request_id = new_request_id()
         try:
             url_hash = scope["raw_path"][1:33]
             deployment = self._routes.get(url_hash) or await self._find(url_hash)
             if not deployment.open:
                 await self._check_key(deployment, scope)
-            await self._forward(deployment, scope, receive, send, request_id)
+            await self._forward(deployment, scope, receive, send)
         except Refusal as refusal:
             self._answers[refusal.status] += 1
-            await refusals.send_refusal(send, refusal, request_id)
+            await refusals.send_refusal(send, refusal, new_request_id())
 
     def collect(self) -> "Iterator[Metric]":
         """For a `prometheus_client` registry."""
@@ -140,7 +141,7 @@ class Gateway:
 
     # One call
 
-    async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send, request_id: str) -> None:
+    async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send) -> None:
         length = _body_length(scope["headers"])
         body, more = b"", False
         if length != NO_BODY:
@@ -158,7 +159,7 @@ class Gateway:
         endpoint, connection = await self._connect(deployment)
         sent = started = released = False
         try:
-            head = self._head(deployment, endpoint, scope, length, request_id)
+            head = self._head(deployment, endpoint, scope, length)
             if more:
                 connection.start(head + _framed(body, length))
                 sent = await _send_rest(connection, receive, len(body), length)
@@ -191,7 +192,7 @@ class Gateway:
         except UpstreamFailed as exc:
             log.warning(
                 "call not answered by its invoker",
-                extra={"function": deployment.function_id, "request_id": request_id, "outcome": str(exc)},
+                extra={"function": deployment.function_id, "outcome": str(exc)},
             )
             # Once an answer has begun, its end can only be missing: the server closes the connection.
             if not started:
@@ -215,28 +216,31 @@ class Gateway:
                 raise refusals.unavailable() from exc
         raise refusals.unavailable()
 
-    def _head(
-        self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None, request_id: str
-    ) -> bytes:
+    def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None) -> bytes:
         method: str = scope["method"]
         query: bytes = scope["query_string"]
         target: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         client, server = scope["client"], scope["server"]
-        source = f"{client[0]} {scope['scheme']} {server[1] if server else ''}" if client else ""
-        signature = sign(
-            endpoint.invoke_key,
-            method=method,
-            target=target.decode("latin-1"),
-            source=source,
-            request_id=request_id,
-            now_s=self._now(),
-        )
-        own = f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n{REQUEST_ID}: {request_id}\r\n"
+        call = (method, target, client and client[0], scope["scheme"], server and server[1])
+        second = int(self._now())
+        if second != self._signed_at_s or len(self._signed) >= SIGNED:
+            self._signed_at_s, self._signed = second, {}
+        if (own := self._signed.get(call)) is None:
+            own = self._signed[call] = _own_lines(endpoint.invoke_key, call, second)
         # A key of ours stays here: user code never sees one. Where none is asked for, the header is the function's.
-        drop = None if deployment.open else b"authorization"
-        return request_head(
-            method.encode(), target, scope["headers"], length=length, own=own.encode("latin-1"), drop=drop
-        )
+        return request_head(method, target, scope["headers"], length=length, own=own, keeps_key=not deployment.open)
+
+
+_Call = tuple[str, bytes, str | None, str, int | None]
+"""Method, target, the caller's address, scheme, our port: what a signature says of a call."""
+
+
+def _own_lines(key: bytes, call: _Call, now_s: int) -> bytes:
+    """Our headers. The request id is left to the invoker, so equal calls within a second share these lines."""
+    method, target, client, scheme, port = call
+    source = "" if client is None else f"{client} {scheme} {port or ''}"
+    signature = sign(key, method=method, target=target.decode("latin-1"), source=source, request_id="", now_s=now_s)
+    return f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n".encode("latin-1")
 
 
 def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:

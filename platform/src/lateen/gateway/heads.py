@@ -5,6 +5,8 @@ from os import urandom
 
 Header = tuple[bytes, bytes]
 
+NO_BODY = -1
+
 _OURS = b"x-lateen-"
 _HOP = frozenset(
     {
@@ -15,42 +17,33 @@ _HOP = frozenset(
 """About one connection only, or about framing, which is made anew for each."""
 NOT_PASSED_BACK = _HOP - {b"content-length"} | {b"date"}
 """The way back keeps the length. The server in front writes its own date."""
+_HOP_AND_KEY = _HOP | {b"authorization"}
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 def request_head(
-    method: bytes,
-    target: bytes,
-    headers: Iterable[Header],
-    *,
-    length: int | None,
-    own: bytes,
-    drop: bytes | None = None,
+    method: str, target: bytes, headers: Iterable[Header], *, length: int | None, own: bytes, keeps_key: bool
 ) -> bytes:
     """The head that goes to the invoker.
 
     Args:
-        length: of the body; None: chunked; -1: the request has no body.
+        length: of the body; None: chunked; or `NO_BODY`.
         own: our header lines, each ended by CRLF. The caller's own `x-lateen-…` never pass.
-        drop: one more header that stays here, lower case.
+        keeps_key: `Authorization` is ours and stays here.
     """
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-    hop: frozenset[bytes] | set[bytes] = _HOP
+    stays = _HOP_AND_KEY if keeps_key else _HOP
     for name, value in headers:
-        if name in hop:
-            if name == b"connection" and (named := value.lower()) not in _PLAIN_CONNECTION:
-                # `Connection: X-Foo` makes X-Foo a matter of that one connection; it may stand before or after it.
-                hop = hop | {each.strip() for each in named.split(b",")}
-                lines[1:] = [line for line in lines[1:] if line.partition(b":")[0] not in hop]
-        elif name != drop and not name.startswith(_OURS):
-            lines.append(b"%b: %b\r\n" % (name, value))
+        if name == b"connection" and value.lower() not in _PLAIN_CONNECTION:
+            # `Connection: X-Foo` makes X-Foo a matter of that one connection.
+            stays = stays | {each.strip() for each in value.lower().split(b",")}
+    lines = [
+        b"%b: %b\r\n" % (name, value) for name, value in headers if name not in stays and not name.startswith(_OURS)
+    ]
     if length is None:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif length >= 0:
         lines.append(b"content-length: %d\r\n" % length)
-    lines.append(own)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode(), target, b"".join(lines), own)
 
 
 def new_request_id() -> str:

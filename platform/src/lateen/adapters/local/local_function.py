@@ -78,9 +78,11 @@ class LocalFunction:
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         """Raises: `NotRunning`."""
-        loop = asyncio.get_running_loop()
         if deployment.revision > self._desired.revision:
             self.apply(deployment)
+        if (current := self._current) is not None:
+            return current.endpoint
+        loop = asyncio.get_running_loop()
         give_up_at_s = loop.time() + min(WAKE_S, start_limit_s(deployment))
         while (current := self._current) is None:
             if self._is_removed or (self._starting is None and loop.time() < self._retry_at_s and self._failure):

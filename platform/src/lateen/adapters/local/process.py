@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TypeVar, cast
 
 import msgspec
@@ -99,8 +100,9 @@ class InvokerProcess(asyncio.Protocol):
             self.kill()
             raise
 
-    @property
+    @cached_property
     def endpoint(self) -> Endpoint:
+        """Once it is configured."""
         if self._http_address:
             return Endpoint(self._http_address.decode("ascii"), 0, self.invoke_key)
         return Endpoint(HOST, self._port.result(), self.invoke_key)
