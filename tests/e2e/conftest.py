@@ -34,9 +34,9 @@ def clean_environment(**added: str) -> dict[str, str]:
     return kept | added
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
-    """Starts Lateen and waits until it says that it is there; what still runs at the end is stopped."""
+    """Starts Lateen and waits until it says that it is there; what still runs when the module is through is stopped."""
     started: list[subprocess.Popen[str]] = []
 
     def start(data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Running:
@@ -70,6 +70,6 @@ def start() -> Iterator[Start]:
         process.wait(STOP_S)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Running:
     return start(tmp_path_factory.mktemp("lateen") / "data")
