@@ -518,5 +518,6 @@ async def test_cold_starts_are_quick_and_small(confined: Function) -> None:
             confined.environments.remove(environment)
     assert sorted(started)[5] < 60, started  # on an idle core it is below 10; a busy one must not fail here
     if os.geteuid() == 0:
+        await asyncio.sleep(1)  # the fork server imports what it likes to have when nobody wants anything
         pids = [confined.spawner._pid, environment.process._keeper_pid, environment.process.pid]
-        assert sum(map(resident_kib, pids)) < 30 * 1024
+        assert sum(map(resident_kib, pids)) < 28 * 1024

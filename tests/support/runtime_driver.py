@@ -126,7 +126,7 @@ class Environment:
     ) -> None:
         deadline_ms = int((time.time() + within_s) * 1000)
         arn = "arn:aws:lambda:eu-central-1:123456789012:function:probe"
-        meta = f"{request_id}\n{deadline_ms}\n{arn}\nRoot=1-2-3\n{client_context}\n".encode()
+        meta = f"{request_id}\n{deadline_ms}\n{arn}\nRoot=1-2-3\n{client_context}\n\n".encode()
         await asyncio.get_running_loop().sock_sendall(self._channel, wire.frame(wire.INVOKE, meta, event))
 
     async def answer(self, event: Any = None, **given: Any) -> tuple[int, str, bytes]:

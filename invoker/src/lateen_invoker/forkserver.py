@@ -33,7 +33,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NoReturn, Protocol
 
 CONTROL_FD = 3
@@ -44,29 +44,42 @@ _EARLY = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSLKEYLOGFILE", "LC
 _HARMLESS = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 
+_WARM = object()
+_QUIET_S = 0.03
+"""After this time without a request the next is not near, and what was asked for has had the processor to itself."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def serve(warm: Callable[[], object] | None = None) -> int:
-    """Returns only in a new environment whose code is to run in this interpreter: the descriptor of its channel."""
+def serve(warming: Iterator[object] | None = None) -> int:
+    """Returns only in a new environment whose code is to run in this interpreter: the descriptor of its channel.
+
+    Args:
+        warming: what is worth having in memory before an environment is forked, in steps. They are taken while nobody
+            asks for one, so that the first environment, for which somebody waits, has to wait for none of it.
+    """
     control = socket.socket(fileno=CONTROL_FD)
     message, _ = _receive(control)
     if not message:
         os._exit(0)
     settings = json.loads(message)
     held = _held(settings)
-    if warm is not None:
-        warm()
-    gc.collect()
-    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     pidfd = os.pidfd_open(os.getpid())
     _send(control, {"ready": True, **held.described()}, pidfd)
     os.close(pidfd)
+    quiet_s = _QUIET_S
     while True:
+        if warming is not None and not select.select([control], [], [], quiet_s)[0]:
+            quiet_s = 0
+            if next(warming, _WARM) is _WARM:
+                warming = None
+                gc.collect()
+            continue
+        quiet_s = _QUIET_S
         message, fds = _receive(control)
         if not message:
             os._exit(0)
+        gc.freeze()  # no collection in a child touches, and so copies, what is the parent's
         channel = _start(control, held, settings, json.loads(message), fds)
         if channel is not None:
             return channel
