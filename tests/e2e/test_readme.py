@@ -54,6 +54,18 @@ def test_the_other_commands(server: Running, tmp_path: Path) -> None:
     assert json.loads(execute("lateen info app -o json", server, tmp_path))["auth"] == "key"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_example(server: Running, tmp_path: Path) -> None:
+    """What its README says works, and gives JSON to scripts and a page to browsers."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    [block] = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "examples/access-log/README.md").read_text(), re.DOTALL | re.M)
+    deploy, *calls = block.splitlines()
+    url = execute(deploy, server, tmp_path).strip()
+    printed = execute("\n".join(call.replace(" URL", f" {url}") for call in calls), server, tmp_path)
+    assert json.loads(printed)["lines"] == 4000
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
 def test_every_setting_is_documented() -> None:
     """A variable that the README does not name does not exist for an operator, and it names none that isn't read."""
     rows = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))

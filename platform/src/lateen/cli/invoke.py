@@ -41,7 +41,7 @@ def invoke(connection: Connection, name: str, data: str, workspace: str | None, 
     request_id = answer.headers.get("x-amzn-requestid")
     error = _function_error(answer)
     if output == "json":
-        ended = {"error": error} if error else {"answer": answer.json()}
+        ended = {"error": error} if error else {"answer": _json_or_text(answer)}
         show_json({"request_id": request_id} | ended)
     elif not error:
         click.echo(answer.content, nl=sys.stdout.isatty() or not answer.content.endswith(b"\n"))
@@ -61,6 +61,14 @@ def _function_error(answer: httpx.Response) -> dict[str, Any] | None:
         raise refusal
     error: dict[str, Any] = answer.json()["error"]
     return error
+
+
+def _json_or_text(answer: httpx.Response) -> Any:
+    """A client of the Runtime API may answer what it likes."""
+    try:
+        return answer.json()
+    except ValueError:
+        return answer.text
 
 
 def _event_from(data: str) -> bytes:
