@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import uvicorn
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
+from lateen.adapters.local.runtime_commands import RuntimeCommands
 from lateen.adapters.sqlite import SqliteTable
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import Function
@@ -28,7 +28,13 @@ from lateen.services.keys import Keys
 from lateen.services.records import Records
 from lateen.services.runtimes import Runtimes
 from lateen.services.workspaces import Workspaces
-from lateen_invoker.control import RuntimeCommand
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The loop of the platform's server."""
+    return "asyncio", {"use_uvloop": True}
+
 
 RUNTIMES = Path(__file__).parents[2] / "runtimes"
 
@@ -42,7 +48,8 @@ class Stores:
         self.folder = folder
         self.table = SqliteTable(folder / "lateen.db")
         self.objects = FileObjects(folder / "objects")
-        runtimes = Runtimes(RUNTIMES, table=self.table)
+        self.commands = RuntimeCommands()
+        runtimes = Runtimes(RUNTIMES, table=self.table, disabled=self.commands.disabled)
         self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
@@ -78,7 +85,8 @@ class Embedded(Stores):
         self.deployer = LocalDeployer(
             folder / "run",
             objects=self.objects,
-            command=_command,
+            command=self.commands.command,
+            notes=self.commands.notes,
             store=self.store_records,
             traffic=self.pool,
             settings=settings,
@@ -133,7 +141,7 @@ async def start_embedded(tmp_path: Path) -> AsyncIterator[StartEmbedded]:
     running: list[Any] = []
 
     async def start(folder: Path | None = None, **settings: Any) -> Embedded:
-        context = run_embedded(folder or tmp_path / "data", LocalSettings(**{"sandbox": False, **settings}))
+        context = run_embedded(folder or tmp_path / "data", LocalSettings(**settings))
         embedded = await context.__aenter__()
         running.append(context)
         return embedded
@@ -177,16 +185,3 @@ async def run_embedded(folder: Path, settings: LocalSettings) -> AsyncIterator[E
         await embedded.deployer.close(within_s=5)
         await embedded.pool.close()
         await embedded.table.close()
-
-
-def _command(name: str) -> RuntimeCommand:
-    folder = RUNTIMES / name
-    return RuntimeCommand(
-        name=name,
-        execution_env=None,
-        command=[sys.executable, "-I", "-S", str(folder / "bootstrap.py")],
-        forks=True,
-        channel=True,
-        runtime_dir=str(folder),
-        readable=[sys.prefix, sys.base_prefix],
-    )

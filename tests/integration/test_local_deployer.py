@@ -296,11 +296,12 @@ async def test_an_invoker_inherits_nothing(embedded: Any) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-async def test_nothing_survives_a_killed_platform(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["sandbox", "plain"])
+async def test_nothing_survives_a_killed_platform(tmp_path: Path, mode: str) -> None:
     """kill -9 in the middle of calls: within two seconds no process is left."""
     script = Path(__file__).with_name("embedded_process.py")
     data = tmp_path / "data"
-    platform = subprocess.Popen([sys.executable, str(script), str(data), "plain"], stdout=subprocess.PIPE)
+    platform = subprocess.Popen([sys.executable, str(script), str(data), mode], stdout=subprocess.PIPE)
     assert platform.stdout is not None
     try:
         line = await asyncio.wait_for(asyncio.to_thread(platform.stdout.readline), 30)

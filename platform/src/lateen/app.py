@@ -89,6 +89,7 @@ class Platform:
                 folder / "run",
                 objects=self.objects,
                 command=commands.command,
+                notes=commands.notes,
                 store=self.records.store,
                 traffic=self._pool,
                 settings=LocalSettings(region=settings.region, idle_s=settings.idle_seconds, sandbox=settings.sandbox),

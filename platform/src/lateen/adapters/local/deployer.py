@@ -7,7 +7,7 @@ for an interpreter. Everything ends with this process: by `close`, and by the ke
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,10 +63,12 @@ class LocalDeployer:
         store: Store,
         traffic: Traffic,
         settings: LocalSettings | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         """Args:
         folder: for the functions' work folders; emptied by `start`.
         command: how a runtime's environments are started, by its canonical name. Raises: `LateenError`.
+        notes: by runtime, what the owner of a function should know of how it runs here; said as its state's reason.
         store: keeps execution records.
         """
         self._folders = WorkFolders(folder)
@@ -74,6 +76,7 @@ class LocalDeployer:
         self._command = command
         self._traffic = traffic
         self._settings = settings or LocalSettings()
+        self._notes = notes or {}
         self._records = RecordKeeper(store)
         self._functions: dict[str, LocalFunction] = {}
         # Ids are never used again, so a call that knew a function before it was removed can't bring it back.
@@ -182,6 +185,9 @@ class LocalDeployer:
     def retire(self, process: InvokerProcess, deployment: Deployment) -> None:
         if not self._is_closing:
             self._own(self._retire(process, deployment.timeout_s))
+
+    def note(self, deployment: Deployment) -> str | None:
+        return self._notes.get(deployment.runtime)
 
     def observed(self, observation: Observation) -> None:
         self._news[observation.function_id] = observation

@@ -9,6 +9,8 @@ import asyncio
 import logging
 from typing import Protocol
 
+import msgspec
+
 from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen_invoker.control import Ready
@@ -39,6 +41,9 @@ class Host(Protocol):
     def retire(self, process: InvokerProcess, deployment: Deployment) -> None:
         """Its route is gone: end it when no call uses it any more."""
 
+    def note(self, deployment: Deployment) -> str | None:
+        """What the owner should know of how it runs here."""
+
     def observed(self, observation: Observation) -> None: ...
 
 
@@ -66,6 +71,8 @@ class LocalFunction:
         if deployment.revision > self._desired.revision:
             self._desired = deployment
             self._failures, self._retry_at_s, self._failure = 0, 0.0, None
+            if self._current is not None and _runs_alike(deployment, self._served):
+                self._served = deployment
         if self._current is not None and self._served.revision == self._desired.revision:
             self._observe("Active", self._served, self._reason)  # a report that was lost is made again
         else:
@@ -151,7 +158,7 @@ class LocalFunction:
             self._drop()
             self._current, self._served, self._ready_at_s = process, deployment, loop.time()
             self._failure = None
-            self._reason = _reason_of(ready)
+            self._reason = _reason_of(ready) or self._host.note(deployment)
             self._observe("Active", deployment, self._reason)
             if deployment is self._desired:
                 return None
@@ -174,6 +181,11 @@ class LocalFunction:
                 reason=reason,
             )
         )
+
+
+def _runs_alike(one: Deployment, other: Deployment) -> bool:
+    """Whether nothing that an invoker is told differs, such as after a change of the description."""
+    return msgspec.structs.replace(one, revision=other.revision) == other
 
 
 def _backoff_s(bounds_s: tuple[float, float], failures: int) -> float:
