@@ -296,6 +296,25 @@ async def test_an_invoker_inherits_nothing(embedded: Any) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("sandbox", [True, False])
+async def test_nothing_survives_a_killed_invoker(start_embedded: Any, sandbox: bool) -> None:
+    """What it started ends with it, also user code in the middle of a call and what that has started."""
+    embedded = await start_embedded(sandbox=sandbox)
+    function = await embedded.create(
+        "import os, time\ndef handler(e, c):\n    os.fork()\n    time.sleep(60)\n", timeout_s=90
+    )
+    await embedded.settled(function)
+    async with embedded.client() as client:
+        call = asyncio.create_task(client.get(embedded.url_of(function)))
+        await asyncio.sleep(0.5)
+        pid = embedded.pid_of(function)
+        processes = descendants(pid)
+        assert len(processes) >= 3
+        os.kill(pid, signal.SIGKILL)
+        assert (await call).status_code == 502
+    await until(lambda: not alive(processes), within_s=2)
+
+
 @pytest.mark.parametrize("mode", ["sandbox", "plain"])
 async def test_nothing_survives_a_killed_platform(tmp_path: Path, mode: str) -> None:
     """kill -9 in the middle of calls: within two seconds no process is left."""

@@ -68,19 +68,19 @@ class InvokerProcess(asyncio.Protocol):
         with ExitStack() as passed:
             ours, theirs = socket.socketpair()
             passed.enter_context(theirs)
-            command = [sys.executable, "-I", "-m", "lateen_invoker", "--control-fd", str(theirs.fileno())]
-            listening = _listening_socket()
-            if listening is not None:
+            options = {"--control-fd": theirs.fileno()}
+            if (listening := _listening_socket()) is not None:
                 passed.enter_context(listening)
-                command += ["--http-fd", str(listening.fileno())]
+                options["--http-fd"] = listening.fileno()
+            words = [word for option, descriptor in options.items() for word in (option, str(descriptor))]
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    command,
+                    [sys.executable, "-I", "-m", "lateen_invoker", *words],
                     env={},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=2,
-                    pass_fds=[int(word) for word in command if word.isdigit()],
+                    pass_fds=list(options.values()),
                     start_new_session=True,
                 )
             except OSError as exc:
@@ -142,7 +142,8 @@ class InvokerProcess(asyncio.Protocol):
         """End it at once; what it started ends with it. Again is no error."""
         # Until it is waited for the number can't belong to anybody else. Its group is its session's.
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+            with contextlib.suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
         if self._transport is not None:
             self._transport.abort()
