@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from lateen.adapters.local.hardening import forbid_inspection
+from lateen.adapters.local.hardening import allow_many_connections, forbid_inspection
 from lateen.adapters.local.local_function import LocalFunction, start_limit_s
 from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
@@ -91,8 +91,9 @@ class LocalDeployer:
         """What the environments are held by, as the last invoker said."""
 
     async def start(self) -> None:
-        """Remove what an earlier run left, protect this process, make the spare."""
+        """Remove what an earlier run left, prepare this process, make the spare."""
         forbid_inspection()
+        allow_many_connections()
         await self._folders.clear()
         self._make_spare()
 
