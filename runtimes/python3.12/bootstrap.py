@@ -35,18 +35,17 @@ def main():
 
 def _fork_server(path):
     """Returns only in a new environment: the descriptor of its channel."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
     from lateen_runtime.warm import warm
 
     # As without -S, but without the machine's packages.
     site.setquit()
     site.setcopyright()
     site.sethelper()
-    spec = spec_from_file_location("_lateen_forkserver", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.serve(warm())
+    package = os.path.dirname(os.path.dirname(os.path.abspath(path)))
+    sys.path.append(package)
+    from lateen_invoker import forkserver
+
+    return forkserver.serve(warm(), hidden=package)
 
 
 def _host_packages():

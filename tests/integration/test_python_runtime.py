@@ -3,18 +3,21 @@ is only ours: user modules that are named like the standard library's, warmed pa
 """
 
 import json
+import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from invoker_process import InvokerProcess, aws_client, own_bootstrap
-from runtime_driver import RUNTIME, Function
+from invoker_process import InvokerProcess, aws_client, own_bootstrap, program
+from runtime_driver import RUNTIME, Function, resident_kib
 
 from lateen_invoker import wire
 from lateen_invoker.control import RuntimeCommand
+from lateen_invoker.forkserver import descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="AWS's client is for Linux")
 
@@ -424,6 +427,48 @@ async def test_variables_for_the_interpreter(
         assert hashed == (await second.value())[2]
     if "PYTHONPATH" in variables:
         assert "/nowhere" in path
+
+
+def test_without_a_channel(tmp_path: Path) -> None:
+    """The bootstrap is a client of the Runtime API too, where it inherits nothing faster."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        bootstrap = program([sys.executable, "-s", "-P", str(RUNTIME / "bootstrap.py")])
+        ready = invoker.configure(CODE, bootstrap, concurrency=1)
+        assert ready.init_error is None
+        for _ in range(2):
+            assert invoker.invoke(b'{"what": "return", "which": "tuple"}').body == b"[1, [2, 3]]"
+            failed = json.loads(invoker.invoke(b'{"what": "raise", "which": "nested"}').body)
+            assert (failed["errorType"], len(failed["stackTrace"])) == ("OwnError", 2)
+    finally:
+        invoker.close()
+
+
+def test_a_failed_start_without_a_channel(tmp_path: Path) -> None:
+    """It tells of a failed initialisation as well."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        bootstrap = program([sys.executable, "-s", "-P", str(RUNTIME / "bootstrap.py")])
+        ready = invoker.configure("import nothing_like_this", bootstrap)
+        assert ready.init_error.type == "Runtime.ImportModuleError"
+    finally:
+        invoker.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may see what a fork server uses")
+def test_an_idle_function_is_small(tmp_path: Path) -> None:
+    """Invoker, fork server, keeper and one idle environment take at most 60 MiB together (PSS)."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        invoker.configure("def handler(event, context):\n    return event")
+        for _ in range(20):
+            assert invoker.invoke(b"{}").body == b"{}"
+        time.sleep(1.5)  # the fork server imports what it likes to have when nobody wants anything
+        pids = [invoker.process.pid, *descendants(invoker.process.pid)]
+        assert len(pids) == 4
+        assert sum(map(resident_kib, pids)) <= 60 * 1024
+    finally:
+        invoker.close()
 
 
 WRAPPER = '#!/bin/sh\nexport WRAPPED="$#"\nexec "$@"\n'

@@ -1,7 +1,8 @@
 """The fork server: asked over a socket for environments, each a fork of this process or a program that it becomes.
 
 This module runs in the interpreter of the runtime, which may be another than the invoker's, and holds no user code.
-Standard library only. A bootstrap that forks calls `serve`; for any other runtime this file is the program itself.
+Standard library only, as is what it imports. A bootstrap that forks calls `serve`; for any other runtime this file is
+the program itself.
 
     invoker ── descriptor 3, SOCK_SEQPACKET ──▶ fork server ──▶ keeper ──▶ environment (user code)
        ▲                                                          │
@@ -25,7 +26,6 @@ import array
 import contextlib
 import ctypes
 import gc
-import importlib.util
 import json
 import os
 import resource
@@ -50,12 +50,13 @@ _QUIET_S = 0.03
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def serve(warming: Iterator[object] | None = None) -> int:
+def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
     """Returns only in a new environment whose code is to run in this interpreter: the descriptor of its channel.
 
     Args:
         warming: what is worth having in memory before an environment is forked, in steps. They are taken while nobody
             asks for one, so that the first environment, for which somebody waits, has to wait for none of it.
+        hidden: folder on the module search path that only the fork server needs.
     """
     control = socket.socket(fileno=CONTROL_FD)
     message, _ = _receive(control)
@@ -63,6 +64,8 @@ def serve(warming: Iterator[object] | None = None) -> int:
         os._exit(0)
     settings = json.loads(message)
     held = _held(settings)
+    if hidden:
+        sys.path.remove(hidden)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     pidfd = os.pidfd_open(os.getpid())
     _send(control, {"ready": True, **held.described()}, pidfd)
@@ -131,7 +134,8 @@ def _held(settings: dict[str, Any]) -> Held:
     """How environments are held here. May return in another process than the one that called."""
     if not settings["sandbox"]:
         return Plain(settings)
-    sandbox = module_from(os.path.join(os.path.dirname(__file__), "sandbox.py"))
+    from lateen_invoker import sandbox
+
     held: Held = sandbox.enter(settings, Plain(settings))
     return held
 
@@ -312,17 +316,6 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def module_from(path: str) -> Any:
-    """The module in a file beside this one, whose package this interpreter may not have."""
-    name = "_lateen_" + os.path.basename(path).removesuffix(".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     fds = array.array("i")
     message, ancillary, _, _ = control.recvmsg(
@@ -339,5 +332,6 @@ def _send(to: socket.socket, message: dict[str, Any], *fds: int) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     serve()
     sys.exit("a runtime that does not fork came back from its exec")

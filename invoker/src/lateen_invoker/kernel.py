@@ -1,7 +1,7 @@
 """System calls that Python's standard library lacks, for Linux on x86-64 and 64-bit ARM.
 
-Standard library only, and independent of the package: a fork server loads this file by its path. Every function
-raises `OSError` where the kernel refuses or doesn't know the call.
+Standard library only: a fork server imports this under the runtime's interpreter. Every function raises `OSError`
+where the kernel refuses or doesn't know the call.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: TRUNCATE, 5: IOCTL_DEV}
-_SCOPES_SINCE, _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
+SCOPES_SINCE, _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 _PATH_BENEATH = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -134,9 +134,9 @@ def landlock(version: int, rules: "list[tuple[str, int]]") -> None:
     """Confine this process, and all that it starts, to the paths with the rights given; and to its own abstract
     sockets and signals where the kernel can. Paths that don't exist are left out. Needs `no_new_privileges`."""
     handled = all_file_rights(version)
-    scoped = _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPES_SINCE else 0
+    scoped = _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= SCOPES_SINCE else 0
     attributes = struct.pack("=QQQ", handled, 0, scoped)
-    size = 24 if version >= _SCOPES_SINCE else 8
+    size = 24 if version >= SCOPES_SINCE else 8
     ruleset = _syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0, what="landlock")
     try:
         for path, rights in rules:

@@ -1,6 +1,6 @@
 """What holds environments: namespaces with a root of their own where the kernel has them to give, Landlock always.
 
-Loaded by a fork server, by path, in the runtime's interpreter: standard library only. From strong to weak:
+A fork server imports this under the runtime's interpreter: standard library only. From strong to weak:
 
 - **namespaces**: the fork server moves into user, mount, PID, IPC and UTS namespaces of its own, with a new root in
   which only what a runtime needs exists, read-only. Each environment gets a PID and a mount namespace more: it sees
@@ -11,43 +11,20 @@ In both, environments have no capabilities and no way to gain any. The network i
 """
 
 import contextlib
-import importlib.util
 import os
 import socket
-import stat
 from typing import Any
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
-_ETC = (
-    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services", "ssl",
-    "timezone",
-)  # fmt: skip
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_PROC_FILES = ("cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys")
-_TASK_ROOT, _TMP, _FOLDERS, _LATE = "/var/task", "/tmp", "/.environments", "/.late"  # noqa: S108 - of the new root
-_OWN = (_TMP, "/proc", "/dev", "/etc", "/var")
-"""Places of the new root that are not the machine's; what a runtime needs below them is mounted last."""
+from lateen_invoker import kernel, new_root
 
+Settings = dict[str, Any]
+
+_PROC_FILES = ("cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys")
 USER_ID = 1000
 OUTER_USER_ID = 65534
 """Whom the user inside is outside, when all this is started by root."""
 _OOM_SCORE = 700
 """When memory is short, the kernel takes environments before anything else that is ours."""
-
-
-def _module_from(name: str) -> Any:
-    path = os.path.join(os.path.dirname(__file__), name)
-    spec = importlib.util.spec_from_file_location("_lateen_" + name.removesuffix(".py"), path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-Settings = dict[str, Any]
-kernel = _module_from("kernel.py")
 
 
 def enter(settings: Settings, plain: Any) -> Any:
@@ -64,8 +41,7 @@ def enter(settings: Settings, plain: Any) -> Any:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(str(_OOM_SCORE))
     # Looked up now: in the new root the links that lead there are gone.
-    settings["needed"] = _needed(settings)
-    settings["late"] = [path for path in settings["needed"] if any(_is_in(path, own) for own in _OWN)]
+    settings["needed"] = new_root.needed([settings["runtime_dir"], *settings["readable"]])
     if "namespaces" in settings["allowed"]:
         # Root can have the other namespaces also where user namespaces are switched off.
         for own_user in (True, False) if os.geteuid() == 0 else (True,):
@@ -87,7 +63,8 @@ class Landlock:
         kernel.set_dumpable(False)
 
     def described(self) -> dict[str, Any]:
-        return {"isolation": "landlock", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
+        isolation = "landlock" if self._version >= kernel.SCOPES_SINCE else "landlock, files only"
+        return {"isolation": isolation, "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
 
     def fork_keeper(self) -> int:
         return os.fork()
@@ -100,9 +77,9 @@ class Landlock:
         kernel.drop_capabilities()
         read = kernel.READ_FILE | kernel.READ_DIR | kernel.EXECUTE
         device = kernel.READ_FILE | kernel.WRITE_FILE | kernel.TRUNCATE | kernel.IOCTL_DEV
-        rules = [(path, read) for path in _SYSTEM]
+        rules = [(path, read) for path in new_root.SYSTEM]
         rules += [(path, read if os.path.isdir(path) else read & ~kernel.READ_DIR) for path in self._single()]
-        rules += [(f"/dev/{name}", device) for name in _DEVICES]
+        rules += [(f"/dev/{name}", device) for name in new_root.DEVICES]
         rules += [("/proc/self", read | kernel.WRITE_FILE), (directory, kernel.all_file_rights(self._version))]
         rules += [(settings["code_dir"], read)]
         kernel.landlock(self._version, _fitting(rules))
@@ -111,7 +88,7 @@ class Landlock:
 
     def _single(self) -> list[str]:
         settings = self._settings
-        etc = [f"/etc/{name}" for name in _ETC] + ["/etc/passwd", "/etc/group"]
+        etc = [f"/etc/{name}" for name in new_root.ETC] + ["/etc/passwd", "/etc/group"]
         proc = [f"/proc/{name}" for name in _PROC_FILES]
         return [*etc, *proc, settings["runtime_dir"], *settings["readable"]]
 
@@ -125,13 +102,12 @@ class Namespaces:
         self._pids = pids
         self._own_user = own_user
         self._owner = OUTER_USER_ID if as_root else None
-        self._late: list[str] = settings["late"]
         if _kernel_release() >= (5, 14):  # since then the limit counts within a user namespace
             settings["limits"]["RLIMIT_NPROC"] = settings["processes"]
 
     def described(self) -> dict[str, Any]:
         isolation = "namespaces, landlock" if self._version else "namespaces"
-        return {"isolation": isolation, "task_root": _TASK_ROOT, "tmp": _TMP, "owner": self._owner}
+        return {"isolation": isolation, "task_root": new_root.TASK_ROOT, "tmp": new_root.TMP, "owner": self._owner}
 
     def fork_keeper(self) -> int:
         kernel.unshare(kernel.CLONE_NEWPID)
@@ -148,10 +124,7 @@ class Namespaces:
         kernel.set_name("lateen-keeper")
         kernel.unshare(kernel.CLONE_NEWNS)
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-        kernel.mount(os.path.join(_FOLDERS, os.path.basename(directory)), _TMP, None, kernel.MS_BIND)
-        for number, path in enumerate(self._late):
-            _place(os.path.join(_LATE, str(number)), path)
-        kernel.mount("none", _FOLDERS, "tmpfs", kernel.MS_RDONLY, "size=4k,nr_inodes=1,mode=0")
+        new_root.give_folder(os.path.basename(directory), self._settings["needed"])
 
     def confine(self, directory: str) -> None:
         if not self._own_user:
@@ -163,8 +136,8 @@ class Namespaces:
             everything = kernel.all_file_rights(self._version)
             read = kernel.READ_FILE | kernel.READ_DIR | kernel.EXECUTE
             device = kernel.READ_FILE | kernel.WRITE_FILE | kernel.TRUNCATE | kernel.IOCTL_DEV
-            rules = [("/", read), ("/proc", read | kernel.WRITE_FILE), (_TMP, everything)]
-            kernel.landlock(self._version, rules + [(f"/dev/{name}", device) for name in _DEVICES])
+            rules = [("/", read), ("/proc", read | kernel.WRITE_FILE), (new_root.TMP, everything)]
+            kernel.landlock(self._version, rules + [(f"/dev/{name}", device) for name in new_root.DEVICES])
         # The invoker looks at its memory and connections; nobody else can.
         kernel.set_dumpable(True)
         kernel.set_name("environment")
@@ -241,6 +214,12 @@ def _within(settings: Settings, version: int, own_user: bool, root: str, outside
         os._exit(1)
 
 
+def _make_root(settings: Settings, root: str) -> None:
+    new_root.make(
+        root, code=settings["code_dir"], environments=settings["environments"], needed=settings["needed"], user=USER_ID
+    )
+
+
 def _new_user(as_root: bool, outside: socket.socket) -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
     outside.sendall(b"user")
@@ -281,79 +260,6 @@ def _try_keeper(pids: int) -> None:
     if status:
         code = os.waitstatus_to_exitcode(status)
         raise OSError(code, f"PID namespaces: {os.strerror(abs(code))}")
-
-
-# The new root.
-
-
-def _make_root(settings: Settings, root: str) -> None:
-    """A small file system with what a runtime needs, which then is `/`."""
-    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("none", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
-    for folder in ("proc", "dev", "etc", "tmp", "run", "opt", "var/task", _FOLDERS[1:], _LATE[1:]):
-        os.makedirs(os.path.join(root, folder))
-    for path in _SYSTEM:
-        if os.path.islink(path):
-            os.symlink(os.readlink(path), root + path)
-        elif os.path.isdir(path):
-            _place(path, root + path, read_only=True)
-    for path in settings["needed"]:
-        if path not in settings["late"]:
-            _place(path, root + path, read_only=True)
-    for number, path in enumerate(settings["late"]):
-        _place(path, f"{root}{_LATE}/{number}", read_only=True)
-    for name in _ETC:
-        if os.path.exists(path := f"/etc/{name}"):
-            _place(os.path.realpath(path), root + path, read_only=True)
-    _write(f"{root}/etc/passwd", f"function:x:{USER_ID}:{USER_ID}::{_TMP}:/sbin/nologin\n")
-    _write(f"{root}/etc/group", f"function:x:{USER_ID}:\n")
-    for name in _DEVICES:
-        if os.path.exists(f"/dev/{name}"):
-            _place(f"/dev/{name}", f"{root}/dev/{name}")
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-                         ("stderr", "/proc/self/fd/2"), ("shm", _TMP)):  # fmt: skip
-        os.symlink(target, f"{root}/dev/{name}")
-    os.symlink(_TMP, f"{root}/var/tmp")  # noqa: S108
-    _place(settings["code_dir"], root + _TASK_ROOT, read_only=True)
-    _place(settings["environments"], root + _FOLDERS)
-    kernel.restrict_mount(root + _FOLDERS, "nosuid", "nodev")
-    # The machine's own: a kernel gives a namespace its `/proc` only where a whole one is in sight already.
-    kernel.mount("/proc", f"{root}/proc", None, kernel.MS_BIND | kernel.MS_REC)
-    kernel.restrict_mount(root, "ro", recursive=False)
-    kernel.pivot_to(root)
-
-
-def _place(source: str, target: str, *, read_only: bool = False) -> None:
-    """Mount the file or folder there."""
-    if stat.S_ISDIR(os.stat(source).st_mode):
-        os.makedirs(target, exist_ok=True)
-    elif not os.path.lexists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        _write(target, "")
-    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
-    if read_only:
-        kernel.restrict_mount(target, "ro", "nosuid", "nodev")
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
-
-
-def _needed(settings: Settings) -> list[str]:
-    """Folders and files, outside of the system's, that the runtime reads; none inside another; by both of their
-    names, if links lead there."""
-    given = [settings["runtime_dir"], *settings["readable"]]
-    paths = sorted({os.path.abspath(p) for p in given} | {os.path.realpath(p) for p in given}, key=len)
-    kept: list[str] = []
-    for path in paths:
-        if os.path.exists(path) and not any(_is_in(path, other) for other in (*_SYSTEM, *kept)):
-            kept.append(path)
-    return kept
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _fitting(rules: list[tuple[str, int]]) -> list[tuple[str, int]]:

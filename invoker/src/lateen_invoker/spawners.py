@@ -12,6 +12,7 @@ from typing import Any
 
 from lateen_invoker import forkserver, processes
 from lateen_invoker.control import Configure
+from lateen_invoker.new_root import is_in
 from lateen_invoker.spawner import Exit, Spawner, SpawnFailed, Usage
 
 START_S = 20.0
@@ -100,6 +101,7 @@ class ForkServer:
         os.close(self._pidfd)
 
     async def _start(self) -> None:
+        _check_readable(self._runtime.readable, os.path.dirname(self._environments))
         os.makedirs(self._environments, mode=0o700, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -122,7 +124,7 @@ class ForkServer:
         self._pidfd = given[0]
         self._pid = processes.pid_of(self._pidfd)
         if launched != self._pid:
-            _reap(launched)
+            _reap_when_over(launched)  # it only led into the namespaces
         self.isolation, self.task_root = told["isolation"], told["task_root"]
         self._tmp, self._owner = told["tmp"], told["owner"]
         self._control = ours
@@ -237,6 +239,12 @@ def _settings(configure: Configure, code_dir: str, environments: str) -> dict[st
     }
 
 
+def _check_readable(readable: list[str], work_dir: str) -> None:
+    work_dir = os.path.realpath(work_dir)
+    if any(is_in(work_dir, os.path.realpath(path)) for path in readable):
+        raise SpawnFailed("the runtime's interpreter is installed around the data folder: move either")
+
+
 def _launch(command: list[str], control_fd: int) -> int:
     """Start the fork server with nothing but its end of the control socket, and our stderr for what goes wrong."""
     actions = [
@@ -298,3 +306,15 @@ async def _ended(pidfd: int, within_s: float) -> None:
 def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def _reap_when_over(pid: int) -> None:
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(pid)
+
+    def over() -> None:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        _reap(pid)
+
+    loop.add_reader(pidfd, over)
