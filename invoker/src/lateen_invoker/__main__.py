@@ -155,7 +155,7 @@ class Invoker:
             # What was made by now stays. The rest dies young, by its reference count: looking for circles among it
             # every few hundred objects is a tenth of an invocation's cost.
             gc.freeze()
-            gc.set_threshold(50_000, 20, 50)
+            gc.set_threshold(200_000, 10, 10)
             init_error = await self._pool.initialise()
         except (ArtifactError, SpawnFailed) as exc:
             link.send(control.Failed(reason=str(exc)))

@@ -36,6 +36,7 @@ CLIENT_CONTEXT_LIMIT = 3583
 CONNECTIONS_LIMIT = 4096
 _PIPELINE_LIMIT = 16
 _SWEEP_S = 1.0
+_NAMES_LIMIT = 256
 _NO_BODY = (204, 304)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -93,8 +94,8 @@ class Port:
 
 class _Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_body_size", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop", "_parser",
-        "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
+        "_body", "_body_size", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop",
+        "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port) -> None:
@@ -190,7 +191,9 @@ class _Connection(asyncio.Protocol):
         headers = self._headers
         if self._head_size > HEAD_LIMIT or len(headers) >= HEADERS_LIMIT:
             raise _Refusal(431, "Request Header Fields Too Large")
-        key = name.decode("latin-1").lower()
+        if self._is_reading_body:
+            return  # a trailer: what was decided by the headers stays decided
+        key = _names.get(name) or _lower(name)
         text = value.decode("latin-1")
         if key == "cookie":
             self._cookie = text if self._cookie is None else f"{self._cookie}; {text}"
@@ -208,9 +211,9 @@ class _Connection(asyncio.Protocol):
             raise _Refusal(400, "Bad Request")
         if "host" not in headers and self._parser.get_http_version() != "1.0":
             raise _Refusal(400, "Bad Request")
-        if int(headers.get("content-length", 0)) > BODY_LIMIT:
+        if "content-length" in headers and int(headers["content-length"]) > BODY_LIMIT:
             raise _Refusal(413, "Request must be smaller than 6291456 bytes")
-        if headers.get("expect", "").lower() == "100-continue":
+        if "expect" in headers and headers["expect"].lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -248,19 +251,18 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         keep_alive = request.keep_alive and not self._port.is_closing and not self._refused
-        parts = [b"HTTP/1.1 ", _status_line(status), _date_line(), head]
-        if status not in _NO_BODY:
-            parts.append(b"content-length: %d\r\n" % len(body))
         if request_id:
-            parts.append(b"x-amzn-requestid: %b\r\n" % request_id.encode("ascii"))
+            head = b"%bx-amzn-requestid: %b\r\n" % (head, request_id.encode("ascii"))
         if not keep_alive:
-            parts.append(b"connection: close\r\n")
+            head += b"connection: close\r\n"
         elif request.http_version == "1.0":
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        if request.method != "HEAD" and status not in _NO_BODY:
-            parts.append(body)
-        self._transport.write(b"".join(parts))
+            head += b"connection: keep-alive\r\n"
+        line = _status_lines.get(status) or _status_line(status)
+        if status in _NO_BODY:
+            self._transport.write(b"%b%b%b\r\n" % (line, _date_line(), head))
+        else:
+            head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, _date_line(), head, len(body))
+            self._transport.write(head if request.method == "HEAD" else head + body)
         self._running = None
         self._since = self._loop.time()
         if self._refused:
@@ -488,8 +490,23 @@ def _client_context(given: str) -> str:
     return json.dumps(parsed)
 
 
+_status_lines: dict[int, bytes] = {}
+
+
 def _status_line(status: int) -> bytes:
-    return b"%d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))
+    line = _status_lines[status] = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))
+    return line
+
+
+_names: dict[bytes, str] = {}
+
+
+def _lower(name: bytes) -> str:
+    # Clients send the same few names again and again; what one makes up must not fill the memory.
+    lower = name.decode("latin-1").lower()
+    if len(_names) < _NAMES_LIMIT and len(name) < _NAMES_LIMIT:
+        _names[name] = lower
+    return lower
 
 
 _date_second, _date = 0, b""

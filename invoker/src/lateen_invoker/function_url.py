@@ -222,6 +222,8 @@ def _status(given: int | str | UnsetType | None) -> int:
 
 
 def _head(answer: Answer) -> bytes:
+    if not answer.headers and not answer.cookies:
+        return _JSON_HEAD
     lines: list[str] = []
     has_type = False
     for name, value in (answer.headers or {}).items():
