@@ -96,7 +96,7 @@ class Lateen:
         function = self.create(name, code, **settings)
         while (state := self.api.get(f"/api/functions/{function['id']}").json())["state"] == "Pending":
             time.sleep(0.02)
-        if state["state"] != "Active" or state["state_reason"] and "error" in state["state_reason"].lower():
+        if state["state"] != "Active":
             raise SystemExit(f"{name}: {state['state']}: {state['state_reason']}")
         return function
 
@@ -193,7 +193,11 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
         rows[name] = Row(title, port, f"/{functions[name]['hash']}", lambda p=invoker: [p], requests)  # type: ignore[misc]
     # Everything that Lateen runs for it: the gateway in front, and the records behind.
     rows["gateway"] = Row(
-        "Lateen, through its gateway, records stored", lateen.port, f"/{hello['hash']}", lambda: [lateen.process.pid], 6_000
+        "Lateen, through its gateway, records stored",
+        lateen.port,
+        f"/{hello['hash']}",
+        lambda: [lateen.process.pid],
+        6_000,
     )
     return rows, lateen, hello
 
@@ -201,7 +205,8 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
 def report(rows: "dict[str, Row]") -> None:
     floor = statistics.median(rows["floor"].cpu_us)
     framework = statistics.median(rows["framework"].cpu_us)
-    print(f"\n{SMALL} B events, {CONNECTIONS} connections, medians of {len(rows['floor'].cpu_us)} rounds (lowest, highest)\n")
+    rounds = len(rows["floor"].cpu_us)
+    print(f"\n{SMALL} B events, {CONNECTIONS} connections, medians of {rounds} rounds (lowest, highest)\n")
     print("| | CPU µs a request | × functions-framework | × uvicorn floor |")
     print("| --- | --- | --- | --- |")
     for row in rows.values():
@@ -212,7 +217,9 @@ def report(rows: "dict[str, Row]") -> None:
 
 def print_latency(pairs: "list[tuple[float, ...]]") -> None:
     floor, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"\nOne connection, median latency: floor {floor:.0f} µs, Lateen {ours:.0f} µs, {ours - floor:.0f} µs over it")
+    print(
+        f"\nOne connection, median latency: floor {floor:.0f} µs, Lateen {ours:.0f} µs, {ours - floor:.0f} µs over it"
+    )
 
 
 def print_large(pairs: "list[list[float]]") -> None:

@@ -10,13 +10,23 @@ from hypothesis import strategies as st
 from lateen_invoker.function_url import InvalidAnswer, event_for, response_from, whole, with_prelude
 
 HASH = "0123456789abcdef0123456789abcdef"
+JSON = b"content-type: application/json\r\n"
 
 
 def event(**changes: object) -> dict[str, object]:
     given_: dict[str, object] = {
-        "method": "GET", "path": "/", "query": "", "protocol": "HTTP/1.1", "headers": {"host": "f.example.org"},
-        "cookie": None, "body": b"", "source_ip": "192.0.2.1", "request_id": "r-1", "function_hash": HASH, "now_s": 1583348638.4,
-    }  # fmt: skip
+        "method": "GET",
+        "path": "/",
+        "query": "",
+        "protocol": "HTTP/1.1",
+        "headers": {"host": "f.example.org"},
+        "cookie": None,
+        "body": b"",
+        "source_ip": "192.0.2.1",
+        "request_id": "r-1",
+        "function_hash": HASH,
+        "now_s": 1583348638.4,
+    }
     made: dict[str, object] = json.loads(whole(*event_for(**{**given_, **changes})))  # type: ignore[arg-type]
     return made
 
@@ -27,7 +37,11 @@ def test_the_whole_event() -> None:
         method="POST",
         path="/a%20b",
         query="x=1&y=a+b&x=%32&empty",
-        headers={"host": "f.example.org:8000", "user-agent": "curl/8", "content-type": "application/json; charset=utf-8"},
+        headers={
+            "host": "f.example.org:8000",
+            "user-agent": "curl/8",
+            "content-type": "application/json; charset=utf-8",
+        },
         cookie="a=1; b=2",
         body='{"ü":1}'.encode(),
     ) == {
@@ -37,7 +51,9 @@ def test_the_whole_event() -> None:
         "rawQueryString": "x=1&y=a+b&x=%32&empty",
         "cookies": ["a=1", "b=2"],
         "headers": {
-            "host": "f.example.org:8000", "user-agent": "curl/8", "content-type": "application/json; charset=utf-8",
+            "host": "f.example.org:8000",
+            "user-agent": "curl/8",
+            "content-type": "application/json; charset=utf-8",
         },
         "queryStringParameters": {"x": "1,2", "y": "a b", "empty": ""},
         "requestContext": {
@@ -46,7 +62,11 @@ def test_the_whole_event() -> None:
             "domainName": "f.example.org:8000",
             "domainPrefix": "f",
             "http": {
-                "method": "POST", "path": "/a%20b", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "curl/8",
+                "method": "POST",
+                "path": "/a%20b",
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "curl/8",
             },
             "requestId": "r-1",
             "routeKey": "$default",
@@ -56,7 +76,7 @@ def test_the_whole_event() -> None:
         },
         "body": '{"ü":1}',
         "isBase64Encoded": False,
-    }  # fmt: skip
+    }
 
 
 def test_absent_parts_are_absent() -> None:
@@ -89,18 +109,31 @@ def test_any_request_makes_an_event(body: bytes, query: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "head", "body"),
     [
-        ({"statusCode": 201, "body": "made"}, 201, b"content-type: application/json\r\n", b"made"),
-        ({"statusCode": "404"}, 404, b"content-type: application/json\r\n", b""),
-        ({"statusCode": 200, "headers": {"Content-Type": "text/html"}, "body": "<p>"}, 200, b"content-type: text/html\r\n", b"<p>"),
-        ({"statusCode": 200, "headers": {"X-N": 3, "X-B": True}, "cookies": ["a=1", "b=2"]}, 200,
-         b"x-n: 3\r\nx-b: true\r\ncontent-type: application/json\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n", b""),
-        ({"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}, 200, b"content-type: application/json\r\n", b"\x00\xff"),
-        ({"statusCode": 200, "body": {"a": 1}}, 200, b"content-type: application/json\r\n", b'{"a":1}'),
-        ({"statusCode": 200, "headers": None, "body": None, "cookies": None}, 200, b"content-type: application/json\r\n", b""),
-        ({"statusCode": 200, "headers": {"Content-Length": "9", "Transfer-Encoding": "chunked", "Connection": "x"}}, 200,
-         b"content-type: application/json\r\n", b""),
+        ({"statusCode": 201, "body": "made"}, 201, JSON, b"made"),
+        ({"statusCode": "404"}, 404, JSON, b""),
+        (
+            {"statusCode": 200, "headers": {"Content-Type": "text/html"}, "body": "<p>"},
+            200,
+            b"content-type: text/html\r\n",
+            b"<p>",
+        ),
+        (
+            {"statusCode": 200, "headers": {"X-N": 3, "X-B": True}, "cookies": ["a=1", "b=2"]},
+            200,
+            b"x-n: 3\r\nx-b: true\r\ncontent-type: application/json\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n",
+            b"",
+        ),
+        ({"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}, 200, JSON, b"\x00\xff"),
+        ({"statusCode": 200, "body": {"a": 1}}, 200, JSON, b'{"a":1}'),
+        ({"statusCode": 200, "headers": None, "body": None, "cookies": None}, 200, JSON, b""),
+        (
+            {"statusCode": 200, "headers": {"Content-Length": "9", "Transfer-Encoding": "chunked", "Connection": "x"}},
+            200,
+            JSON,
+            b"",
+        ),
     ],
-)  # fmt: skip
+)
 def test_structured_answers(answer: object, status: int, head: bytes, body: bytes) -> None:
     """An object with a statusCode says the response; what would desynchronise the connection is left out."""
     response = response_from(json.dumps(answer).encode())
@@ -109,24 +142,45 @@ def test_structured_answers(answer: object, status: int, head: bytes, body: byte
 
 @pytest.mark.parametrize(
     ("answer", "body"),
-    [(b'"plain"', b"plain"), (b"null", b"null"), (b"[1, 2]", b"[1, 2]"), (b' {"a": 1}', b' {"a": 1}'), (b"3.5", b"3.5"),
-     (b'{"headers": 5}', b'{"headers": 5}'), (b'"\\u00fc"', "ü".encode())],
-)  # fmt: skip
+    [
+        (b'"plain"', b"plain"),
+        (b"null", b"null"),
+        (b"[1, 2]", b"[1, 2]"),
+        (b' {"a": 1}', b' {"a": 1}'),
+        (b"3.5", b"3.5"),
+        (b'{"headers": 5}', b'{"headers": 5}'),
+        (b'"\\u00fc"', "ü".encode()),
+    ],
+)
 def test_plain_values(answer: bytes, body: bytes) -> None:
     """Anything without a statusCode is the body, as JSON; a string comes without its quotes."""
     response = response_from(answer)
-    assert (response.status, response.head, response.body) == (200, b"content-type: application/json\r\n", body)
+    assert (response.status, response.head, response.body) == (200, JSON, body)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"not json", b'{"statusCode":', b'{"statusCode": 99}', b'{"statusCode": 101}', b'{"statusCode": 600}',
-     b'{"statusCode": "abc"}', b'{"statusCode": 200.5}', b'{"statusCode": null}', b'{"statusCode": 200, "headers": {"a b": "c"}}',
-     b'{"statusCode": 200, "headers": {"a": "b\\r\\nset-cookie: c=d"}}', b'{"statusCode": 200, "headers": {"a": "\\u0000"}}',
-     b'{"statusCode": 200, "headers": {"a": []}}', b'{"statusCode": 200, "headers": []}', b'{"statusCode": 200, "cookies": [1]}',
-     b'{"statusCode": 200, "cookies": ["a\\nb"]}', b'{"statusCode": 200, "body": "%%", "isBase64Encoded": true}',
-     b"[" * 100_000],
-)  # fmt: skip
+    [
+        b"",
+        b"not json",
+        b'{"statusCode":',
+        b'{"statusCode": 99}',
+        b'{"statusCode": 101}',
+        b'{"statusCode": 600}',
+        b'{"statusCode": "abc"}',
+        b'{"statusCode": 200.5}',
+        b'{"statusCode": null}',
+        b'{"statusCode": 200, "headers": {"a b": "c"}}',
+        b'{"statusCode": 200, "headers": {"a": "b\\r\\nset-cookie: c=d"}}',
+        b'{"statusCode": 200, "headers": {"a": "\\u0000"}}',
+        b'{"statusCode": 200, "headers": {"a": []}}',
+        b'{"statusCode": 200, "headers": []}',
+        b'{"statusCode": 200, "cookies": [1]}',
+        b'{"statusCode": 200, "cookies": ["a\\nb"]}',
+        b'{"statusCode": 200, "body": "%%", "isBase64Encoded": true}',
+        b"[" * 100_000,
+    ],
+)
 def test_answers_that_cannot_be_sent(answer: bytes) -> None:
     """Garbage, wrong types and split headers never reach a client."""
     with pytest.raises(InvalidAnswer):
