@@ -20,6 +20,21 @@ HOST = "localhost:8000"
 SOURCE = b"def handler(event, context):\n    return event\n"
 CODE = base64.b64encode(SOURCE).decode()
 
+PROGRAM = """
+import os
+from lateen import logs
+from lateen.app import create_app
+from lateen.server import Server
+from lateen.settings import Settings
+from lateen.testing.fake_deployer import FakeDeployer, FakeInvoker
+
+settings = Settings.from_env(os.environ)
+logs.configure(level=settings.log_level, json=settings.logs_json, environment=settings.environment, service="lateen")
+app = create_app(settings, deployer=FakeDeployer(), invoker=FakeInvoker())
+Server(app, settings, on_stopping=app.stopping).run()
+"""
+"""A process of its own, for what can't be seen from inside: signals, output, exit status."""
+
 
 class Api:
     """The platform and how tests call it."""

@@ -16,7 +16,7 @@ import pytest
 
 from lateen.api.docs import ASSET_PATHS, missing_files
 
-from .conftest import Api, StartServer, free_port, run_api
+from .conftest import PROGRAM, Api, StartServer, free_port, run_api
 
 
 async def test_health(api: Api) -> None:
@@ -87,8 +87,8 @@ async def test_request_id_is_ours(api: Api, given: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "localhost@evil", "127.1", "0.0.0.0", "a b",
-     "[::2]", "localhost:99999999"],
+    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "localhost@evil", "127.1", "0.0.0.0",
+     "a b", "[::2]", "localhost:99999999"],
 )  # fmt: skip
 async def test_other_host_names_are_refused(api: Api, host: str) -> None:
     """A page whose own name was made to point here sends that name. Health is asked by whatever name there is."""
@@ -248,21 +248,6 @@ async def test_stop_does_not_wait_for_ever(serve: StartServer, monkeypatch: pyte
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:lateen:problem:unavailable")
     await asyncio.wait_for(served.task, 3)
     assert served.platform.table._is_closed
-
-
-PROGRAM = """
-import os
-from lateen import logs
-from lateen.app import create_app
-from lateen.server import Server
-from lateen.settings import Settings
-from lateen.testing.fake_deployer import FakeDeployer, FakeInvoker
-
-settings = Settings.from_env(os.environ)
-logs.configure(level=settings.log_level, json=settings.logs_json, environment=settings.environment, service="lateen")
-app = create_app(settings, deployer=FakeDeployer(), invoker=FakeInvoker())
-Server(app, settings, on_stopping=app.stopping).run()
-"""
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])

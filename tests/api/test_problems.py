@@ -209,6 +209,7 @@ async def test_methods(api: Api) -> None:
         assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
     options = await api("OPTIONS", "/api/workspaces")
     assert (options.status_code, options.content) == (204, b"")
+    assert options.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 async def test_no_such_path(api: Api) -> None:
@@ -247,7 +248,8 @@ async def test_ids_that_are_keys_or_paths(api: Api, raw: bytes, status: int) -> 
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "limit=1e9", "limit=" + "9" * 5000, "cursor=x", "cursor=",
-     "cursor=a%20b", "cursor=" + "A" * 2000],
+     "cursor=a%20b", "cursor=" + "A" * 2000,
+     "cursor=null", "limit=null", "limit=true"],
 )  # fmt: skip
 async def test_bad_parameters(api: Api, query: str) -> None:
     """Named like fields, on every list."""

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
 from lateen.testing.fake_deployer import FakeAnswer
+from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
 from .conftest import CODE, Api
 
@@ -127,6 +127,7 @@ async def test_if_match(api: Api) -> None:
         ("3", 400),
         ('"4', 400),
         ("nonsense", 400),
+        ("null", 400),
         ('"99999999999999999999"', 412),
     ):
         before = (await api("GET", path)).json()["timeout"]
@@ -165,7 +166,7 @@ async def test_idempotency_key(api: Api) -> None:
         assert len(same) == 1
         other = await api("POST", path, json=body | {"name": "other"} if "name" in body else {}, headers=headers)
         assert (other.status_code, other.json()["type"]) == (409, "urn:lateen:problem:conflict")
-    for bad in ("", "a b", "a" * 256, "\xe9"):
+    for bad in ("", "null", "a b", "a" * 256, "\xe9"):
         refused = await api(
             "POST", "/api/workspaces", json={"name": "x"}, headers={"Idempotency-Key": bad.encode("latin-1")}
         )

@@ -22,6 +22,7 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _KEY = re.compile(r"ltn_([a-z2-7]{17})_[0-9a-f]{48}")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',]+")
 _HASH = re.compile(r"(?<![0-9a-f])([0-9a-f]{8})[0-9a-f]{24}(?![0-9a-f])")
+_UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="string")
 
 
@@ -65,9 +66,9 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = _trace(record)
         try:
-            return masked(_encoder.encode(line).decode())
+            return _one_line(_encoder.encode(line))
         except (TypeError, ValueError, UnicodeError, RecursionError):
-            return masked(_encoder.encode({name: _plain(value) for name, value in line.items()}).decode())
+            return _one_line(_encoder.encode({name: _plain(value) for name, value in line.items()}))
 
 
 class TextFormatter(logging.Formatter):
@@ -81,6 +82,11 @@ class TextFormatter(logging.Formatter):
             # Each line of a trace is marked, so that no text in it passes for a line of the log.
             text += "".join(f"\n    | {escaped(line)}" for line in masked(_trace(record)).splitlines())
         return text
+
+
+def _one_line(encoded: bytes) -> str:
+    """JSON escapes what is below a space; further characters move a terminal or end a line for some readers."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", masked(encoded.decode()))
 
 
 def masked(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.router import Router
+from litestar.routes import HTTPRoute
 
 from lateen.api.console import ConsoleController
 from lateen.api.dependencies import UseCases, providers
@@ -22,7 +23,7 @@ from lateen.api.openapi import document
 from lateen.api.operations import Operations
 from lateen.api.origins import Origins
 from lateen.api.problems import MEDIA_TYPE, FieldError, Refusal, internal, reason_of, refusal_for_status, refusal_from
-from lateen.api.requests import LateenRequest
+from lateen.api.requests import LateenRequest, refuse_null
 from lateen.api.workspaces import WorkspaceController
 from lateen.domain.errors import LateenError
 
@@ -45,7 +46,7 @@ CONTROLLERS = (
 def management_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metrics, origins: Origins) -> Edge:
     """What serves everything but `/{hash}`."""
     return Edge(
-        litestar_app(use_cases, readiness=readiness, metrics=metrics),
+        _WholeAllow(litestar_app(use_cases, readiness=readiness, metrics=metrics)),
         authenticate=use_cases.keys.authenticate,
         origins=origins,
         metrics=metrics,
@@ -68,10 +69,34 @@ def litestar_app(use_cases: UseCases, *, readiness: Readiness, metrics: Metrics)
             CallerLeft: _answer_nobody,
             Exception: _answer_unexpected,
         },
+        before_request=refuse_null,
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
+
+
+class _WholeAllow:
+    """Answers to OPTIONS name all methods of a path. Litestar's own name those of the handlers that it had seen when it
+    made the answer."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._app = app
+        self._methods = {
+            route.path_format: ", ".join(sorted({*route.methods, *(("HEAD",) if "GET" in route.methods else ())}))
+            for route in app.routes
+            if isinstance(route, HTTPRoute)
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_whole(message: Any) -> None:
+            if message["type"] == "http.response.start" and scope.get("path_template") in self._methods:
+                given = [header for header in message["headers"] if header[0].lower() != b"allow"]
+                allow = self._methods[scope["path_template"]].encode()
+                message = {**message, "headers": [*given, (b"allow", allow)]}
+            await send(message)
+
+        await self._app(scope, receive, send_whole if scope["method"] == "OPTIONS" else send)
 
 
 def _answer(refusal: Refusal) -> Response[bytes]:

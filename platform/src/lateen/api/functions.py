@@ -5,17 +5,17 @@ from typing import Annotated
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from lateen.api.dependencies import CallerDep, UseCasesDep
+from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import (
     CODE_LIMIT,
     DEFAULT,
     Cursor,
-    Expected,
     IdempotencyKey,
     IfMatch,
     LateenRequest,
     Limit,
     etag,
+    expected_revision,
     once,
 )
 from lateen.api.structs import (
@@ -30,6 +30,7 @@ from lateen.api.structs import (
     new_function,
     page_of,
 )
+from lateen.domain.access import Caller
 from lateen.domain.functions import Described
 from lateen_invoker.records import Status
 
@@ -102,7 +103,7 @@ class FunctionController(Controller):
         if_match: IfMatch = None,
     ) -> Response[FunctionView]:
         """The URL stays, and no call fails meanwhile. What changes nothing keeps the revision."""
-        expected = await self._expected(if_match, function_id, use_cases, caller)
+        expected = await _expected(if_match, function_id, use_cases, caller)
         changed = await use_cases.functions.update(caller, function_id, function_change(data), expected=expected)
         return _answer(changed, use_cases.base_url)
 
@@ -111,7 +112,7 @@ class FunctionController(Controller):
         self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep, if_match: IfMatch = None
     ) -> None:
         """Its name is free at once. Again is no error."""
-        expected = await self._expected(if_match, function_id, use_cases, caller)
+        expected = await _expected(if_match, function_id, use_cases, caller)
         await use_cases.functions.delete(caller, function_id, expected=expected)
 
     @get("/functions/{function_id:str}/logs", summary="What invocations left behind", operation_id="listLogs")
@@ -129,13 +130,12 @@ class FunctionController(Controller):
         page = await use_cases.records.list(caller, function_id, limit=limit, cursor=cursor, since=since, status=status)
         return page_of(page, [log_view(record) for record in page.items])
 
-    async def _expected(
-        self, if_match: str | None, function_id: str, use_cases: UseCasesDep, caller: CallerDep
-    ) -> int | None:
-        expected = Expected.of(if_match)
-        if not expected.names_several:
-            return expected.revision()
-        return expected.revision((await use_cases.functions.get(caller, function_id)).function.revision)
+
+async def _expected(if_match: str | None, function_id: str, use_cases: UseCases, caller: Caller) -> int | None:
+    async def current() -> int:
+        return (await use_cases.functions.get(caller, function_id)).function.revision
+
+    return await expected_revision(if_match, current)
 
 
 def _answer(described: Described, base_url: str, *, status: int = 200) -> Response[FunctionView]:

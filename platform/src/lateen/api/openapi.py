@@ -112,6 +112,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         statuses |= {409, 412}
     if name.startswith("console"):
         statuses |= {404}
+    if name == "createKey":
+        statuses |= {404}
     if name == "invokeFunction":
         operation["requestBody"] = _EVENT
         statuses |= {408, 413, 415, 424, 429, 502, 504}
@@ -183,9 +185,9 @@ def _problem(status: int, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _portable(value: Any) -> Any:
-    """Patterns as JavaScript has them, where `$` is the very end."""
+    """Patterns as JavaScript has them: there `$` is the very end, and JSON can't carry half a character."""
     if isinstance(value, dict):
         return {name: _portable(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_portable(each) for each in value]
-    return value.replace(r"\Z", "$") if isinstance(value, str) else value
+    return value.replace(r"\Z", "$").replace(r"\ud800-\udfff", "") if isinstance(value, str) else value

@@ -1,6 +1,7 @@
 """Requests: bodies read within limits, JSON decoded strictly, and the headers that decide about a write."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -34,13 +35,18 @@ IdempotencyKey = Annotated[
         description="Sent again with the same key within a day, the request is answered as the first time.",
     ),
 ]
+_ENTITY_TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
 IfMatch = Annotated[
     str | None,
-    HeaderParameter(name="If-Match", description="The `ETag` that you know, or `*`; else 412.", max_length=1024),
+    HeaderParameter(
+        name="If-Match",
+        description="The `ETag` that you know, several with commas, or `*`; 412 if it is another one.",
+        pattern=rf"^(\*|{_ENTITY_TAG}([ \t]*,[ \t]*{_ENTITY_TAG})*)\Z",
+    ),
 ]
 
-_ENTITY_TAGS = re.compile(r'^(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*\Z')
-_ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
+_ENTITY_TAGS = re.compile(_ENTITY_TAG)
+_PARAMETERS = ("Idempotency-Key", "If-Match")
 _REVISION = re.compile(r"^[0-9]{1,15}\Z")
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
@@ -96,6 +102,15 @@ class LateenRequest(Request[Any, Any, Any]):
         return body
 
 
+async def refuse_null(request: Request[Any, Any, Any]) -> None:
+    """Litestar takes the text `null` for an absent parameter. Who sends `cursor=null` would be given the first page
+    again and again, and a create with `Idempotency-Key: null` would be made twice."""
+    given = [*request.query_params.multi_items(), *((name, request.headers.get(name)) for name in _PARAMETERS)]
+    for name, value in given:
+        if isinstance(value, str) and value.lower() == "null":
+            raise invalid(name, "not a value")
+
+
 async def once(request: LateenRequest, key: str | None) -> Once | None:
     """The request's `Idempotency-Key`, bound to what it asks for."""
     if key is None:
@@ -103,32 +118,22 @@ async def once(request: LateenRequest, key: str | None) -> Once | None:
     return Once.of(key, request.method.encode(), request.url.path.encode(), await request.body())
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """`If-Match`, parsed. `revisions` None: whatever the revision is."""
+async def expected_revision(if_match: str | None, current: Callable[[], Awaitable[int]]) -> int | None:
+    """The revision that the use case shall expect, from a header of the form that `IfMatch` asks for; None: any.
 
-    revisions: frozenset[int] | None
-
-    @classmethod
-    def of(cls, if_match: str | None) -> "Expected":
-        """Raises: `Refusal` for what is not of the header's form. Weak tags match nothing, as the RFC says."""
-        if if_match is None or if_match.strip() == "*":
-            return cls(None)
-        if not _ENTITY_TAGS.match(text := if_match.strip()):
-            raise invalid("If-Match", 'an entity tag such as "4", several with commas, or *')
-        strong = [tag for weak, tag in _ENTITY_TAG.findall(text) if not weak]
-        return cls(frozenset(int(tag) for tag in strong if _REVISION.match(tag)))
-
-    def revision(self, current: int | None = None) -> int | None:
-        """The one that the use case shall expect. `current`: needed only where several were named."""
-        if self.revisions is None:
-            return None
-        if len(self.revisions) == 1:
-            return next(iter(self.revisions))
-        return current if current in self.revisions else -1
-
-    @property
-    def names_several(self) -> bool:
-        return self.revisions is not None and len(self.revisions) > 1
+    Args:
+        current: the revision now; asked only where one number is not all that the header says.
+    Raises: `Refusal` (412). Weak tags match nothing, as the RFC says.
+    """
+    if if_match in (None, "*"):
+        return None
+    tags = [(weak, tag) for weak, tag in _ENTITY_TAGS.findall(if_match)]
+    revisions = {int(tag) for weak, tag in tags if not weak and _REVISION.match(tag)}
+    if len(tags) == 1 and revisions:
+        return revisions.pop()
+    if (now := await current()) not in revisions:
+        raise Refusal("revision-mismatch", f"it is at revision {now}, which If-Match does not name")
+    return now
 
 
 def etag(revision: int) -> str:

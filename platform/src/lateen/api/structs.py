@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from lateen.domain.functions import Auth, Concurrency, Described, MemoryMib, Replicas, State, TimeoutS
 from lateen.domain.keys import ApiKey, NewKey
-from lateen.domain.names import DESCRIPTION_LENGTH, HANDLER, ID, NAME, RUNTIME
+from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, ID, NAME, RUNTIME
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Workspace
@@ -19,21 +19,23 @@ U = TypeVar("U")
 
 Name = Annotated[str, Meta(pattern=NAME, examples=["hello"])]
 Id = Annotated[str, Meta(pattern=ID, examples=["default"])]
-Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, examples=["Says hello"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=DESCRIPTION, examples=["Says hello"])]
 RuntimeName = Annotated[str, Meta(pattern=RUNTIME, examples=["python3.12"])]
 Version = Annotated[str, Meta(pattern=RUNTIME, examples=["3.12"])]
 Handler = Annotated[str, Meta(pattern=HANDLER, examples=["code.handler"])]
+_NO_NUL = r"^[^\x00]*\Z"
 Base64 = Annotated[
     str,
     Meta(
         description="Base64 (standard alphabet, padded) of one source file, or of a zip.",
         min_length=4,
+        pattern=r"^[A-Za-z0-9+/]+={0,2}\Z",
         examples=["ZGVmIGhhbmRsZXIoZXZlbnQsIGNvbnRleHQpOgogICAgcmV0dXJuICJoZWxsbyIK"],
         extra_json_schema={"contentEncoding": "base64"},
     ),
 ]
 Variables = Annotated[
-    dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], str],
+    dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], Annotated[str, Meta(pattern=_NO_NUL)]],
     Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),
 ]
 Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]
@@ -195,7 +197,9 @@ class NewKeyView(KeyView, frozen=True, kw_only=True):
 
 class ConsoleCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Name
-    file: Annotated[str, Meta(min_length=1, examples=["def handler(event, context):\n    return 'hello'\n"])]
+    file: Annotated[
+        str, Meta(min_length=1, pattern=_NO_NUL, examples=["def handler(event, context):\n    return 'hello'\n"])
+    ]
     """Source text, or Base64 of source or of a zip."""
     runtime: RuntimeName
     version: Version | None = None
@@ -204,7 +208,7 @@ class ConsoleCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ConsoleUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z", examples=["0123456789abcdef0123456789abcdef"])]
     name: Name | UnsetType = UNSET
-    file: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    file: Annotated[str, Meta(min_length=1, pattern=_NO_NUL)] | UnsetType = UNSET
     runtime: RuntimeName | UnsetType = UNSET
     version: Version | UnsetType | None = UNSET
 

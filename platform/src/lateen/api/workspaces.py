@@ -5,9 +5,20 @@ from typing import Annotated
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from lateen.api.dependencies import CallerDep, UseCasesDep
-from lateen.api.requests import DEFAULT, Cursor, Expected, IdempotencyKey, IfMatch, LateenRequest, Limit, etag, once
+from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
+from lateen.api.requests import (
+    DEFAULT,
+    Cursor,
+    IdempotencyKey,
+    IfMatch,
+    LateenRequest,
+    Limit,
+    etag,
+    expected_revision,
+    once,
+)
 from lateen.api.structs import CreateWorkspace, Page, UpdateWorkspace, WorkspaceView, page_of, workspace_view
+from lateen.domain.access import Caller
 from lateen.domain.workspaces import Workspace
 from lateen.services.workspaces import WorkspaceChange
 
@@ -57,7 +68,7 @@ class WorkspaceController(Controller):
         if_match: IfMatch = None,
     ) -> Response[WorkspaceView]:
         change = WorkspaceChange(name=data.name, description=data.description)
-        expected = await self._expected(if_match, workspace_id, use_cases, caller)
+        expected = await _expected(if_match, workspace_id, use_cases, caller)
         return _answer(await use_cases.workspaces.update(caller, workspace_id, change, expected=expected))
 
     @delete("/{workspace_id:str}", summary="Remove a workspace", operation_id="deleteWorkspace")
@@ -70,16 +81,15 @@ class WorkspaceController(Controller):
         if_match: IfMatch = None,
     ) -> None:
         """Refused with 409 while it has functions, and for `default`. Again is no error."""
-        expected = await self._expected(if_match, workspace_id, use_cases, caller)
+        expected = await _expected(if_match, workspace_id, use_cases, caller)
         await use_cases.workspaces.delete(caller, workspace_id, force=force, expected=expected)
 
-    async def _expected(
-        self, if_match: str | None, workspace_id: str, use_cases: UseCasesDep, caller: CallerDep
-    ) -> int | None:
-        expected = Expected.of(if_match)
-        if not expected.names_several:
-            return expected.revision()
-        return expected.revision((await use_cases.workspaces.get(caller, workspace_id)).revision)
+
+async def _expected(if_match: str | None, workspace_id: str, use_cases: UseCases, caller: Caller) -> int | None:
+    async def current() -> int:
+        return (await use_cases.workspaces.get(caller, workspace_id)).revision
+
+    return await expected_revision(if_match, current)
 
 
 def _answer(workspace: Workspace, *, status: int = 200) -> Response[WorkspaceView]:
