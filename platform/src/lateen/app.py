@@ -30,6 +30,7 @@ from lateen.gateway.pool import Pool
 from lateen.ports.deployer import Deployer
 from lateen.services.controller import Controller
 from lateen.services.cursors import Cursors
+from lateen.services.deleted_records import DeletedRecords
 from lateen.services.functions import Functions
 from lateen.services.housekeeping import Chore, Housekeeping
 from lateen.services.keys import Keys
@@ -104,6 +105,11 @@ class Platform:
                     run=lambda: self.table.sweep(limit=SWEEP_BATCH),
                     every_s=SWEEP_EVERY_S,
                     batch=SWEEP_BATCH,
+                ),
+                Chore(
+                    name="records of deleted functions",
+                    run=DeletedRecords(self.table, functions=self.functions).sweep,
+                    every_s=SWEEP_EVERY_S,
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
             ]
