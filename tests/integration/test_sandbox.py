@@ -444,6 +444,16 @@ async def test_a_runtime_below_tmp(tmp_path: Path) -> None:
         assert answer == {str(runtime): "done", "/tmp": "done", str(tmp_path / "own"): "ENOENT"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user than root runs its functions itself")
+@needs_landlock
+async def test_files_for_root_only(tmp_path: Path) -> None:
+    """What only root may read can't be run by anybody else: it runs all the same, held by Landlock."""
+    (tmp_path / "own" / "code").mkdir(parents=True, mode=0o700)
+    async with Function(tmp_path / "own", CODE) as function:
+        assert function.spawner.isolation.startswith("landlock")
+        assert (await function.environment()).first[0] == wire.READY
+
+
 BLOCKED = (
     "echo 0 > /proc/sys/user/max_user_namespaces && "
     'exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- "$@"'

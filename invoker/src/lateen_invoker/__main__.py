@@ -42,6 +42,8 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     _die_with_parent()
+    # The code is read by another user where root starts all this. Its folder's own folder stays closed to others.
+    os.umask(0o022)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(_given(arguments.control_fd), arguments.http_fd and _given(arguments.http_fd)))
 

@@ -42,7 +42,7 @@ def enter(settings: Settings, plain: Any) -> Any:
         score.write(str(_OOM_SCORE))
     # Looked up now: in the new root the links that lead there are gone.
     settings["needed"] = new_root.needed([settings["runtime_dir"], *settings["readable"]])
-    if "namespaces" in settings["allowed"]:
+    if "namespaces" in settings["allowed"] and _can_be_read(settings):
         # Root can have the other namespaces also where user namespaces are switched off.
         for own_user in (True, False) if os.geteuid() == 0 else (True,):
             held = _enter_namespaces(settings, version, own_user)
@@ -266,6 +266,12 @@ def _fitting(rules: list[tuple[str, int]]) -> list[tuple[str, int]]:
     """Landlock refuses a folder's rights for what is a file."""
     on_files = kernel.READ_FILE | kernel.WRITE_FILE | kernel.EXECUTE | kernel.TRUNCATE | kernel.IOCTL_DEV
     return [(path, rights if os.path.isdir(path) else rights & on_files) for path, rights in rules]
+
+
+def _can_be_read(settings: Settings) -> bool:
+    """Root's environments run as another user, who must be able to read code and runtime."""
+    paths = [settings["code_dir"], *settings["needed"]]
+    return os.geteuid() != 0 or all(os.stat(path).st_mode & 0o5 == 0o5 or not os.path.isdir(path) for path in paths)
 
 
 def _threads_of(user: int) -> int:
