@@ -2,7 +2,7 @@
 
 Two kinds of runtimes. One whose command *is* an environment is executed anew for each. One that `forks` is started
 once, holds no user code, and is asked for children: it reads requests from the SOCK_SEQPACKET socket on its
-descriptor 3, each a JSON object with the descriptors of the new environment beside it (SCM_RIGHTS).
+descriptor 3, each a JSON object with the descriptors of the new environment beside it (SCM_RIGHTS; `forkserver.py` has the table).
 """
 
 import asyncio
@@ -71,7 +71,8 @@ class Spawner(Protocol):
 
         Args:
             environment: all of its variables; nothing else is inherited.
-            directory: its own folder, 0700, writable, where `/tmp` and `HOME` point; removed by the caller.
+            directory: its own folder, 0700, in `environments` in the function's work folder; where `TMPDIR` and `HOME`
+                point, and `/tmp` if it has a root of its own. Removed by the caller.
             log_fd: what it writes to stdout and stderr goes here. The caller closes its own copy.
             channel_fd: the bootstrap's end of the channel of `wire.py`. The caller closes its own copy.
         Raises: `SpawnFailed`.
