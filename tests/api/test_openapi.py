@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from litestar.routes import HTTPRoute
 
-from lateen.api import structs
+from lateen.api import bodies, views
 from lateen.api.application import litestar_app
 from lateen.api.edge import PUBLIC
 from lateen.api.examples import EXAMPLES
@@ -57,7 +57,7 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
 
 async def test_examples_are_true(document: dict[str, Any]) -> None:
     """Each one is of its type; every body has one; what they show of creates works."""
-    types = {name: getattr(structs, name) for name in EXAMPLES if hasattr(structs, name)}
+    types = {name: getattr(module, name) for module in (bodies, views) for name in EXAMPLES if hasattr(module, name)}
     types |= {"Problem": Problem, "Ready": Ready}
     assert set(types) == set(EXAMPLES)
     for name, example in EXAMPLES.items():

@@ -6,15 +6,14 @@ from typing import Annotated
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import JSONBody, QueryParameter
 
+from lateen.api.bodies import ConsoleCreate, ConsoleUpdate
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import CODE_LIMIT, DEFAULT, Cursor, IdempotencyKey, LateenRequest, Limit, once
-from lateen.api.structs import (
-    ConsoleCreate,
+from lateen.api.views import (
     ConsoleFunction,
     ConsoleRuntime,
     ConsoleSource,
     ConsoleStarter,
-    ConsoleUpdate,
     Page,
     console_function,
     console_runtime,

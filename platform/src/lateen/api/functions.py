@@ -5,6 +5,7 @@ from typing import Annotated
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from lateen.api.bodies import CreateFunction, UpdateFunction, function_change, new_function
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import (
     CODE_LIMIT,
@@ -18,18 +19,7 @@ from lateen.api.requests import (
     expected_revision,
     once,
 )
-from lateen.api.structs import (
-    CreateFunction,
-    FunctionView,
-    LogView,
-    Page,
-    UpdateFunction,
-    function_change,
-    function_view,
-    log_view,
-    new_function,
-    page_of,
-)
+from lateen.api.views import FunctionView, LogView, Page, function_view, log_view, page_of
 from lateen.domain.access import Caller
 from lateen.domain.functions import Described
 from lateen_invoker.records import Status

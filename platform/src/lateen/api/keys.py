@@ -3,9 +3,10 @@
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
 
+from lateen.api.bodies import CreateKey
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.requests import DEFAULT, Cursor, IdempotencyKey, LateenRequest, Limit, once
-from lateen.api.structs import CreateKey, KeyView, NewKeyView, Page, key_view, new_key_view, page_of
+from lateen.api.views import KeyView, NewKeyView, Page, key_view, new_key_view, page_of
 
 
 class KeyController(Controller):

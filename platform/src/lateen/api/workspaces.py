@@ -5,6 +5,7 @@ from typing import Annotated
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from lateen.api.bodies import CreateWorkspace, UpdateWorkspace
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import (
     DEFAULT,
@@ -17,7 +18,7 @@ from lateen.api.requests import (
     expected_revision,
     once,
 )
-from lateen.api.structs import CreateWorkspace, Page, UpdateWorkspace, WorkspaceView, page_of, workspace_view
+from lateen.api.views import Page, WorkspaceView, page_of, workspace_view
 from lateen.domain.access import Caller
 from lateen.domain.workspaces import Workspace
 from lateen.services.workspaces import WorkspaceChange

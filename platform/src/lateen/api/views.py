@@ -1,44 +1,19 @@
-"""What requests and answers hold. Domain values are translated here, and only here names differ from ours."""
+"""What answers hold: domain values as callers see them, without what is only ours."""
 
 from typing import Annotated, Generic, TypeVar
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
-from lateen.domain.functions import Auth, Concurrency, Described, MemoryMib, Replicas, State, TimeoutS
+from lateen.api.fields import Hash, Id, Timestamp
+from lateen.domain.functions import Auth, Described, State
 from lateen.domain.keys import ApiKey, NewKey
-from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, ID, NAME, RUNTIME
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Workspace
-from lateen.services.functions import FunctionChange, NewFunction
-from lateen.services.packages import decode_base64
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-Name = Annotated[str, Meta(pattern=NAME, examples=["hello"])]
-Id = Annotated[str, Meta(pattern=ID, examples=["default"])]
-Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=DESCRIPTION, examples=["Says hello"])]
-RuntimeName = Annotated[str, Meta(pattern=RUNTIME, examples=["python3.12"])]
-Version = Annotated[str, Meta(pattern=RUNTIME, examples=["3.12"])]
-Handler = Annotated[str, Meta(pattern=HANDLER, examples=["code.handler"])]
-_NO_NUL = r"^[^\x00]*\Z"
-Base64 = Annotated[
-    str,
-    Meta(
-        description="Base64 (standard alphabet, padded) of one source file, or of a zip.",
-        min_length=4,
-        pattern=r"^[A-Za-z0-9+/]+={0,2}\Z",
-        examples=["ZGVmIGhhbmRsZXIoZXZlbnQsIGNvbnRleHQpOgogICAgcmV0dXJuICJoZWxsbyIK"],
-        extra_json_schema={"contentEncoding": "base64"},
-    ),
-]
-Variables = Annotated[
-    dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], Annotated[str, Meta(pattern=_NO_NUL)]],
-    Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),
-]
-Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]
 
 
 class Page(Struct, Generic[T], frozen=True):
@@ -46,21 +21,6 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: list[T]
     next_cursor: str | None
-
-
-# Workspaces
-
-
-class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Name
-    description: Description = ""
-
-
-class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is absent stays as it is."""
-
-    name: Name | UnsetType = UNSET
-    description: Description | UnsetType = UNSET
 
 
 class WorkspaceView(Struct, frozen=True, kw_only=True):
@@ -72,47 +32,6 @@ class WorkspaceView(Struct, frozen=True, kw_only=True):
     revision: int
     created_at: Timestamp
     updated_at: Timestamp
-
-
-# Functions
-
-
-class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Name
-    runtime: RuntimeName
-    """A whole name (`python3.12`), or the first of a pair (`python`) with `version`."""
-    version: Version | None = None
-    code: Base64
-    handler: Handler | None = None
-    """null: the runtime's default."""
-    environment: Variables = {}
-    timeout: TimeoutS = 3
-    """Seconds."""
-    memory: MemoryMib = 128
-    """MiB per environment."""
-    concurrency: Concurrency = 10
-    """Environments a pod, each with one event at a time."""
-    replicas: Replicas = 1
-    auth: Auth = "none"
-    """Who may call its URL: whoever knows it, or the workspace's keys."""
-    description: Description = ""
-
-
-class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is absent stays as it is; `environment` is replaced as a whole."""
-
-    name: Name | UnsetType = UNSET
-    runtime: RuntimeName | UnsetType = UNSET
-    version: Version | UnsetType | None = UNSET
-    code: Base64 | UnsetType = UNSET
-    handler: Handler | UnsetType | None = UNSET
-    environment: Variables | UnsetType = UNSET
-    timeout: TimeoutS | UnsetType = UNSET
-    memory: MemoryMib | UnsetType = UNSET
-    concurrency: Concurrency | UnsetType = UNSET
-    replicas: Replicas | UnsetType = UNSET
-    auth: Auth | UnsetType = UNSET
-    description: Description | UnsetType = UNSET
 
 
 class FunctionView(Struct, frozen=True, kw_only=True):
@@ -128,7 +47,7 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     concurrency: int
     replicas: int
     auth: Auth
-    hash: Annotated[str, Meta(examples=["0123456789abcdef0123456789abcdef"])]
+    hash: Hash
     url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
     state: State
     state_reason: str | None
@@ -167,15 +86,6 @@ class LogView(Struct, frozen=True, kw_only=True):
     error: ErrorDocument | None
 
 
-# Keys
-
-
-class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    workspace: Id | None = None
-    """Null: a key like the one that asks, of its workspace or of the whole installation."""
-    description: Description = ""
-
-
 class KeyView(Struct, frozen=True, kw_only=True):
     id: Id
     workspace: Id | None
@@ -192,29 +102,8 @@ class NewKeyView(KeyView, frozen=True, kw_only=True):
     aws_secret_access_key: Annotated[str, Meta(examples=["…"])]
 
 
-# Console API
-
-
-class ConsoleCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Name
-    file: Annotated[
-        str, Meta(min_length=1, pattern=_NO_NUL, examples=["def handler(event, context):\n    return 'hello'\n"])
-    ]
-    """Source text, or Base64 of source or of a zip."""
-    runtime: RuntimeName
-    version: Version | None = None
-
-
-class ConsoleUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z", examples=["0123456789abcdef0123456789abcdef"])]
-    name: Name | UnsetType = UNSET
-    file: Annotated[str, Meta(min_length=1, pattern=_NO_NUL)] | UnsetType = UNSET
-    runtime: RuntimeName | UnsetType = UNSET
-    version: Version | UnsetType | None = UNSET
-
-
 class ConsoleFunction(Struct, frozen=True, kw_only=True):
-    hash: str
+    hash: Hash
     name: str
     runtime: Annotated[str, Meta(examples=["python"])]
     version: Annotated[str, Meta(examples=["3.12"])]
@@ -263,42 +152,6 @@ def workspace_view(workspace: Workspace) -> WorkspaceView:
         revision=workspace.revision,
         created_at=workspace.created_at,
         updated_at=workspace.updated_at,
-    )
-
-
-def new_function(asked: CreateFunction) -> NewFunction:
-    """Raises: `InvalidInput`, `TooLarge` for the code."""
-    return NewFunction(
-        name=asked.name,
-        runtime=asked.runtime,
-        version=asked.version,
-        code=decode_base64(asked.code),
-        handler=asked.handler,
-        environment=asked.environment,
-        timeout_s=asked.timeout,
-        memory_mib=asked.memory,
-        concurrency=asked.concurrency,
-        replicas=asked.replicas,
-        auth=asked.auth,
-        description=asked.description,
-    )
-
-
-def function_change(asked: UpdateFunction) -> FunctionChange:
-    """Raises: `InvalidInput`, `TooLarge` for the code."""
-    return FunctionChange(
-        name=asked.name,
-        runtime=asked.runtime,
-        version=asked.version,
-        code=UNSET if asked.code is UNSET else decode_base64(asked.code),
-        handler=asked.handler,
-        environment=asked.environment,
-        timeout_s=asked.timeout,
-        memory_mib=asked.memory,
-        concurrency=asked.concurrency,
-        replicas=asked.replicas,
-        auth=asked.auth,
-        description=asked.description,
     )
 
 

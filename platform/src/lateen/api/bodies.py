@@ -1,0 +1,131 @@
+"""What requests hold, and what the use cases are asked then. Wire names differ from ours only here."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from lateen.api.fields import (
+    NO_NUL,
+    Base64,
+    Description,
+    Handler,
+    Hash,
+    Id,
+    Name,
+    RuntimeName,
+    Variables,
+    Version,
+)  # fmt: skip
+from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
+from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.packages import decode_base64
+
+
+class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    description: Description = ""
+
+
+class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent stays as it is."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    runtime: RuntimeName
+    """A whole name (`python3.12`), or the first of a pair (`python`) with `version`."""
+    version: Version | None = None
+    code: Base64
+    handler: Handler | None = None
+    """null: the runtime's default."""
+    environment: Variables = {}
+    timeout: TimeoutS = 3
+    """Seconds."""
+    memory: MemoryMib = 128
+    """MiB per environment."""
+    concurrency: Concurrency = 10
+    """Environments a pod, each with one event at a time."""
+    replicas: Replicas = 1
+    auth: Auth = "none"
+    """Who may call its URL: whoever knows it, or the workspace's keys."""
+    description: Description = ""
+
+
+class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent stays as it is; `environment` is replaced as a whole."""
+
+    name: Name | UnsetType = UNSET
+    runtime: RuntimeName | UnsetType = UNSET
+    version: Version | UnsetType | None = UNSET
+    code: Base64 | UnsetType = UNSET
+    handler: Handler | UnsetType | None = UNSET
+    environment: Variables | UnsetType = UNSET
+    timeout: TimeoutS | UnsetType = UNSET
+    memory: MemoryMib | UnsetType = UNSET
+    concurrency: Concurrency | UnsetType = UNSET
+    replicas: Replicas | UnsetType = UNSET
+    auth: Auth | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workspace: Id | None = None
+    """Null: a key like the one that asks, of its workspace or of the whole installation."""
+    description: Description = ""
+
+
+class ConsoleCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Name
+    file: Annotated[
+        str, Meta(min_length=1, pattern=NO_NUL, examples=["def handler(event, context):\n    return 'hello'\n"])
+    ]
+    """Source text, or Base64 of source or of a zip."""
+    runtime: RuntimeName
+    version: Version | None = None
+
+
+class ConsoleUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    hash: Hash
+    name: Name | UnsetType = UNSET
+    file: Annotated[str, Meta(min_length=1, pattern=NO_NUL)] | UnsetType = UNSET
+    runtime: RuntimeName | UnsetType = UNSET
+    version: Version | UnsetType | None = UNSET
+
+
+def new_function(asked: CreateFunction) -> NewFunction:
+    """Raises: `InvalidInput`, `TooLarge` for the code."""
+    return NewFunction(
+        name=asked.name,
+        runtime=asked.runtime,
+        version=asked.version,
+        code=decode_base64(asked.code),
+        handler=asked.handler,
+        environment=asked.environment,
+        timeout_s=asked.timeout,
+        memory_mib=asked.memory,
+        concurrency=asked.concurrency,
+        replicas=asked.replicas,
+        auth=asked.auth,
+        description=asked.description,
+    )
+
+
+def function_change(asked: UpdateFunction) -> FunctionChange:
+    """Raises: `InvalidInput`, `TooLarge` for the code."""
+    return FunctionChange(
+        name=asked.name,
+        runtime=asked.runtime,
+        version=asked.version,
+        code=UNSET if asked.code is UNSET else decode_base64(asked.code),
+        handler=asked.handler,
+        environment=asked.environment,
+        timeout_s=asked.timeout,
+        memory_mib=asked.memory,
+        concurrency=asked.concurrency,
+        replicas=asked.replicas,
+        auth=asked.auth,
+        description=asked.description,
+    )

@@ -1,0 +1,32 @@
+"""Fields that several requests and answers have: their forms, as the decoder checks and the document shows them."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
+
+NO_NUL = r"^[^\x00]*\Z"
+
+Name = Annotated[str, Meta(pattern=NAME, examples=["hello"])]
+Id = Annotated[str, Meta(pattern=ID, examples=["default"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=DESCRIPTION, examples=["Says hello"])]
+RuntimeName = Annotated[str, Meta(pattern=RUNTIME, examples=["python3.12"])]
+Version = Annotated[str, Meta(pattern=RUNTIME, examples=["3.12"])]
+Handler = Annotated[str, Meta(pattern=HANDLER, examples=["code.handler"])]
+Base64 = Annotated[
+    str,
+    Meta(
+        description="Base64 (standard alphabet, padded) of one source file, or of a zip.",
+        min_length=4,
+        pattern=r"^[A-Za-z0-9+/]+={0,2}\Z",
+        examples=["ZGVmIGhhbmRsZXIoZXZlbnQsIGNvbnRleHQpOgogICAgcmV0dXJuICJoZWxsbyIK"],
+        extra_json_schema={"contentEncoding": "base64"},
+    ),
+]
+Variables = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], Annotated[str, Meta(pattern=NO_NUL)]],
+    Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),
+]
+Hash = Annotated[str, Meta(pattern=HASH, examples=["0123456789abcdef0123456789abcdef"])]
+Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]
