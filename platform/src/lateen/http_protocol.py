@@ -26,6 +26,9 @@ LINGER_S = 2.0
 LINGER_BYTES = 8 * 1024 * 1024
 
 
+_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+
+
 class Deadlines(NamedTuple):
     """Seconds."""
 
@@ -41,6 +44,8 @@ class LateenProtocol(HttpToolsProtocol):
         self._in_head = False
         self._in_body = False
         self._head_bytes = 0
+        """Of reads that ended inside of it, and of trailers."""
+        self._read_bytes = 0
         self._received = 0
         """Of the body, in bytes."""
         self._body_since_s = 0.0
@@ -63,7 +68,9 @@ class LateenProtocol(HttpToolsProtocol):
         if self._is_over:
             self._discard(len(data))
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._read_bytes = len(data)
         was_in_head = not self._in_body
         try:
             self.parser.feed_data(data)
@@ -101,9 +108,11 @@ class LateenProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
+        self._host: bytes | None = None
+        self._framing: bytes | None = None
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > TARGET_BYTES:
             raise _TargetTooLong
 
@@ -114,18 +123,30 @@ class LateenProtocol(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES:
                 raise _HeadTooLarge
             return
-        super().on_header(name, value)
-        if len(self.headers) > HEAD_FIELDS:
-            raise _HeadTooLarge
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in _LOOKED_AT:
+            self._look_at(name, value)
 
     def on_headers_complete(self) -> None:
-        if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+        if len(self.headers) > HEAD_FIELDS or (
+            # A head that came in one read of less can't be larger.
+            self._head_bytes + self._read_bytes > HEAD_BYTES
+            and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES
+        ):
             raise _HeadTooLarge
-        self._check_framing()
+        version = self.parser.get_http_version()
+        if version != "1.1" and (version != "1.0" or self._framing == b"transfer-encoding"):
+            raise _Ambiguous
+        if self._host is None and version == "1.1":
+            raise _Ambiguous
+        if self.url[:1] != b"/":
+            self._check_absolute_target()
         self._in_head, self._in_body = False, True
         self._received = 0
         self._discarded = 0
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -134,36 +155,29 @@ class LateenProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         super().on_message_complete()
 
-    def _check_framing(self) -> None:
-        """What llhttp lets pass and a server in front or behind could read otherwise."""
-        hosts = lengths = codings = 0
-        host = b""
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-                host = value
-            elif name == b"content-length":
-                lengths += 1
-            elif name == b"transfer-encoding":
-                codings += 1
-                if value.strip().lower() != b"chunked":
-                    raise _Ambiguous
-        version = self.parser.get_http_version()
-        old = version == "1.0"
-        if not old and version != "1.1":
-            raise _Ambiguous
-        if hosts > 1 or lengths > 1 or codings > 1 or (lengths and codings) or (old and codings):
-            raise _Ambiguous
-        if not hosts and not old:
-            raise _Ambiguous
-        if not self.url.startswith(b"/"):
-            # As a proxy is asked. It names a host too, and there must not be two.
-            scheme, _, rest = self.url.partition(b"://")
-            if scheme.lower() not in (b"http", b"https") or rest.partition(b"/")[0].lower() != host.lower():
+    def _look_at(self, name: bytes, value: bytes) -> None:
+        """Refuse what llhttp lets pass and a server in front or behind could read otherwise."""
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        elif name == b"host":
+            if self._host is not None:
                 raise _Ambiguous
+            self._host = value
+        else:
+            if self._framing is not None or (name == b"transfer-encoding" and value.strip().lower() != b"chunked"):
+                raise _Ambiguous
+            self._framing = name
+
+    def _check_absolute_target(self) -> None:
+        """As a proxy is asked. It names a host too, and there must not be two."""
+        scheme, _, rest = self.url.partition(b"://")
+        host = (self._host or b"").lower()
+        if scheme.lower() not in (b"http", b"https") or rest.partition(b"/")[0].lower() != host:
+            raise _Ambiguous
 
     # Refusals
 
