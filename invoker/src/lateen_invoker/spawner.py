@@ -2,7 +2,7 @@
 
 Two kinds of runtimes. One whose command *is* an environment is executed anew for each. One that `forks` is started
 once, holds no user code, and is asked for children: it reads requests from the SOCK_SEQPACKET socket on its
-descriptor 3, each a JSON object with the descriptors of the new environment beside it (SCM_RIGHTS; `forkserver.py` has the table).
+descriptor 3, each a JSON object with the descriptors of the new environment beside it (`forkserver.py` has a table).
 """
 
 import asyncio
