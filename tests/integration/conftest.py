@@ -21,6 +21,7 @@ from lateen.domain.master import MasterKey
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.invocations import Invocations
 from lateen.gateway.pool import Pool
+from lateen.http_protocol import LateenProtocol
 from lateen.services.controller import Controller
 from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
@@ -166,7 +167,13 @@ async def run_embedded(folder: Path, settings: LocalSettings) -> AsyncIterator[E
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        embedded.app, interface="asgi3", log_level="warning", ws="none", lifespan="off", backlog=2048
+        embedded.app,
+        interface="asgi3",
+        http=LateenProtocol,
+        log_level="warning",
+        ws="none",
+        lifespan="off",
+        backlog=2048,
     )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
