@@ -22,6 +22,7 @@ import uvloop
 
 from lateen_invoker import control
 from lateen_invoker.artifact import ArtifactError, unpack
+from lateen_invoker.forkserver import keep_freed_memory
 from lateen_invoker.front import Front, Port
 from lateen_invoker.invocations import error_document
 from lateen_invoker.metrics import Metrics
@@ -42,6 +43,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     _die_with_parent()
+    keep_freed_memory()
     # The code is read by another user where root starts all this. Its folder's own folder stays closed to others.
     os.umask(0o022)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -11,12 +11,13 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from lateen_invoker import invocations, wire
 from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation, Outcome
 from lateen_invoker.logs import LogPipe
 from lateen_invoker.spawner import Exit, Process
+from lateen_invoker.writes import write_now
 
 STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "dead"
 # After the process has ended, its last words may still be on their way through a socket.
@@ -280,27 +281,27 @@ class Channel(asyncio.Protocol):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: Any = None
+        self._fd = -1
         self._buffer = bytearray()
         self._skip = 0
         self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not inherit from asyncio's
+        self._transport = transport
+        self._fd = transport.get_extra_info("socket").fileno()
 
     def invoke(self, invocation: Invocation, timeout_s: float) -> None:
-        assert self._transport is not None
         event, body = invocation.event, invocation.body
         meta = (
             f"{invocation.request_id}\n{int((time.time() + timeout_s) * 1000)}\n{invocation.arn}\n"
             f"{invocation.trace_id}\n{invocation.client_context}\n\n{len(event) if body else ''}"
         ).encode()
         if len(body) < LARGE:
-            self._transport.write(wire.frame(wire.INVOKE, meta, event + body))
+            write_now(self._transport, self._fd, wire.frame(wire.INVOKE, meta, event + body))
         else:
             head = wire.HEADER.pack(wire.PREFIX_SIZE + len(meta) + len(event) + len(body), wire.INVOKE, len(meta))
-            self._transport.writelines((head + meta + event, body))
+            write_now(self._transport, self._fd, head + meta + event, body)
 
     def data_received(self, data: bytes) -> None:
         if not self._buffer and not self._skip and len(data) >= wire.HEADER_SIZE:

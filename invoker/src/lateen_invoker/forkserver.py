@@ -39,6 +39,7 @@ from typing import Any, NoReturn, Protocol
 CONTROL_FD = 3
 MAX_MESSAGE = 128 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Variables that the interpreter or the loader looks at before any of our code runs. They need an exec.
 _EARLY = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSLKEYLOGFILE", "LC_", "LANGUAGE")
 _HARMLESS = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
@@ -48,6 +49,17 @@ _WARM = object()
 _QUIET_S = 0.03
 """After this time without a request the next is not near, and what was asked for has had the processor to itself."""
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def keep_freed_memory() -> None:
+    """For this process and its forks: memory for an event is not given back after each one.
+
+    By default the C library returns 128 KiB to the kernel as soon as they are free at the end of the heap, and takes
+    them again for the next event: two dozen page faults each time.
+    """
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_TRIM_THRESHOLD, 4 * 1024 * 1024)
+        _libc.mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
 
 
 def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
@@ -64,6 +76,7 @@ def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
         os._exit(0)
     settings = json.loads(message)
     _yield_to_the_platform()
+    keep_freed_memory()
     held = _held(settings)
     if hidden:
         sys.path.remove(hidden)

@@ -23,6 +23,7 @@ from lateen_invoker.function_url import InvalidAnswer
 from lateen_invoker.invocations import Invocation, Outcome, new_request_id, new_trace_id
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
+from lateen_invoker.writes import write_now
 
 BODY_LIMIT = 6 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -94,7 +95,7 @@ class Port:
 
 class _Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_body_size", "_cookie", "_discarded", "_head_size", "_headers", "_is_reading_body", "_loop",
+        "_body", "_body_size", "_cookie", "_discarded", "_fd", "_head_size", "_headers", "_is_reading_body", "_loop",
         "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
     )  # fmt: skip
 
@@ -103,6 +104,7 @@ class _Connection(asyncio.Protocol):
         self._loop = port._loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
+        self._fd = -1
         self.peer = ""
         self._queue: deque[_Request] = deque()
         self._running: _Request | None = None
@@ -119,6 +121,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._fd = transport.get_extra_info("socket").fileno()
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if isinstance(address, tuple) else ""
         if len(self._port.connections) >= CONNECTIONS_LIMIT:
@@ -259,10 +262,10 @@ class _Connection(asyncio.Protocol):
             head += b"connection: keep-alive\r\n"
         line = _status_lines.get(status) or _status_line(status)
         if status in _NO_BODY:
-            self._transport.write(b"%b%b%b\r\n" % (line, _date_line(), head))
+            write_now(self._transport, self._fd, b"%b%b%b\r\n" % (line, _date_line(), head))
         else:
             head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, _date_line(), head, len(body))
-            self._transport.write(head if request.method == "HEAD" else head + body)
+            write_now(self._transport, self._fd, head if request.method == "HEAD" else head + body)
         self._running = None
         self._since = self._loop.time()
         if self._refused:

@@ -17,6 +17,7 @@ from lateen_invoker.environments import Environment
 from lateen_invoker.function_url import whole
 from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation
 from lateen_invoker.spawner import Process
+from lateen_invoker.writes import write_now
 
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _ERROR_LIMIT = 1024 * 1024
@@ -63,6 +64,7 @@ class _Connection(asyncio.Protocol):
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
+        self._fd = -1
         self._url = b""
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
@@ -72,6 +74,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._fd = transport.get_extra_info("socket").fileno()
         self._connections.add(self)
         self._transport.pause_reading()
         self._environment.when_attached(self._admit)
@@ -186,7 +189,7 @@ class _Connection(asyncio.Protocol):
             head += f"lambda-runtime-client-context: {invocation.client_context}\r\n"
         event = whole(invocation.event, invocation.body)
         head += f"content-length: {len(event)}\r\n\r\n"
-        self._transport.write(head.encode("utf-8") + event)
+        write_now(self._transport, self._fd, head.encode("utf-8") + event)
 
     def _response(self, request_id: str) -> str | None:
         if self._too_large:
@@ -222,8 +225,6 @@ class _Connection(asyncio.Protocol):
         self._respond(status, f'{{"errorMessage":"{message}","errorType":"{error_type}"}}'.encode())
 
     def _respond(self, status: int, body: bytes, *, content_type: str = "application/json") -> None:
-        if self._transport.is_closing():
-            return
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n"
         head += f"content-length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + body)
+        write_now(self._transport, self._fd, head.encode() + body)
