@@ -40,8 +40,8 @@ file = "lambda_function.py"
 handler = "lambda_function.handler"
 
 [embedded]
-language = "python"
 interpreters = ["{interpreter}"]
+probe = ["-I", "-S", "{probe}"]
 command = ["{{interpreter}}", "-m", "awslambdaric", "lambda_function.handler"]
 {execution_env}
 """
@@ -188,7 +188,11 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
         (lateen.runtimes / name).mkdir()
         (lateen.runtimes / name / "runtime.toml").write_text(
             RIC.format(
-                name=name, version=version[1] if version else "3.12", interpreter=interpreter, execution_env=line
+                name=name,
+                version=version[1] if version else "3.12",
+                interpreter=interpreter,
+                execution_env=line,
+                probe=lateen.runtimes / "python3.12" / "probe.py",
             )
         )
     lateen.start()

@@ -5,14 +5,13 @@ import functools
 import json
 import os
 import socket
-import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lateen.adapters.local.interpreters import interpreter_paths
-from lateen.adapters.local.runtime_commands import _probed
+from lateen.adapters.local.interpreters import find_interpreter
 from lateen_invoker import spawners, wire
 from lateen_invoker.control import Configure, RuntimeCommand
 
@@ -22,13 +21,13 @@ RUNTIME = Path(__file__).parents[2] / "runtimes" / "python3.12"
 @functools.cache
 def python_command() -> RuntimeCommand:
     """The runtime's own command, with CPython 3.12 where the machine has one that this user may run."""
-    found = (_probed(path) for path in interpreter_paths(["python3.12"], "3.12"))
-    python = next((p for p in found if p is not None and p.version == "3.12"), None) or _probed(sys.executable)
+    embedded = tomllib.loads((RUNTIME / "runtime.toml").read_text())["embedded"]
+    python = find_interpreter(embedded["interpreters"], "3.12", ("-I", "-S", str(RUNTIME / "probe.py")))
     assert python is not None
     return RuntimeCommand(
         name="python3.12",
         execution_env="AWS_Lambda_python3.12",
-        command=[python.path, "-I", "-S", str(RUNTIME / "bootstrap.py")],
+        command=[python.executable, "-I", "-S", str(RUNTIME / "bootstrap.py")],
         forks=True,
         channel=True,
         runtime_dir=str(RUNTIME),

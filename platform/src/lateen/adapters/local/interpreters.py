@@ -1,59 +1,75 @@
-"""Where a machine keeps its interpreters: on the `PATH`, and where version managers put what it does not show."""
+"""Programs that run a runtime's code, found as its `runtime.toml` says: by name on the `PATH`, or by paths."""
 
+import json
 import os
-import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from functools import cache
+from glob import glob
 
-_FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin", "/opt/local/bin")
+import msgspec
+from msgspec import Struct
+
+LATEEN = "{lateen}"
+"""Among the candidates: the program that runs Lateen, whatever its version."""
+PROBE_S = 10.0
 
 
-def interpreter_paths(names: Iterable[str], version: str, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Files that may be the interpreter, best first. Whether one starts is for the caller to see: a version manager's
-    launcher on the `PATH` often leads nowhere.
+class Interpreter(Struct, frozen=True):
+    """`readable`: files and folders without which it doesn't run."""
+
+    executable: str
+    version: str
+    readable: list[str]
+
+
+def find_interpreter(
+    candidates: Iterable[str], version: str, probe: tuple[str, ...], environ: Mapping[str, str] = os.environ
+) -> Interpreter | None:
+    """The first candidate that is what it should be; None: the machine has none. Blocks while they are asked.
 
     Args:
-        names: what the program is called, such as `python3.12`.
-        version: `3.12`, by which version managers name folders.
+        candidates: names for the `PATH`; paths with `~`, `$VARIABLE` and patterns, of which the newest match comes
+            first; or `LATEEN`.
+        version: what it must say of itself, such as `3.12`.
+        probe: arguments with which it describes itself as the JSON of an `Interpreter`; without any, whatever can be
+            executed will do.
     """
-    seen: set[str] = set()
-    names = list(names)
-    for path in _all_paths(names, version, environ):
-        if path not in seen and os.access(path, os.X_OK):
-            seen.add(path)
-            yield path
+    for candidate in candidates:
+        paths = [sys.executable] if candidate == LATEEN else _matches(candidate, environ)
+        for path in paths:
+            found = _asked(path, probe) if probe else Interpreter(path, version, [os.path.realpath(path)])
+            if found is not None and (found.version == version or candidate == LATEEN):
+                return found
+    return None
 
 
-def _all_paths(names: list[str], version: str, environ: Mapping[str, str]) -> Iterator[str]:
-    folders = [folder for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder]
-    for name in names:
-        for folder in (*folders, *_FOLDERS):
-            if (path := shutil.which(name, path=folder)) is not None:
-                yield os.path.abspath(path)
-    for installed in _managed(version, environ):
-        for name in names:
-            yield str(installed / "bin" / name)
+def _matches(candidate: str, environ: Mapping[str, str]) -> Iterator[str]:
+    if "/" in candidate:
+        home = environ.get("HOME", "/")
+        path = home + candidate[1:] if candidate.startswith("~/") else candidate
+        for name, value in environ.items():
+            path = path.replace(f"${name}/", f"{value}/")
+        paths = sorted(glob(path), key=_natural, reverse=True) if path.startswith("/") else []
+    else:
+        folders = environ.get("PATH", os.defpath).split(os.pathsep)
+        paths = [os.path.join(os.path.abspath(folder), candidate) for folder in folders if folder]
+    return (path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK))
 
 
-def _managed(version: str, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Installations of the version by pyenv, uv, asdf and mise; the newest patch release first."""
-    home = Path(environ.get("HOME") or "/")
-    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    roots = (
-        (Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions", f"{version}*"),
-        (Path(environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python"), f"cpython-{version}*"),
-        (Path(environ.get("ASDF_DATA_DIR") or home / ".asdf") / "installs" / "python", f"{version}*"),
-        (Path(environ.get("MISE_DATA_DIR") or data / "mise") / "installs" / "python", f"{version}*"),
-        (Path("/opt/python"), f"{version}*"),
-    )
-    for root, pattern in roots:
-        try:
-            yield from sorted(root.glob(pattern), key=_patch_release, reverse=True)
-        except OSError:
-            continue
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Sorts 3.12.10 behind 3.12.9."""
+    return [(int(part) if part.isdigit() else -1, part) for part in path.replace("-", ".").replace("/", ".").split(".")]
 
 
-def _patch_release(folder: Path) -> int:
-    """`9` of `3.12.9` and of `cpython-3.12.9-linux-x86_64-gnu`."""
-    digits = folder.name.removeprefix("cpython-").partition("-")[0].split(".")[2:3]
-    return int(digits[0]) if digits and digits[0].isdigit() else -1
+@cache
+def _asked(path: str, probe: tuple[str, ...]) -> Interpreter | None:
+    """None if it doesn't start or isn't one: the launcher of a version manager often leads nowhere."""
+    try:
+        ended = subprocess.run(  # noqa: S603 - candidates and arguments are the runtime's own
+            [path, *probe], stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S, check=True
+        )
+        return msgspec.convert(json.loads(ended.stdout), Interpreter)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
