@@ -65,8 +65,33 @@ def handler(event, context):
         return "shouted"
     if what == "/memory":
         hoard = [bytes(bytearray(1 << 20)) for _ in range(int(os.environ["MIB"]))]
-        time.sleep(1)
+        time.sleep(1.5)
         return len(hoard)
+    if what == "/bytes":
+        return b'{"statusCode": 200, "body": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    if what.startswith("/long"):
+        raise ValueError("x" * int(what[5:]))
+    if what == "/leave":
+        os.chdir(os.environ["TMPDIR"])
+        for _ in range(2000):
+            os.mkdir("d")
+            os.chdir("d")
+        os._exit(0)
+    if what == "/grow":
+        def grow():
+            for _ in range(3):
+                if os.fork() == 0:
+                    hoard = bytes(bytearray(100 << 20))
+                    time.sleep(60)
+        threading.Timer(0.2, grow).start()
+        return os.getpid()
+    if what == "/forks":
+        for _ in range(400):
+            if os.fork() == 0:
+                time.sleep(3)
+                os._exit(0)
+        time.sleep(1.5)
+        return "forked"
     if what == "/structured":
         return {"statusCode": 418, "headers": {"X-Kind": "tea"}, "cookies": ["a=1", "b=2"], "body": "pot"}
     if what == "/event":
@@ -107,7 +132,7 @@ def runtime(request: pytest.FixtureRequest) -> RuntimeCommand:
 @pytest.fixture
 def probe(start: Start, runtime: RuntimeCommand) -> InvokerProcess:
     invoker = start()
-    ready = invoker.configure(CODE, runtime, timeout_s=2, environment={"MIB": "1000", "MINE": "ü"})
+    ready = invoker.configure(CODE, runtime, timeout_s=2, environment={"MIB": "300", "MINE": "ü"})
     assert isinstance(ready, Ready)
     assert ready.init_error is None
     return invoker
@@ -263,8 +288,64 @@ def test_memory(probe: InvokerProcess) -> None:
     """Beyond its memory an environment ends, the error says why, and the next call works."""
     failed = probe.call("/memory")
     assert failed.status == 502
-    assert json.loads(failed.body)["errorType"] in ("Runtime.OutOfMemory", "MemoryError")
+    assert json.loads(failed.body)["errorType"] == "Runtime.OutOfMemory"
     assert probe.call().body == b"hello"
+
+
+def test_memory_between_events(start: Start) -> None:
+    """What goes on growing when its caller has been answered ends too, and the next call works."""
+    invoker = start()
+    invoker.configure(CODE)
+    assert invoker.call("/grow").status == 200
+    below = descendants(invoker.process.pid)
+    wait_until(lambda: len(descendants(invoker.process.pid)) > len(below))
+    wait_until(lambda: len(descendants(invoker.process.pid)) < len(below))
+    assert invoker.call("/calls").body == b"1"
+
+
+def test_memory_at_initialisation(start: Start) -> None:
+    """The limit holds before the first event too."""
+    ready = start().configure("import time\nhoard = bytes(bytearray(300 << 20))\ntime.sleep(3)")
+    assert isinstance(ready, Ready)
+    assert ready.init_error is not None
+    assert ready.init_error.type == "Runtime.OutOfMemory"
+
+
+@pytest.mark.parametrize("size", [100_000, 7_000_000])
+def test_an_error_with_a_long_message(probe: InvokerProcess, size: int) -> None:
+    """The caller and the record learn its type, or that it was too large, and the environment lives on."""
+    assert probe.call("/calls").body == b"1"
+    said = json.loads(probe.call(f"/long{size}").body)["errorType"]
+    error = probe.record(2).error
+    assert error is not None
+    assert error.type == said
+    assert error.message == ("x" * 4096 if size < 1 << 20 else "too large")
+    assert probe.call("/calls").body == b"3"
+
+
+def test_an_answer_that_nobody_can_read(probe: InvokerProcess) -> None:
+    """Bytes that look like JSON and are nested without end: their caller is told, the environment lives on."""
+    assert probe.call("/calls").body == b"1"
+    assert json.loads(probe.call("/bytes").body)["errorType"] == "InvalidAnswer"
+    assert probe.call("/calls").body == b"3"
+
+
+def test_what_an_environment_leaves_is_removed(start: Start) -> None:
+    """However deep it is."""
+    invoker = start()
+    invoker.configure(CODE)
+    invoker.call("/leave")
+    wait_until(lambda: not os.path.exists(invoker.folder / "work" / "environments" / "1"))
+
+
+@pytest.mark.parametrize("sandbox", [True, False])
+def test_many_processes(start: Start, sandbox: bool) -> None:
+    """Beyond their number the environment ends with all of them, also where the kernel's own limit holds nobody."""
+    invoker = start()
+    invoker.configure(CODE, sandbox=sandbox)
+    assert invoker.call("/forks").status == 502
+    assert invoker.call().body == b"hello"
+    wait_until(lambda: len(descendants(invoker.process.pid)) < 10)
 
 
 def test_the_largest_answer(probe: InvokerProcess) -> None:
@@ -380,6 +461,21 @@ def test_cancelled_callers_never_get_anothers_answer(start: Start) -> None:
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(caller, range(8)))
     assert invoker.call("/last").body == b"/last"
+
+
+def test_callers_who_left_take_no_place_in_the_queue(start: Start) -> None:
+    """A queue full of them refuses nobody."""
+    invoker = start()
+    invoker.configure(CODE, concurrency=1, queue=3)
+    with ThreadPoolExecutor(2) as callers:
+        running = [callers.submit(invoker.call, f"/sleep{seconds}") for seconds in (1, 0)]
+        time.sleep(0.2)
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", invoker.port)) as leaving:
+                leaving.sendall(f"GET /{HASH}/left HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                time.sleep(0.1)
+        assert invoker.call("/calls").status == 200
+        assert [call.result().status for call in running] == [200, 200]
 
 
 def test_idle_environments_end(start: Start) -> None:

@@ -127,7 +127,16 @@ def test_any_request_makes_an_event(body: bytes, query: str) -> None:
         ({"statusCode": 200, "body": {"a": 1}}, 200, JSON, b'{"a":1}'),
         ({"statusCode": 200, "headers": None, "body": None, "cookies": None}, 200, JSON, b""),
         (
-            {"statusCode": 200, "headers": {"Content-Length": "9", "Transfer-Encoding": "chunked", "Connection": "x"}},
+            {
+                "statusCode": 200,
+                "headers": {
+                    "Content-Length": "9",
+                    "Transfer-Encoding": "chunked",
+                    "Connection": "x",
+                    "Date": "now",
+                    "X-Amzn-RequestId": "r",
+                },
+            },
             200,
             JSON,
             b"",
@@ -179,6 +188,10 @@ def test_plain_values(answer: bytes, body: bytes) -> None:
         b'{"statusCode": 200, "cookies": ["a\\nb"]}',
         b'{"statusCode": 200, "body": "%%", "isBase64Encoded": true}',
         b"[" * 100_000,
+        b'{"statusCode": 200, "body": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'"\xff"',
+        b'{"statusCode": 200, "body": "\xff"}',
     ],
 )
 def test_answers_that_cannot_be_sent(answer: bytes) -> None:
@@ -191,8 +204,9 @@ def test_a_stream_with_a_prelude() -> None:
     """The prelude says status, headers and cookies; what follows eight zero bytes is the body."""
     response = with_prelude(b'{"statusCode": 206, "headers": {"content-type": "text/plain"}}' + b"\0" * 8 + b"part\0s")
     assert (response.status, response.head, response.body) == (206, b"content-type: text/plain\r\n", b"part\0s")
-    with pytest.raises(InvalidAnswer):
-        with_prelude(b'{"statusCode": 200}')
+    for prelude in (b'{"statusCode": 200}', b'{"body": "\xff"}' + b"\0" * 8, b'{"body": ' + b"[" * 99_999 + b"\0" * 8):
+        with pytest.raises(InvalidAnswer):
+            with_prelude(prelude)
 
 
 @given(st.binary(max_size=300))

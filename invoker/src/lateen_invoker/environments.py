@@ -338,13 +338,18 @@ class Channel(asyncio.Protocol):
             size, kind, meta_size = wire.HEADER.unpack_from(buffer)
             if size > RESPONSE_LIMIT + wire.PREFIX_SIZE + meta_size:
                 # Too large to be kept: say so as soon as it is known who answers, and let the rest go by.
-                if kind != wire.RESPONSE or len(buffer) < wire.HEADER_SIZE + meta_size:
-                    if kind != wire.RESPONSE:
-                        self._environment.broke_protocol()
-                        buffer.clear()
+                if kind not in (wire.RESPONSE, wire.ERROR):
+                    self._environment.broke_protocol()
+                    buffer.clear()
                     return
-                request_id = bytes(buffer[wire.HEADER_SIZE : wire.HEADER_SIZE + meta_size]).decode("utf-8", "replace")
-                self._environment.said_too_much(request_id)
+                if len(buffer) < wire.HEADER_SIZE + meta_size:
+                    return
+                meta = bytes(buffer[wire.HEADER_SIZE : wire.HEADER_SIZE + meta_size]).decode("utf-8", "replace")
+                if kind == wire.RESPONSE:
+                    self._environment.said_too_much(meta)
+                else:
+                    request_id, _, error_type = meta.partition("\n")
+                    self._environment.said_error(request_id, error_type, invocations.ERROR_TOO_LARGE)
                 self._skip = size + 4
                 continue
             if len(buffer) < size + 4:

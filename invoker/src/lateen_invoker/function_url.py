@@ -72,13 +72,18 @@ class Response(Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
+# A function may answer with bytes of its own: text that is no UTF-8, or nested without end.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TEXT = ("text/", "application/json", "application/xml")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
-# They belong to the connection or are computed from the body; a function's idea of them could desynchronise the two.
+# They belong to the connection or are ours to say; a function's idea of them could desynchronise the two.
 _OURS = frozenset(
-    {"connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-)
+    {
+        "connection", "content-length", "date", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "upgrade", "x-amzn-requestid",
+    }
+)  # fmt: skip
 _JSON_HEAD = b"content-type: application/json\r\n"
 
 
@@ -150,7 +155,7 @@ def response_from(answer: bytes) -> Response:
         return _plain(answer)
     try:
         parsed = _decode_answer(answer)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         # Not JSON, or an object whose members only look like ours: without a status it is a plain value.
         return _unstructured(answer)
     if parsed.status_code is UNSET:
@@ -166,7 +171,7 @@ def with_prelude(answer: bytes) -> Response:
         raise InvalidAnswer("the prelude has no end")
     try:
         parsed = _decode_answer(prelude)
-    except msgspec.DecodeError as exc:
+    except _UNREADABLE as exc:
         raise InvalidAnswer("the prelude is not JSON") from exc
     return Response(_status(parsed.status_code) if parsed.status_code is not UNSET else 200, _head(parsed), body)
 
@@ -197,7 +202,7 @@ def _plain(answer: bytes) -> Response:
     if text[:1] == b'"':
         try:
             return Response(200, _JSON_HEAD, msgspec.json.decode(text, type=str).encode("utf-8", "replace"))
-        except msgspec.DecodeError as exc:
+        except _UNREADABLE as exc:
             raise InvalidAnswer("the answer is not JSON") from exc
     return _unstructured(answer)
 

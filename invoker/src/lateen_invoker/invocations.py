@@ -10,6 +10,8 @@ from typing import Literal
 from lateen_invoker.records import ErrorDocument, Status
 
 RESPONSE_LIMIT = 6 * 1024 * 1024 + 100
+ERROR_LIMIT = 1024 * 1024
+ERROR_TOO_LARGE = b'{"errorType":"Error","errorMessage":"too large"}'
 _TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}").fullmatch
 Kind = Literal["answer", "error", "refused"]
 
@@ -161,7 +163,7 @@ def type_in(document: bytes) -> str:
 def error_document(document: bytes) -> ErrorDocument:
     """The parts of a runtime's error document that a record keeps, bounded; the document may be anything."""
     try:
-        parsed = json.loads(document[:65_536])
+        parsed = json.loads(document[:ERROR_LIMIT])
     except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, dict):
@@ -172,6 +174,12 @@ def error_document(document: bytes) -> ErrorDocument:
         _text(parsed.get("errorMessage", ""), 4096),
         [_text(line, 1024) for line in trace[:64]] if isinstance(trace, list) else [],
     )
+
+
+def shortened(document: bytes) -> bytes:
+    """The error document with no more of it than a record keeps."""
+    kept = error_document(document)
+    return json.dumps({"errorType": kept.type, "errorMessage": kept.message, "stackTrace": kept.trace}).encode()
 
 
 def _text(value: object, limit: int) -> str:

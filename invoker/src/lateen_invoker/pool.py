@@ -7,15 +7,14 @@ the rest is refused at once, so that the caller tries elsewhere instead of waiti
 import asyncio
 import logging
 import os
-import shutil
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
 
-from lateen_invoker import invocations
+from lateen_invoker import folders, invocations
 from lateen_invoker.control import Configure
-from lateen_invoker.environments import DEAD, IDLE, STARTING, Channel, Environment
+from lateen_invoker.environments import DEAD, IDLE, Channel, Environment
 from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.logs import LogPipe
 from lateen_invoker.metrics import Metrics
@@ -27,6 +26,11 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 MEMORY_EVERY_S = 0.1
+PROCESSES = 256
+# What user code started and left running can go on growing while no event is there.
+IDLE_MEMORY_EVERY_S = 1.0
+# A new environment that takes no longer than the first is not worth waiting for a busy one; and for how long, else.
+CHEAP_S, PATIENCE_S = 0.02, 0.1
 # How much the newest figure counts in the running means.
 MEAN_WEIGHT, INIT_WEIGHT = 0.05, 0.5
 # AWS lets an initialisation take ten seconds, then repeats it within the function's own timeout.
@@ -106,7 +110,10 @@ class Pool:
         if self._free:
             self._deliver(self._free.pop(), invocation)
             return
-        if len(self._waiting) >= self._configure.queue + self._starting:
+        most = self._configure.queue + self._starting
+        if len(self._waiting) >= most:
+            self._waiting = deque(waiting for waiting in self._waiting if not waiting.abandoned)
+        if len(self._waiting) >= most:
             self._metrics.throttles += 1
             invocation.finish(invocations.throttled())
             return
@@ -148,7 +155,7 @@ class Pool:
         self._free.append(environment)
         self._settle()
         if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
+            self._idle_timer = self._loop.call_later(min(IDLE_MEMORY_EVERY_S, self._configure.idle_s), self._end_idle)
 
     def environment_done(self, environment: Environment, invocation: Invocation) -> None:
         self._running -= 1
@@ -204,28 +211,30 @@ class Pool:
     # Starting one.
 
     def _start_if_short(self) -> None:
-        """Start an environment if callers would wait longer for a busy one than for a new one.
+        """Start an environment, unless callers are better served by waiting a moment for a busy one.
 
-        A new one takes `_init_s`. Where events are short, the callers in front of the last one are gone sooner than
-        that, and starting more processes would only make all of them slower.
+        Where a new one is there within milliseconds it is always started. Where it takes longer, and events are short,
+        the callers in front of the last one are gone sooner than it would be there, and one more process would only
+        make all of them slower. So nobody waits longer than `PATIENCE_S` for that.
         """
         short = len(self._waiting) - self._starting
         if short <= 0:
             return
         busy = len(self._environments) - self._starting
-        if busy == 0 or self._mean_s is None or short / busy * self._mean_s > self._init_s:
+        patience_s = min(self._init_s, PATIENCE_S)
+        if busy == 0 or self._mean_s is None or patience_s < CHEAP_S or short / busy * self._mean_s > patience_s:
             self._start_environment()
         elif self._overdue is None:
-            self._overdue = self._loop.call_later(self._init_s, self._start_if_overdue)
+            self._overdue = self._loop.call_later(patience_s, self._start_if_overdue)
 
     def _start_if_overdue(self) -> None:
         # The mean is no promise: whoever has waited that long gets a new environment after all.
         self._overdue = None
         if len(self._waiting) > self._starting:
-            age_s = time.monotonic() - self._waiting[0].queued_at
-            if age_s >= self._init_s:
+            patience_s = min(self._init_s, PATIENCE_S)
+            if time.monotonic() - self._waiting[0].queued_at >= patience_s:
                 self._start_environment()
-            self._overdue = self._loop.call_later(self._init_s, self._start_if_overdue)
+            self._overdue = self._loop.call_later(patience_s, self._start_if_overdue)
 
     def _start_environment(self) -> None:
         if len(self._environments) >= self._configure.concurrency or self._is_closed:
@@ -262,7 +271,7 @@ class Pool:
         directory = os.path.join(configure.work_dir, "environments", str(self._started))
         os.makedirs(directory, mode=0o700)
         environment.directory = directory
-        environment.on_end(lambda: self._remove(directory))
+        environment.on_end(lambda: self._remove(environment))
         api = await serve_runtime_api(environment)
         environment.on_end(api.close)
         read_end, write_end = os.pipe()
@@ -290,9 +299,16 @@ class Pool:
                 theirs.close()
         environment.attach(process)
 
-    def _remove(self, directory: str) -> None:
-        # In a thread: a function may leave a great many files behind.
-        self._loop.run_in_executor(None, lambda: shutil.rmtree(directory, ignore_errors=True))
+    def _remove(self, environment: Environment) -> None:
+        def remove(_: object = None) -> None:
+            # In a thread: a function may leave a great many files behind. At the end the whole work folder goes.
+            if not self._is_closed:
+                self._loop.run_in_executor(None, folders.remove, environment.directory)
+
+        if environment.process is None:
+            remove()
+        else:  # what still runs could still write
+            environment.process.exited.add_done_callback(remove)
 
     # Time passes.
 
@@ -313,17 +329,20 @@ class Pool:
             if environment.state in (IDLE, DEAD):
                 continue
             active = True
-            if check_memory and environment.state != STARTING:
+            if check_memory:
                 self._check_memory(environment)
         self._refuse_the_late(now)
         if active or self._waiting:
             self._keep_ticking()
 
-    def _check_memory(self, environment: Environment) -> None:
+    def _check_usage(self, environment: Environment) -> None:
         if environment.process is None or (usage := environment.process.usage()) is None:
             return
         if usage.memory_kib > self._configure.memory_mib * 1024:
             environment.exceeded_memory()
+        elif usage.processes > PROCESSES:
+            # The kernel's own limit exempts root, and is all of a user's where there is no namespace.
+            environment.kill()
 
     def _refuse_the_late(self, now: float) -> None:
         limit = max(INIT_LIMIT_S, float(self._configure.timeout_s))
@@ -339,11 +358,14 @@ class Pool:
         if self._is_closed:
             return
         now = time.monotonic()
-        for environment in [e for e in self._free if now - e.idle_since >= self._configure.idle_s]:
-            environment.kill()
+        for environment in list(self._free):
+            if now - environment.idle_since >= self._configure.idle_s:
+                environment.kill()
+            else:
+                self._check_memory(environment)
         if self._environments or self._waiting:
             soonest = min((e.idle_since for e in self._free), default=now)
-            wait_s = max(0.01, soonest + self._configure.idle_s - now)
+            wait_s = min(IDLE_MEMORY_EVERY_S, max(0.01, soonest + self._configure.idle_s - now))
             self._idle_timer = self._loop.call_later(wait_s, self._end_idle)
             return
         self._next_reason = "idle"

@@ -10,10 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from msgspec import structs
+
 from lateen_invoker.control import Configure
-from lateen_invoker.invocations import Invocation, error_document
+from lateen_invoker.invocations import Invocation, Outcome, error_document, shortened
 from lateen_invoker.metrics import Metrics
-from lateen_invoker.records import ExecutionRecord
+from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
 FLUSH_S = 0.2
 BATCH = 1000
@@ -48,7 +50,7 @@ class Recorder:
             if outcome.kind != "error":
                 outcome.body = b""
             elif len(outcome.body) > 65_536:
-                outcome.body = outcome.body[:65_536]
+                outcome.body = shortened(outcome.body)
         self._buffer.append(invocation)
         self._bytes += _size(invocation)
         while self._bytes > BUFFER_BYTES:
@@ -94,7 +96,6 @@ def record_for(invocation: Invocation, configure: Configure) -> ExecutionRecord:
     """The record of an invocation that is over."""
     duration_ms = (invocation.ended_at - invocation.started_at) * 1000
     outcome = invocation.outcome
-    failed = outcome is not None and outcome.kind == "error"
     return ExecutionRecord(
         request_id=invocation.request_id,
         function_id=configure.function_id,
@@ -110,8 +111,14 @@ def record_for(invocation: Invocation, configure: Configure) -> ExecutionRecord:
         memory_peak_mib=_mib(invocation.peak_memory_kib),
         log_tail=log_text(invocation, configure),
         log_truncated=invocation.log_truncated,
-        error=error_document(outcome.body) if failed and outcome is not None else None,
+        error=_error_of(outcome) if outcome is not None and outcome.kind == "error" else None,
     )
+
+
+def _error_of(outcome: Outcome) -> ErrorDocument:
+    document = error_document(outcome.body)
+    # What the runtime said beside its document counts where that has no type of its own, or is none.
+    return structs.replace(document, type=outcome.error_type) if document.type == "Error" else document
 
 
 def log_text(invocation: Invocation, configure: Configure) -> str:

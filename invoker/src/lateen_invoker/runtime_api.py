@@ -15,12 +15,13 @@ import httptools
 
 from lateen_invoker.environments import Environment
 from lateen_invoker.function_url import whole
-from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation
+from lateen_invoker.invocations import ERROR_LIMIT, ERROR_TOO_LARGE, RESPONSE_LIMIT, Invocation
 from lateen_invoker.spawner import Process
 from lateen_invoker.writes import write_now
 
+# Go's and Node's clients open a few; every process of the machine can open as many as it likes.
+CONNECTIONS_LIMIT = 64
 _INVOCATION = "/2018-06-01/runtime/invocation/"
-_ERROR_LIMIT = 1024 * 1024
 _TRAILER_LIMIT = 64 * 1024
 _PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
 _REASONS = {
@@ -75,6 +76,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._fd = transport.get_extra_info("socket").fileno()
+        if len(self._connections) >= CONNECTIONS_LIMIT:
+            self._transport.abort()
+            return
         self._connections.add(self)
         self._transport.pause_reading()
         self._environment.when_attached(self._admit)
@@ -129,7 +133,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        limit = _ERROR_LIMIT if self._url.endswith(b"/error") else RESPONSE_LIMIT
+        limit = ERROR_LIMIT if self._url.endswith(b"/error") else RESPONSE_LIMIT
         if self._too_large or len(self._body) + len(body) > limit:
             self._too_large = True
             self._body.clear()
@@ -208,11 +212,11 @@ class _Connection(asyncio.Protocol):
             return given.encode("latin-1", "replace")
 
     def _error_document(self) -> bytes:
-        return b'{"errorType":"Error","errorMessage":"too large"}' if self._too_large else bytes(self._body)
+        return ERROR_TOO_LARGE if self._too_large else bytes(self._body)
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > _ERROR_LIMIT + _TRAILER_LIMIT:  # the X-Ray cause header alone may have 1 MB
+        if self._header_bytes > ERROR_LIMIT + _TRAILER_LIMIT:  # the X-Ray cause header alone may have 1 MB
             self._transport.abort()
 
     def _accepted(self, refusal: str | None) -> None:
