@@ -330,7 +330,7 @@ class Pool:
                 continue
             active = True
             if check_memory:
-                self._check_memory(environment)
+                self._check_usage(environment)
         self._refuse_the_late(now)
         if active or self._waiting:
             self._keep_ticking()
@@ -362,7 +362,7 @@ class Pool:
             if now - environment.idle_since >= self._configure.idle_s:
                 environment.kill()
             else:
-                self._check_memory(environment)
+                self._check_usage(environment)
         if self._environments or self._waiting:
             soonest = min((e.idle_since for e in self._free), default=now)
             wait_s = min(IDLE_MEMORY_EVERY_S, max(0.01, soonest + self._configure.idle_s - now))
