@@ -213,9 +213,9 @@ def test_a_key_of_a_workspace_stays_in_it(cli: Cli, done: Callable[..., str], he
 
 def test_env_is_what_a_shell_takes(server: Running, cli: Cli, done: Callable[..., str]) -> None:
     """Evaluated, it leads back here; the AWS pair is the one that the server derives."""
-    script = f'eval "$({LATEEN} env)"; env -i sh -c "$1" x; {LATEEN} list -o json >/dev/null && env'
+    script = f'eval "$({LATEEN} env)"; {LATEEN} list -o json >/dev/null && env'
     printed = subprocess.run(
-        ["sh", "-c", script, "x", ":"],
+        ["sh", "-c", script],
         env=clean_environment(LATEEN_ENDPOINT=server.endpoint, LATEEN_DATA=str(server.data)),
         capture_output=True,
         text=True,
@@ -233,6 +233,17 @@ def test_env_is_what_a_shell_takes(server: Running, cli: Cli, done: Callable[...
     again = json.loads(done("env", "-o", "json", env={"LATEEN_TOKEN": made["secret"]}))
     assert again["AWS_SECRET_ACCESS_KEY"] == made["aws_secret_access_key"]
     done("key", "revoke", made["id"])
+
+
+def test_env_of_another_machine_has_no_secret_of_this_one(cli: Cli) -> None:
+    """The pair is derived from an installation's master key, and the one in the data folder is not that one's."""
+    token = f"ltn_{'a' * 17}_{'0' * 48}"
+    ended = cli("env", "-o", "json", env={"LATEEN_ENDPOINT": "https://lateen.example.org", "LATEEN_TOKEN": token})
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["LATEEN_TOKEN"] == token
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(found)
+    assert ended.stderr.startswith("note: ")
 
 
 def test_names_complete(server: Running, done: Callable[..., str], hello: Path) -> None:

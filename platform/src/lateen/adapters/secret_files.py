@@ -5,12 +5,8 @@ from pathlib import Path
 from secrets import token_bytes
 
 from lateen.adapters.data_folder import DataFolderError, make_private, sync_folder
-from lateen.domain.master import MIN_BYTES
-
-MASTER_FILE = "master"
-"""Random bytes that all derived secrets come from; see `domain.master`."""
-ADMIN_FILE = "admin"
-"""The administrator's key: the only one that is kept as plain text."""
+from lateen.domain.keys import ADMIN_FILE
+from lateen.domain.master import MASTER_FILE, MIN_BYTES
 
 
 def master_key(folder: Path) -> bytes:

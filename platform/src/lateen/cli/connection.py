@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from lateen.cli.refusals import Refused
+from lateen.domain.keys import ADMIN_FILE
 
 P = ParamSpec("P")
 
 DEFAULT_PORT = 8000
-ADMIN_FILE = "admin"
-"""In the data folder, 0600: the administrator's key, the only plaintext of it."""
 
 
 class Connection(Struct, frozen=True, kw_only=True):

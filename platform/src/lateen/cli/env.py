@@ -5,11 +5,11 @@ import shlex
 
 import click
 
-from lateen.cli.connection import Connection, with_connection
+from lateen.cli.connection import Connection, is_loopback, with_connection
 from lateen.cli.output import Output, output_option, show_json
 from lateen.cli.refusals import Refused, note
 from lateen.domain.keys import key_id_in
-from lateen.domain.master import MasterKey
+from lateen.domain.master import MASTER_FILE, MasterKey
 
 DEFAULT_REGION = "us-east-1"
 
@@ -44,11 +44,18 @@ def env(connection: Connection, output: Output) -> None:
 def _aws_pair(connection: Connection) -> dict[str, str]:
     """Derived from the installation's master key, as the server derives it: it is stored nowhere."""
     key_id = key_id_in(connection.token or "")
-    try:
-        master = MasterKey((connection.data / "master").read_bytes())
-    except (OSError, ValueError):
-        master = None
+    master = _master_key(connection)
     if key_id is None or master is None:
-        note("note: without the data folder the AWS pair is not known; it was shown when the key was made")
+        note("note: the AWS pair is only known where Lateen's data folder is; it was shown when the key was made")
         return {}
     return {"AWS_ACCESS_KEY_ID": f"LTN{key_id.upper()}", "AWS_SECRET_ACCESS_KEY": master.aws_secret(key_id)}
+
+
+def _master_key(connection: Connection) -> MasterKey | None:
+    """This machine's; another one's Lateen has another one, from which other secrets come."""
+    if not is_loopback(connection.endpoint):
+        return None
+    try:
+        return MasterKey((connection.data / MASTER_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -6,6 +6,9 @@ import re
 
 from msgspec import Struct
 
+ADMIN_FILE = "admin"
+"""In the data folder of embedded mode, 0600: the administrator's key, the only plaintext of it."""
+
 _SECRET = re.compile(r"^ltn_([a-z2-7]{17})_([0-9a-f]{48})\Z")
 _ACCESS_KEY_ID = re.compile(r"^LTN([A-Z2-7]{17})\Z")
 

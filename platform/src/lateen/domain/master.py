@@ -4,6 +4,8 @@ import base64
 import hmac
 
 MIN_BYTES = 32
+MASTER_FILE = "master"
+"""In the data folder of embedded mode, 0600."""
 
 
 class MasterKey:
