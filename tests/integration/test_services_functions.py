@@ -318,6 +318,14 @@ async def test_updates_that_race_all_apply(services: Services) -> None:
     assert await services.functions.source(services.admin, made.id) == OTHER.decode()
 
 
+async def test_no_update_is_refused_because_of_many_others(services: Services) -> None:
+    """More at once than a change that loses its race is tried again."""
+    made = (await services.functions.create(services.admin, "default", HELLO)).function
+    changes = [FunctionChange(description=str(number)) for number in range(60)]
+    await asyncio.gather(*(services.functions.update(services.admin, made.id, change) for change in changes))
+    assert (await services.functions.get(services.admin, made.id)).function.revision == 1 + len(changes)
+
+
 async def test_of_updates_that_expect_a_revision_one_wins(services: Services) -> None:
     """The others are told, and nothing of theirs is there."""
     made = (await services.functions.create(services.admin, "default", HELLO)).function

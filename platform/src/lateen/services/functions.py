@@ -157,12 +157,13 @@ class Functions:
         """
         packages: dict[str, Package] = {}
         for _ in range(ATTEMPTS):
-            old = await self._live(caller, id_key(function_id), is_id(function_id))
-            _check_expected(old, expected)
-            new, package = await self._drafts.changed(old, change, packages)
-            if new == old:
-                return await self._statuses.described(old)
+            # From the reading on, so that updates of this process wait for each other instead of losing races.
             async with self._artifacts.changing(function_id):
+                old = await self._live(caller, id_key(function_id), is_id(function_id))
+                _check_expected(old, expected)
+                new, package = await self._drafts.changed(old, change, packages)
+                if new == old:
+                    return await self._statuses.described(old)
                 if package is not None:
                     await self._artifacts.store(new.code, package)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision)]
