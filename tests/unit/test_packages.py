@@ -319,7 +319,20 @@ def test_every_cut_and_every_changed_byte_is_an_answer(tmp_path: Path) -> None:
 def test_base64_is_strict() -> None:
     """What another decoder could read differently is refused."""
     assert decode_base64("aGk=") == b"hi"
-    for text in ("aGk", "aGk=\n", " aGk=", "aG-_", "aGk==", "a", "aGk=aGk=", "äGk=", "aG\0k="):
+    for text in (
+        "aGk",
+        "aGk=\n",
+        " aGk=",
+        "aG-_",
+        "aGk==",
+        "a",
+        "aGk=aGk=",
+        "aGkhaa=",
+        "aGkh=",
+        "aGkh====",
+        "äGk=",
+        "aG\0k=",
+    ):
         with pytest.raises(InvalidInput):
             decode_base64(text)
     with pytest.raises(TooLarge):
