@@ -72,6 +72,12 @@ async def test_metrics(api: Api) -> None:
     assert function["hash"] not in answer.text
 
 
+async def test_metrics_are_the_installations(api: Api) -> None:
+    """The invokers' name every workspace's functions, so a workspace's key doesn't get them."""
+    answer = await api("GET", "/metrics", key=await api.key(await api.workspace("tenant")))
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:lateen:problem:forbidden")
+
+
 @pytest.mark.parametrize("given", ["abc", "3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55", "a:b_c.d"])
 async def test_request_id_is_the_callers(api: Api, given: str) -> None:
     answer = await api("GET", "/health", headers={"X-Request-Id": given})
@@ -172,6 +178,7 @@ async def test_the_documentation_asks_no_other_host(api: Api) -> None:
         assert (file.status_code, bool(file.content)) == (200, True)
         assert file.headers["x-content-type-options"] == "nosniff"
         assert file.headers["content-type"].split(";")[0] in ("text/css", "text/javascript", "image/png")
+        assert b"https://cdn." not in file.content
     assert (await api("GET", "/docs/../../../etc/passwd", key=None)).status_code in (401, 404)
 
 

@@ -1,9 +1,9 @@
-"""What operators and their tools ask: health for everybody, metrics with a key."""
+"""What operators and their tools ask: health for everybody, metrics with a key of the installation."""
 
 from litestar import Controller, MediaType, Response, get
 from litestar.params import FromQuery
 
-from lateen.api.dependencies import MetricsDep, ReadinessDep
+from lateen.api.dependencies import CallerDep, MetricsDep, ReadinessDep
 from lateen.api.health import Health, Ready
 from lateen.api.metrics import CONTENT_TYPE
 
@@ -29,6 +29,8 @@ class Operations(Controller):
         return Response(found, status_code=503, headers={"Retry-After": str(RETRY_AFTER_S)})
 
     @get("/metrics", summary="Metrics for Prometheus", operation_id="metrics", media_type=MediaType.TEXT)
-    async def measured(self, metrics: MetricsDep) -> Response[bytes]:
-        """Counters, gauges and histograms of this process and of the invokers, as text."""
+    async def measured(self, metrics: MetricsDep, caller: CallerDep) -> Response[bytes]:
+        """Counters, gauges and histograms of this process and of the invokers, as text. Needs a key of the whole
+        installation, for all workspaces' functions are in it."""
+        caller.must_be_installation()
         return Response(await metrics.text(), media_type=CONTENT_TYPE)
