@@ -281,7 +281,11 @@ def test_a_stolen_next_takes_no_event_from_others(hostile: InvokerProcess) -> No
 @pytest.mark.parametrize("path", ["/garbage", "/forged", "/smuggle", "/port", "/init"])
 def test_the_channel_in_hostile_hands(hostile: InvokerProcess, path: str) -> None:
     """Whatever is written where: this caller gets an answer or an error, the next ones get their own answers."""
-    hostile.call(path)
+    answer = hostile.call(path)
+    assert answer.status == 502 or (answer.status, answer.body) in (
+        (200, b"written"), (200, b"first"), (200, b"second"), (200, b"sent"), (200, b"not taken"),
+        (200, b"[403, 403, 403]"),
+    )  # fmt: skip
     for number in range(3):
         assert hostile.call(f"/{number}").body == f"/{number}".encode()
 

@@ -33,7 +33,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn, Protocol
 
 CONTROL_FD = 3
@@ -48,6 +49,8 @@ WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 _WARM = object()
 _QUIET_S = 0.03
 """After this time without a request the next is not near, and what was asked for has had the processor to itself."""
+_WALKS, _GLANCES = 10, 200
+"""How often all that descends from a keeper is looked for, and then its own children, before it begins again."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -304,20 +307,33 @@ def end_descendants() -> None:
     """Kill everything below this process, which reaps what loses its parent.
 
     Stopped first: what is stopped forks no more, so that the killing ends also where processes are made faster than
-    they can be killed one by one.
+    they can be killed one by one. One that hands itself on, each process forking the next and ending, may slip through
+    a walk over all of them; but it is always a child of this one before long, and those are killed without a walk.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    stopped: set[int] = set()
-    while fresh := set(descendants(os.getpid())) - stopped:
-        for pid in fresh:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGSTOP)
-        stopped |= fresh
-    for pid in stopped:
+    own = os.getpid()
+    children = os.open(f"/proc/{own}/task/{own}/children", os.O_RDONLY | os.O_CLOEXEC)
+    while True:
+        stopped: set[int] = set()
+        for _ in range(_WALKS):
+            if not (fresh := set(descendants(own)) - stopped):
+                break
+            _signal_all(fresh, signal.SIGSTOP)
+            stopped |= fresh
+        _signal_all(stopped, signal.SIGKILL)
+        for _ in range(_GLANCES):
+            try:
+                os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return  # as children are ignored, there is none left
+            _signal_all(map(int, os.pread(children, 4096, 0).split()), signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.wait()  # as children are ignored, it returns when there is none left
+            os.kill(pid, number)
 
 
 def descendants(pid: int) -> list[int]:

@@ -26,8 +26,9 @@ from lateen_invoker.pool import Pool
 from lateen_invoker.writes import write_now
 
 BODY_LIMIT = 6 * 1024 * 1024
-HEAD_LIMIT = 64 * 1024
-HEADERS_LIMIT = 100
+# More than the platform's server takes, which adds lines of its own.
+HEAD_LIMIT = 128 * 1024
+HEADERS_LIMIT = 300
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
 KEEP_ALIVE_S = 75.0
@@ -59,6 +60,8 @@ class Port:
     def __init__(self) -> None:
         self.front: Front | None = None
         self.connections: set[_Connection] = set()
+        self.strangers = 0
+        """Connections over TCP, which any process of the machine can open."""
         self.is_closing = False
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
@@ -123,15 +126,19 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._fd = transport.get_extra_info("socket").fileno()
         address = transport.get_extra_info("peername")
-        self.peer = str(address[0]) if isinstance(address, tuple) else ""
-        if len(self._port.connections) >= CONNECTIONS_LIMIT:
+        if isinstance(address, tuple):
+            self.peer = str(address[0])
+            self._port.strangers += 1
+        self._port.connections.add(self)
+        if self._port.strangers > CONNECTIONS_LIMIT:
             transport.close()
             return
-        self._port.connections.add(self)
         self._port.watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.connections.discard(self)
+        if self.peer:
+            self._port.strangers -= 1
         # The caller left: nothing waits for this answer any more, and the environment is none the worse for it.
         if self._running is not None and self._running.invocation is not None:
             self._running.invocation.abandoned = True
@@ -157,8 +164,8 @@ class _Connection(asyncio.Protocol):
 
     def check_deadline(self, now: float) -> None:
         """Called every second or so. A client that is slow on purpose holds nothing but its own connection."""
-        if self._running is not None:
-            return
+        if self._running is not None or not self.peer:
+            return  # over the Unix socket comes the platform, which has deadlines of its own for its clients
         waited = now - self._since
         if self._is_reading_body:
             late = waited > BODY_DEADLINE_S
@@ -416,7 +423,8 @@ class _Request:
                     else function_url.response_from(outcome.body)
                 )
             except InvalidAnswer as exc:
-                self._failed(request_id, "InvalidAnswer", str(exc))
+                invocation.log += f"[ERROR] The answer can't be sent: {exc}\n".encode()
+                self._failed(request_id, "InvalidAnswer")
                 return
             self.connection.respond(self, answer.status, answer.head, answer.body, request_id)
         elif outcome.kind == "refused":
@@ -424,11 +432,9 @@ class _Request:
         else:
             self._failed(request_id, outcome.error_type)
 
-    def _failed(self, request_id: str, error_type: str, detail: str = "") -> None:
+    def _failed(self, request_id: str, error_type: str) -> None:
         # Never the function's message: it may hold what its callers must not see, and is in the log.
         document = {"message": "Internal Server Error", "errorType": error_type, "requestId": request_id}
-        if detail:
-            document["detail"] = detail
         self.connection.respond(self, 502, _JSON, json.dumps(document).encode(), request_id)
 
     def _invoke_done(self, invocation: Invocation, outcome: Outcome) -> None:
