@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from lateen.domain.access import PLATFORM
+from lateen.domain.errors import InvalidInput
 from lateen.ports.deployer import NotRunning
 from lateen.ports.table import TableUnavailable
 
@@ -270,6 +271,30 @@ async def test_records_outlast_a_store_that_is_away(embedded: Any) -> None:
         while len((await embedded.records.list(PLATFORM, function.id)).items) < 20:
             await asyncio.sleep(0.05)
     assert embedded.deployer.records_dropped == 0
+
+
+async def test_records_that_the_store_refuses_cost_no_other(embedded: Any) -> None:
+    """Only an absent store is waited for: another batch is lost and counted, the next one kept."""
+    function = await embedded.create(HELLO)
+    store, refused = embedded.records.store, 0
+
+    async def refuse(function_id: str, records: Any) -> None:
+        nonlocal refused
+        refused += len(records)
+        raise InvalidInput("record", "one that fits")
+
+    embedded.records.store = refuse
+    async with embedded.client() as client:
+        await client.get(embedded.url_of(function))
+        await until(lambda: refused == 1)
+        embedded.records.store = store
+        await client.get(embedded.url_of(function))
+    async with asyncio.timeout(10):
+        while not (kept := (await embedded.records.list(PLATFORM, function.id)).items):
+            await asyncio.sleep(0.05)
+    assert (len(kept), refused) == (1, 1)
+    [family] = embedded.deployer.collect()
+    assert [(sample.name, sample.value) for sample in family.samples] == [("lateen_records_lost_total", 1)]
 
 
 async def test_records_of_the_last_calls_are_stored_before_the_end(start_embedded: Any, tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ class Platform:
         self.metrics = Metrics(self._invoker_metrics)
         self.metrics.registry.register(self.gateway)
         self.readiness = Readiness(
+        if self._local is not None:
+            self.metrics.registry.register(self._local)
             {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
         )
         self._management = management_app(

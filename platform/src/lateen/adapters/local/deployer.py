@@ -7,10 +7,10 @@ for an interpreter. Everything ends with this process: by `close`, and by the ke
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -24,6 +24,9 @@ from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.objects import Objects
 from lateen_invoker import control
 from lateen_invoker.control import RuntimeCommand
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +150,16 @@ class LocalDeployer:
         """Drain every invoker at once; kill what is left after `within_s`."""
         self._is_closing = True
         for function in self._functions.values():
+    def collect(self) -> "Iterator[Metric]":
+        """For a `prometheus_client` registry."""
+        from prometheus_client.core import CounterMetricFamily
+
+        yield CounterMetricFamily(
+            "lateen_records_lost",
+            "Execution records that never reached the store, those that invokers dropped included.",
+            value=self.records_dropped,
+        )
+
             function.remove()
         self._functions.clear()
         if self._spare is not None:

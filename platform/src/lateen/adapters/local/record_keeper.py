@@ -1,7 +1,8 @@
 """Execution records on their way from invokers to the store: kept until they are on disk, one batch for each invoker.
 
 An invoker sends its next batch only when the last one is acknowledged, and drops and counts beyond its own bound, so
-memory here is bounded by the number of invokers, however long the store is away.
+memory here is bounded by the number of invokers, however long the store is away. Only that is waited for: a batch that
+the store refuses for another reason is lost and counted, and the next one gets its turn.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from lateen.domain.errors import LateenError
+from lateen.domain.errors import Unavailable
 from lateen_invoker import control
 from lateen_invoker.records import ExecutionRecord
 
@@ -28,7 +29,7 @@ class RecordKeeper:
         self._store = store
         self._tasks: set[asyncio.Task[None]] = set()
         self.dropped = 0
-        """Records lost by full buffers or at the end, for the metrics."""
+        """Records lost by full buffers, by the store's refusal or at the end."""
 
     def take(
         self, function_id: str, batch: control.Records, *, stored: Callable[[int], None], gone: asyncio.Event
@@ -58,7 +59,7 @@ class RecordKeeper:
             while True:
                 try:
                     await self._store(function_id, batch.records)
-                except LateenError as exc:
+                except Unavailable as exc:
                     reason = str(exc)
                 else:
                     stored(batch.batch)
@@ -77,15 +78,15 @@ class RecordKeeper:
         except asyncio.CancelledError:
             self._lose(function_id, batch, "Lateen stops")
             raise
-        except Exception:
-            # A defect must not leave the invoker waiting for its acknowledgement for ever.
-            log.exception("execution records lost", extra={"function": function_id})
-            self.dropped += len(batch.records)
+        except Exception as exc:
+            # The batch would be refused again, and the invoker must not wait for its acknowledgement for ever.
+            self._lose(function_id, batch, type(exc).__name__, exc)
             stored(batch.batch)
 
-    def _lose(self, function_id: str, batch: control.Records, reason: str) -> None:
+    def _lose(self, function_id: str, batch: control.Records, reason: str, exc: BaseException | None = None) -> None:
         self.dropped += len(batch.records)
         log.error(
             "execution records lost",
+            exc_info=exc,
             extra={"function": function_id, "count": len(batch.records), "reason": reason},
         )
