@@ -166,10 +166,14 @@ async def run_embedded(folder: Path, settings: LocalSettings) -> AsyncIterator[E
     # With its protocol named: asyncio sets TCP_NODELAY only where it is.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+
+    class Protocol(LateenProtocol):
+        short_way = embedded.gateway.short_way
+
     config = uvicorn.Config(
         embedded.app,
         interface="asgi3",
-        http=LateenProtocol,
+        http=Protocol,
         log_level="warning",
         ws="none",
         lifespan="off",

@@ -97,6 +97,7 @@ class Platform:
             )
         self.deployer = deployer
         self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=deployer, pool=self._pool)
+        self.short_way = self.gateway.short_way
         self._controller = Controller(functions=self.functions, deployer=deployer)
         self._housekeeping = Housekeeping(
             [
@@ -116,9 +117,9 @@ class Platform:
         )
         self.metrics = Metrics(self._invoker_metrics)
         self.metrics.registry.register(self.gateway)
-        self.readiness = Readiness(
         if self._local is not None:
             self.metrics.registry.register(self._local)
+        self.readiness = Readiness(
             {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
         )
         self._management = management_app(

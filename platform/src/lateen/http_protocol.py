@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from lateen.api.problems import Refusal, headers_of
+from lateen.gateway.short_way import Call, ShortWay
 
 HEAD_BYTES = 64 * 1024
 TARGET_BYTES = 16 * 1024
@@ -38,6 +39,8 @@ class Deadlines(NamedTuple):
 
 class LateenProtocol(HttpToolsProtocol):
     deadlines = Deadlines()
+    short_way: ShortWay | None = None
+    """Where ordinary calls of functions go without being a request of the application's."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
@@ -53,6 +56,12 @@ class LateenProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
         """Whatever still arrives is not looked at."""
+        self._call: Call | None = None
+        self._held = bytearray()
+        """What arrived during the call."""
+        self._continuation: Any = None
+        self._idle_since_s = 0.0
+        self._is_stopping = False
 
     # What the transport calls
 
@@ -62,9 +71,36 @@ class LateenProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._call is not None:
+            call, self._call = self._call, None
+            call.left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._call is not None:
+            self._held += data
+            if len(self._held) > HEAD_BYTES:
+                self.flow.pause_reading()
+        elif self.short_way is not None and self._is_between_requests():
+            if (call := self.short_way.begin(self, data)) is not None:
+                self._call = call
+                if self._timer is not None:
+                    self._disarm()
+            else:
+                self._parse(data)
+        else:
+            self._parse(data)
+
+    def _is_between_requests(self) -> bool:
+        return not (
+            self._in_head
+            or self._in_body
+            or self._is_over
+            or self.flow.write_paused
+            or (self.cycle is not None and not self.cycle.response_complete)
+        )
+
+    def _parse(self, data: bytes) -> None:
         if self._is_over:
             self._discard(len(data))
             return
@@ -178,6 +214,61 @@ class LateenProtocol(HttpToolsProtocol):
         host = (self._host or b"").lower()
         if scheme.lower() not in (b"http", b"https") or rest.partition(b"/")[0].lower() != host:
             raise _Ambiguous
+
+    # A call on the short way
+
+    def answered(self, answer: bytes) -> None:
+        """The call's whole answer."""
+        self._call = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        if self._is_stopping:
+            self.transport.close()
+            return
+        # One timer for many calls, which looks at this time when it ends.
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        self._take_held()
+
+    def hand_over(self, request: bytes, continuation: Any) -> None:
+        """The call goes on as a request of its own application."""
+        call, self._call = self._call, None
+        self._continuation = continuation
+        self._parse(request)
+        if self._continuation is not None and call is not None:  # it was refused after all
+            self._continuation = None
+            call.left()
+        self._take_held()
+
+    def _take_held(self) -> None:
+        if self._held:
+            held, self._held = bytes(self._held), bytearray()
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._continuation is not None:
+            app, self._continuation = self._continuation, None
+            cycle.keep_alive = cycle.keep_alive and not self._is_stopping
+        super()._start_asgi_task(cycle, app)
+
+    def timeout_keep_alive_handler(self) -> None:
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if self._call is None and left_s <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(max(left_s, 1.0), self.timeout_keep_alive_handler)
+
+    def shutdown(self) -> None:
+        if self._call is not None:
+            self._is_stopping = True
+        else:
+            super().shutdown()
 
     # Refusals
 

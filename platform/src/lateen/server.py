@@ -36,6 +36,7 @@ class Server(UvicornServer):
 
         class Protocol(LateenProtocol):
             deadlines = Deadlines(head_s=settings.header_seconds, body_s=settings.body_seconds)
+            short_way = getattr(app, "short_way", None)
 
         config = Config(
             app,

@@ -40,6 +40,8 @@ class Connection(asyncio.Protocol):
         self.failure: UpstreamFailed | None = None
         self.address: Any = None
         """The pool's."""
+        self.call: Any = None
+        """Who takes the first bytes of the answer as they are; `short_way.Call`."""
         self.receive: Any = None
         """The caller's side, once all of the request was read: what comes next can only be that the caller left."""
         self.watcher: asyncio.Task[None] | None = None
@@ -72,6 +74,11 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._reset(head_only=head_only)
         self._transport.write(data)
+
+    def start_call(self, data: bytes, call: Any) -> None:
+        """As `start`, with the whole request. `call` gets the answer if it comes in one piece, else it has to go on."""
+        self.start(data)
+        self.call = call
 
     async def send(self, data: bytes) -> None:
         """Further bytes of the request; waits while the invoker does not take them."""
@@ -143,6 +150,16 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        if self.call is not None:
+            call, self.call = self.call, None
+            # Said before it is known: whom it is given back to looks at it.
+            self.is_complete = self._keeps_alive = True
+            self._expecting = False
+            if call.received(data):
+                return
+            self.is_complete = self._keeps_alive = False
+            self._expecting = True
+            self.call = call
         if not self.has_head:
             self._head_bytes += len(data)
         try:
@@ -151,6 +168,9 @@ class Connection(asyncio.Protocol):
             self.fail(UpstreamFailed("the invoker's answer is not HTTP"))
             return
         if self._spoiled or (not self.has_head and self._head_bytes > HEAD_LIMIT):
+            # Nobody can tell any more what of it is the answer, so none of it is.
+            self.has_head = self.is_complete = False
+            self._chunks.clear()
             self.fail(UpstreamFailed("the invoker sent what was not asked for"))
             return
         if self._buffered > HIGH_WATER and not self._reading_paused and self._transport is not None:
@@ -213,5 +233,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
+        if self.call is not None:
+            call, self.call = self.call, None
+            call.go_on()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
@@ -19,6 +19,7 @@ from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimed
 from lateen.gateway.heads import NO_BODY, new_request_id, request_head
 from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
 from lateen.gateway.refusals import Receive, Refusal, Send
+from lateen.gateway.short_way import Application, ShortWay
 from lateen.ports.deployer import Deployer, Deployment, Endpoint
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
@@ -66,9 +67,10 @@ class Gateway:
         self._now = now
         self._routes: dict[bytes, Deployment] = {}
         self._changes = 0
-        self._signed: dict[_Call, bytes] = {}
+        self._signed: dict[Signed, bytes] = {}
         self._signed_at_s = 0
         self._answers: Counter[int] = Counter()
+        self.short_way = ShortWay(self)
         functions.subscribe(self._changed)
 
     @staticmethod
@@ -103,6 +105,50 @@ class Gateway:
         for status, count in sorted(self._answers.items()):
             family.add_metric([str(status)], count)
         yield family
+
+    # What the short way asks for
+
+    def open_route(self, url_hash: bytes) -> Deployment | None:
+        """Of a function that asks for no key, where it is known already."""
+        deployment = self._routes.get(url_hash)
+        return deployment if deployment is not None and deployment.open else None
+
+    def connection_now(self, deployment: Deployment) -> tuple[Endpoint, Connection] | None:
+        """Where there is one without waiting."""
+        endpoint = self._deployer.endpoint_now(deployment)
+        connection = self._pool.idle(endpoint) if endpoint is not None else None
+        if endpoint is None or connection is None:
+            return None
+        connection.deadline_s = asyncio.get_running_loop().time() + answer_limit_s(deployment.timeout_s)
+        return endpoint, connection
+
+    def own_lines(self, endpoint: Endpoint, call: "Signed") -> bytes:
+        """Our headers. The request id is left to the invoker, so equal calls within a second share these lines."""
+        second = int(self._now())
+        if second != self._signed_at_s or len(self._signed) >= SIGNED:
+            self._signed_at_s, self._signed = second, {}
+        if (own := self._signed.get(call)) is None:
+            own = self._signed[call] = _own_lines(endpoint.invoke_key, call, second)
+        return own
+
+    def answered(self, connection: Connection, status: int) -> None:
+        self._pool.release(connection)
+        self._answers[status] += 1
+
+    def abandoned(self, connection: Connection) -> None:
+        self._pool.release(connection, sent=False)
+
+    def resumed(self, deployment: Deployment, connection: Connection) -> Application:
+        """What answers a call whose request was sent."""
+
+        async def resume(scope: Any, receive: Receive, send: Send) -> None:
+            try:
+                await self._relay(deployment, connection, receive, send)
+            except Refusal as refusal:
+                self._answers[refusal.status] += 1
+                await refusals.send_refusal(send, refusal, new_request_id())
+
+        return resume
 
     # Routes
 
@@ -157,15 +203,28 @@ class Gateway:
             if len(body) > REQUEST_LIMIT:
                 raise refusals.too_large(REQUEST_LIMIT)
         endpoint, connection = await self._connect(deployment)
-        sent = started = released = False
+        head = self._head(deployment, endpoint, scope, length)
+        if more:
+            connection.start(head + _framed(body, length))
+            rest = _send_rest(connection, receive, len(body), length)
+        else:
+            connection.start(head + body, head_only=scope["method"] == "HEAD")
+            rest = None
+        await self._relay(deployment, connection, receive, send, rest)
+
+    async def _relay(
+        self,
+        deployment: Deployment,
+        connection: Connection,
+        receive: Receive,
+        send: Send,
+        rest: Coroutine[Any, Any, bool] | None = None,
+    ) -> None:
+        """Pass the answer on and give the connection back. `rest`: sends what is left of the request."""
+        sent, started, released = rest is None, False, False
         try:
-            head = self._head(deployment, endpoint, scope, length)
-            if more:
-                connection.start(head + _framed(body, length))
-                sent = await _send_rest(connection, receive, len(body), length)
-            else:
-                connection.start(head + body, head_only=scope["method"] == "HEAD")
-                sent = True
+            if rest is not None:
+                sent = await rest
             if sent:
                 connection.receive = receive
             now_s = asyncio.get_running_loop().time()
@@ -221,22 +280,16 @@ class Gateway:
         query: bytes = scope["query_string"]
         target: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         client, server = scope["client"], scope["server"]
-        call = (method, target, client and client[0], scope["scheme"], server and server[1])
-        second = int(self._now())
-        if second != self._signed_at_s or len(self._signed) >= SIGNED:
-            self._signed_at_s, self._signed = second, {}
-        if (own := self._signed.get(call)) is None:
-            own = self._signed[call] = _own_lines(endpoint.invoke_key, call, second)
+        own = self.own_lines(endpoint, (method, target, client and client[0], scope["scheme"], server and server[1]))
         # A key of ours stays here: user code never sees one. Where none is asked for, the header is the function's.
         return request_head(method, target, scope["headers"], length=length, own=own, keeps_key=not deployment.open)
 
 
-_Call = tuple[str, bytes, str | None, str, int | None]
+Signed = tuple[str, bytes, str | None, str, int | None]
 """Method, target, the caller's address, scheme, our port: what a signature says of a call."""
 
 
-def _own_lines(key: bytes, call: _Call, now_s: int) -> bytes:
-    """Our headers. The request id is left to the invoker, so equal calls within a second share these lines."""
+def _own_lines(key: bytes, call: Signed, now_s: int) -> bytes:
     method, target, client, scheme, port = call
     source = "" if client is None else f"{client} {scheme} {port or ''}"
     signature = sign(key, method=method, target=target.decode("latin-1"), source=source, request_id="", now_s=now_s)

@@ -92,7 +92,7 @@ class Pool:
         if connection.watcher is not None:
             connection.watcher.cancel()
             connection.watcher = None
-        connection.receive = None
+        connection.receive = connection.call = None
         self._busy.discard(connection)
         if sent and len(address.idle) < MAX_IDLE and connection.recycle():
             address.idle.append(connection)

@@ -74,3 +74,6 @@ class Deployer(Protocol):
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         """A ready endpoint, waking the function if it sleeps. Raises: `NotRunning`."""
+
+    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
+        """A ready endpoint where there is one without waiting."""

@@ -130,6 +130,10 @@ class LocalDeployer:
             function = self._functions[deployment.function_id] = LocalFunction(self, deployment)
         return await function.endpoint(deployment)
 
+    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
+        function = self._functions.get(deployment.function_id)
+        return None if function is None else function.endpoint_now(deployment)
+
     def running(self) -> dict[str, Endpoint]:
         """The functions that are awake and where; by function id."""
         return {
@@ -146,10 +150,6 @@ class LocalDeployer:
         """Execution records lost since the start."""
         return self._records.dropped
 
-    async def close(self, *, within_s: float) -> None:
-        """Drain every invoker at once; kill what is left after `within_s`."""
-        self._is_closing = True
-        for function in self._functions.values():
     def collect(self) -> "Iterator[Metric]":
         """For a `prometheus_client` registry."""
         from prometheus_client.core import CounterMetricFamily
@@ -160,6 +160,10 @@ class LocalDeployer:
             value=self.records_dropped,
         )
 
+    async def close(self, *, within_s: float) -> None:
+        """Drain every invoker at once; kill what is left after `within_s`."""
+        self._is_closing = True
+        for function in self._functions.values():
             function.remove()
         self._functions.clear()
         if self._spare is not None:

@@ -106,6 +106,10 @@ class LocalFunction:
                 raise NotRunning(failure)
         return current.endpoint
 
+    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
+        current = self._current
+        return current.endpoint if current is not None and deployment.revision <= self._desired.revision else None
+
     def process_idle(self, process: InvokerProcess) -> None:
         # A call that is on its way is not lost: the process ends only when nothing uses it.
         if process is self._current:
