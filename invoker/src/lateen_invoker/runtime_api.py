@@ -28,6 +28,10 @@ _REASONS = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Request Entity Too Large",
 }  # fmt: skip
+_ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"status":"OK"}'
+_WANTED = frozenset(
+    {b"content-type", b"expect", b"lambda-runtime-function-error-body", b"lambda-runtime-function-error-type"}
+)
 _STATUS = {"InvalidRequestID": 400, "InvalidStateTransition": 403, "RequestEntityTooLarge": 413}
 _MESSAGES = {
     "InvalidRequestID": "Invalid request ID",
@@ -67,7 +71,7 @@ class _Connection(asyncio.Protocol):
         self._transport: Any = None
         self._fd = -1
         self._url = b""
-        self._headers: dict[str, str] = {}
+        self._headers: dict[bytes, str] = {}
         self._header_bytes = 0
         self._body = bytearray()
         self._too_large = False
@@ -126,10 +130,11 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come this way too: that is how a stream tells of an error in its middle.
         self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if (name := name.lower()) in _WANTED:
+            self._headers[name] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        if self._headers.get("expect", "").lower() == "100-continue":
+        if b"expect" in self._headers and self._headers[b"expect"].lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -146,7 +151,7 @@ class _Connection(asyncio.Protocol):
         if path.startswith(_INVOCATION):
             self._invocation(method, path[len(_INVOCATION) :])
         elif path == "/2018-06-01/runtime/init/error" and method == b"POST":
-            error_type = self._headers.get("lambda-runtime-function-error-type", "")
+            error_type = self._headers.get(b"lambda-runtime-function-error-type", "")
             self._accepted(self._environment.said_init_error(error_type, self._error_document()))
         elif path == "/2018-06-01/ping" and method == b"GET":
             self._respond(200, b"pong", content_type="text/plain")
@@ -164,7 +169,7 @@ class _Connection(asyncio.Protocol):
         if method != b"POST" or what not in ("response", "error"):
             self._refuse(404, "NotFound", "No such path")
         elif what == "error":
-            error_type = self._headers.get("lambda-runtime-function-error-type", "")
+            error_type = self._headers.get(b"lambda-runtime-function-error-type", "")
             self._accepted(self._environment.said_error(request_id, error_type, self._error_document()))
         else:
             self._accepted(self._response(request_id))
@@ -198,14 +203,14 @@ class _Connection(asyncio.Protocol):
     def _response(self, request_id: str) -> str | None:
         if self._too_large:
             return self._environment.said_too_much(request_id)
-        if (error_type := self._headers.get("lambda-runtime-function-error-type")) is not None:
+        if (error_type := self._headers.get(b"lambda-runtime-function-error-type")) is not None:
             return self._environment.said_error(request_id, error_type, self._stream_error())
         # The emulator and AWS take any bytes; the content type only matters for a stream with a prelude.
-        prelude = self._headers.get("content-type", "").startswith(_PRELUDE_TYPE)
+        prelude = self._headers.get(b"content-type", "").startswith(_PRELUDE_TYPE)
         return self._environment.said_response(request_id, bytes(self._body), prelude=prelude)
 
     def _stream_error(self) -> bytes:
-        given = self._headers.get("lambda-runtime-function-error-body", "")
+        given = self._headers.get(b"lambda-runtime-function-error-body", "")
         try:
             return base64.b64decode(given, validate=True)
         except (binascii.Error, ValueError):
@@ -221,7 +226,7 @@ class _Connection(asyncio.Protocol):
 
     def _accepted(self, refusal: str | None) -> None:
         if refusal is None:
-            self._respond(202, b'{"status":"OK"}')
+            write_now(self._transport, self._fd, _ACCEPTED)
         else:
             self._refuse(_STATUS[refusal], refusal, _MESSAGES[refusal])
 
