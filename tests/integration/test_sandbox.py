@@ -20,7 +20,7 @@ from lateen_invoker.forkserver import descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 CODE = '''
-import ctypes, errno, os, socket, subprocess, sys, time
+import ctypes, errno, os, signal, socket, subprocess, sys, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,6 +54,16 @@ def daemonise():
             time.sleep(60)
         os._exit(0)
     return os.wait()[1]
+
+def hand_on():
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        end = time.time() + 60
+        while time.time() < end:
+            if libc.fork():
+                libc._exit(0)
+        os._exit(0)
 
 def read(path):
     return (os.listdir if os.path.isdir(path) else lambda p: open(p, "rb").read(64))(path)
@@ -100,7 +110,7 @@ def handler(event, context):
         return subprocess.run(given, capture_output=True, text=True).stdout
     if what == "environ":
         return dict(os.environ)
-    return {"fork all": fork_all, "daemonise": daemonise, "hoard": lambda: hoard(given),
+    return {"fork all": fork_all, "hand on": hand_on, "daemonise": daemonise, "hoard": lambda: hoard(given),
             "abstract": lambda: tried(connect_abstract, given), "connect": lambda: connected(given)}[what]()
 '''
 NAMESPACES = ["namespaces", "landlock"]
@@ -308,6 +318,16 @@ async def test_daemons_end_when_user_code_exits(function: Function) -> None:
     os.kill(environment.process.pid, signal.SIGTERM)
     assert (await environment.ended()).signal == signal.SIGTERM
     assert _gone(pids)
+
+
+async def test_what_is_never_the_same_process_for_long(function: Function) -> None:
+    """One that forks the next and ends, again and again, ends with its environment too."""
+    for _ in range(10):
+        environment = await function.environment()
+        await environment.value({"do": "hand on"})
+        await asyncio.sleep(0.02)
+        environment.process.kill()
+        await environment.ended()
 
 
 @needs_namespaces

@@ -326,7 +326,7 @@ def end_descendants() -> None:
                 os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return  # as children are ignored, there is none left
-            _signal_all(map(int, os.pread(children, 4096, 0).split()), signal.SIGKILL)
+            _signal_all(map(int, os.pread(children, 4096, 0).rpartition(b" ")[0].split()), signal.SIGKILL)
         time.sleep(0.001)
 
 
