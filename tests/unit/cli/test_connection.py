@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lateen.cli.connection import Connection
+from lateen.cli.refusals import Refused
 
 
 @pytest.fixture
@@ -50,3 +51,22 @@ def test_loopback_is_this_machine(data: Path, endpoint: str) -> None:
 def test_no_data_folder_is_no_key(tmp_path: Path) -> None:
     """The server then says that one is needed, and we say where it comes from."""
     assert Connection.from_env({"LATEEN_DATA": str(tmp_path / "none")}).token is None
+
+
+@pytest.mark.parametrize("token", ["ltn_é", "ltn_a\nb", "ltn_\udcff"])
+def test_a_key_that_no_header_can_hold_is_refused(token: str) -> None:
+    """With a sentence that doesn't repeat it."""
+    with pytest.raises(Refused) as caught:
+        Connection.from_env({"LATEEN_TOKEN": token})
+    assert token not in caught.value.message
+
+
+def test_a_key_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A folder of that name, or bytes that are no text."""
+    (tmp_path / "admin").mkdir()
+    with pytest.raises(Refused, match="not readable"):
+        Connection.from_env({"LATEEN_DATA": str(tmp_path)})
+    (tmp_path / "admin").rmdir()
+    (tmp_path / "admin").write_bytes(b"\xff")
+    with pytest.raises(Refused, match="not readable"):
+        Connection.from_env({"LATEEN_DATA": str(tmp_path)})

@@ -84,6 +84,44 @@ def test_a_named_pipe_is_refused(folder: Path) -> None:
         pack(folder)
 
 
+def test_a_link_to_itself_is_refused(folder: Path) -> None:
+    """It leads nowhere, for as long as one follows it."""
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(Refused, match="not a file"):
+        pack(folder)
+
+
+def test_a_name_that_is_no_text_is_refused(folder: Path) -> None:
+    """A zip has no way to say it."""
+    (folder / os.fsdecode(b"\xff.py")).write_text("x")
+    with pytest.raises(Refused, match="not UTF-8"):
+        pack(folder)
+
+
+def test_what_cannot_be_read_is_not_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function without half of its files would fail later, and nobody would know why."""
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("lib"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(Refused, match="lib can't be read: permission denied"):
+        pack(folder)
+
+
+def test_a_path_that_is_no_code_is_refused(tmp_path: Path) -> None:
+    """An empty file, and what is neither file nor folder."""
+    (tmp_path / "empty.py").touch()
+    with pytest.raises(Refused, match="empty"):
+        pack(tmp_path / "empty.py")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Refused, match="neither"):
+        pack(tmp_path / "pipe")
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     """Instead of a zip that no server accepts."""
     (tmp_path / ".git").mkdir()
@@ -96,3 +134,6 @@ def test_too_much_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest
     monkeypatch.setattr(packing, "UNPACKED_LIMIT", 10)
     with pytest.raises(Refused, match="more than"):
         pack(folder)
+    (folder / "x.py").write_text("x" * 11)
+    with pytest.raises(Refused, match="more than"):
+        pack(folder / "x.py")

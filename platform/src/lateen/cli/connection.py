@@ -28,7 +28,7 @@ class Connection(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Raises: `Refused` if the endpoint is none, or the data folder has a key that this user may not read."""
+        """Raises: `Refused` if the endpoint or the key is none, or the data folder has a key that can't be read."""
         data = Path(env.get("LATEEN_DATA") or ".lateen")
         endpoint = env.get("LATEEN_ENDPOINT") or f"http://127.0.0.1:{env.get('LATEEN_PORT') or DEFAULT_PORT}"
         _check(endpoint)
@@ -36,6 +36,8 @@ class Connection(Struct, frozen=True, kw_only=True):
         # The administrator's key of this machine is never sent to another one.
         if token is None and is_loopback(endpoint):
             token = administrator_key(data)
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise Refused("the key is none that Lateen gave out", hint="see LATEEN_TOKEN; keys are such as ltn_…")
         return cls(endpoint=endpoint.rstrip("/"), token=token, workspace=env.get("LATEEN_WORKSPACE") or None, data=data)
 
 
@@ -55,7 +57,7 @@ def administrator_key(data: Path) -> str | None:
         return path.read_text().strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except PermissionError as exc:
+    except (OSError, UnicodeDecodeError) as exc:
         raise Refused(
             f"{path} is not readable", hint="run this as the user who runs Lateen, or set LATEEN_TOKEN"
         ) from exc

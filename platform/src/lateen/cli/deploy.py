@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json, size_of
 from lateen.cli.packing import pack
 from lateen.cli.refusals import Refused, hints, note
+from lateen.domain.names import NAME
 
 SETTLED_S = 120.0
 """How long a deployment may stay Pending before we stop waiting for it."""
+_NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _"
 
 
 @click.command()
@@ -60,6 +63,8 @@ def deployed(
     """Create or update; nothing is changed if everything is as it was. Says on stderr which of them it was."""
     code = pack(path)
     name = name or path.resolve().stem
+    if not re.match(NAME, name):
+        raise Refused(f"{name!r} can't be a function's name", hint=_NAMES)
     where = workspace_named(client, workspace)
     before = function_if_any(client, where["id"], name)
     fields = body_from(options, known=before["environment"] if before else {})

@@ -28,8 +28,23 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 def pack(path: Path) -> bytes:
     """Raises: `Refused` if there is nothing to send, or what there is cannot be sent."""
-    if path.is_file():
-        return path.read_bytes()
+    try:
+        return _file(path) if path.is_file() else _folder(path)
+    except OSError as exc:
+        raise Refused(f"{exc.filename or path} can't be read: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def _file(path: Path) -> bytes:
+    if path.stat().st_size > UNPACKED_LIMIT:
+        raise Refused(f"{path} has more than {UNPACKED_LIMIT // 1024**2} MiB", hint="name the function's code only")
+    if not (code := path.read_bytes()):
+        raise Refused(f"{path} is empty")
+    return code
+
+
+def _folder(path: Path) -> bytes:
+    if not path.is_dir():
+        raise Refused(f"{path} is neither a file nor a folder")
     packed = io.BytesIO()
     total = count = 0
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,7 +68,7 @@ def pack(path: Path) -> bytes:
 
 def _files(root: Path) -> Iterator[Path]:
     inside = root.resolve()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_raised):
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
         here = Path(folder)
         for name in folders:
@@ -64,8 +79,23 @@ def _files(root: Path) -> Iterator[Path]:
             if name in IGNORED_FILES or file.suffix in IGNORED_SUFFIXES:
                 continue
             # A link that leads out would send a file that nobody meant to deploy.
-            if not file.resolve().is_relative_to(inside):
+            if not Path(os.path.realpath(file)).is_relative_to(inside):
                 raise Refused(f"{file} leads out of {root}", hint="put the file itself in the folder")
             if not file.is_file():
                 raise Refused(f"{file} is not a file that can be deployed")
+            if not _is_text(str(file.relative_to(root))):
+                raise Refused(f"the name of {str(file)!a} is not UTF-8", hint="rename it")
             yield file
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _raised(exc: OSError) -> None:
+    """Else a folder that can't be read would be left out without a word."""
+    raise exc
