@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 
 from lateen_invoker import folders, invocations
+from lateen_invoker.channel import Channel
 from lateen_invoker.control import Configure
-from lateen_invoker.environments import DEAD, IDLE, Channel, Environment
+from lateen_invoker.environments import DEAD, IDLE, Environment
 from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.logs import LogPipe
 from lateen_invoker.metrics import Metrics
