@@ -207,6 +207,23 @@ async def test_an_invoker_that_dies_costs_the_calls_that_it_had_and_no_other(emb
             assert answer.status_code == 200, answer.text
 
 
+async def test_what_a_caller_is_told_is_found_in_the_log(embedded: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """By the request id of its answer, where the gateway itself had to answer."""
+    function = await embedded.create(SLOW, timeout_s=30)
+    url = embedded.url_of(function)
+    async with embedded.client() as client:
+        assert (await client.get(url, params={"s": "0"})).status_code == 200
+        call = asyncio.create_task(client.get(url, params={"s": "20"}))
+        await asyncio.sleep(0.2)
+        os.kill(embedded.pid_of(function), signal.SIGKILL)
+        lost = (await call).json()
+        await embedded.deployer.remove(function.id)
+        away = (await client.get(url, params={"s": "0"})).json()
+    logged = {line.getMessage(): vars(line).get("request_id") for line in caplog.records}
+    assert logged["call not answered by its invoker"] == lost["requestId"]
+    assert logged["no endpoint"] == away["requestId"] != lost["requestId"]
+
+
 async def test_callers_that_leave_harm_nobody(embedded: Any) -> None:
     """200 callers hang up at random moments of their call while others ask; no answer is missing or another's."""
     function = await embedded.create(

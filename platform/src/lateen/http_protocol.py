@@ -267,6 +267,7 @@ class LateenProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._call is not None:
             self._is_stopping = True
+            self._call.take_the_long_way()
         else:
             super().shutdown()
 

@@ -16,7 +16,7 @@ from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
 from lateen.domain.functions import Function
 from lateen.gateway import refusals
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
-from lateen.gateway.heads import NO_BODY, new_request_id, request_head
+from lateen.gateway.heads import NO_BODY, request_head
 from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
 from lateen.gateway.refusals import Receive, Refusal, Send
 from lateen.gateway.short_way import Application, ShortWay
@@ -92,8 +92,13 @@ class Gateway:
                 await self._check_key(deployment, scope)
             await self._forward(deployment, scope, receive, send)
         except Refusal as refusal:
-            self._answers[refusal.status] += 1
-            await refusals.send_refusal(send, refusal, new_request_id())
+            await self._refuse(send, refusal)
+        except asyncio.CancelledError:
+            await self._refuse(send, refusals.stopping())
+
+    async def _refuse(self, send: Send, refusal: Refusal) -> None:
+        self._answers[refusal.status] += 1
+        await refusals.send_refusal(send, refusal)
 
     def collect(self) -> "Iterator[Metric]":
         """For a `prometheus_client` registry."""
@@ -145,8 +150,7 @@ class Gateway:
             try:
                 await self._relay(deployment, connection, receive, send)
             except Refusal as refusal:
-                self._answers[refusal.status] += 1
-                await refusals.send_refusal(send, refusal, new_request_id())
+                await self._refuse(send, refusal)
 
         return resume
 
@@ -248,14 +252,20 @@ class Gateway:
             self._answers[status] += 1
         except CallerLeft:
             pass
+        except asyncio.CancelledError:
+            # Lateen stops, and this took longer than a stop may. As below, an answer that has begun is left as it is.
+            if not started:
+                raise refusals.stopping() from None
         except UpstreamFailed as exc:
+            refusal = refusals.too_slow() if isinstance(exc, UpstreamTimedOut) else refusals.lost()
+            request_id = refusals.request_id_in(connection.headers) if started else refusal.request_id
             log.warning(
                 "call not answered by its invoker",
-                extra={"function": deployment.function_id, "outcome": str(exc)},
+                extra={"function": deployment.function_id, "request_id": request_id, "outcome": str(exc)},
             )
             # Once an answer has begun, its end can only be missing: the server closes the connection.
             if not started:
-                raise (refusals.too_slow() if isinstance(exc, UpstreamTimedOut) else refusals.lost()) from exc
+                raise refusal from exc
         finally:
             if not released:
                 self._pool.release(connection, sent=sent)
@@ -271,8 +281,16 @@ class Gateway:
             except ConnectFailed:
                 continue
             except Unavailable as exc:
-                log.warning("no endpoint", extra={"function": deployment.function_id, "reason": str(exc)})
-                raise refusals.unavailable() from exc
+                refusal = refusals.unavailable()
+                log.warning(
+                    "no endpoint",
+                    extra={
+                        "function": deployment.function_id,
+                        "request_id": refusal.request_id,
+                        "reason": str(exc),
+                    },
+                )
+                raise refusal from exc
         raise refusals.unavailable()
 
     def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None) -> bytes:

@@ -4,12 +4,18 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from lateen.gateway.heads import Header, new_request_id
+
+_REQUEST_ID = b"x-amzn-requestid"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Refusal(Exception):
-    """An answer instead of the function's. `closes`: the rest of the request is not read."""
+    """An answer instead of the function's, with a request id of its own.
+
+    `closes`: the rest of the request is not read.
+    """
 
     def __init__(
         self,
@@ -26,6 +32,7 @@ class Refusal(Exception):
         self.error_type = error_type
         self.headers = headers
         self.closes = closes
+        self.request_id = new_request_id()
 
 
 def not_found() -> Refusal:
@@ -49,6 +56,11 @@ def unavailable(retry_after_s: int = 1) -> Refusal:
     return Refusal(503, "Service Unavailable", headers=((b"retry-after", str(retry_after_s).encode()),))
 
 
+def stopping() -> Refusal:
+    """Lateen ends before the call does: nobody knows how far it came."""
+    return Refusal(503, "Service Unavailable", error_type="Lateen.Stopping", closes=True)
+
+
 def lost() -> Refusal:
     """The invoker ended while it had the call: nobody knows how far it came."""
     return Refusal(502, "Internal Server Error", error_type="Lateen.ConnectionLost")
@@ -58,8 +70,14 @@ def too_slow() -> Refusal:
     return Refusal(504, "Gateway Timeout", error_type="Lateen.Timeout")
 
 
-async def send_refusal(send: Send, refusal: Refusal, request_id: str) -> None:
+def request_id_in(headers: list[Header]) -> str:
+    """Of an answer that came from an invoker."""
+    return next((value.decode("latin-1") for name, value in headers if name == _REQUEST_ID), "")
+
+
+async def send_refusal(send: Send, refusal: Refusal) -> None:
     """Answer it."""
+    request_id = refusal.request_id
     document = {"message": refusal.message}
     if refusal.error_type is not None:
         document["errorType"] = refusal.error_type
@@ -68,7 +86,7 @@ async def send_refusal(send: Send, refusal: Refusal, request_id: str) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-amzn-requestid", request_id.encode()),
+        (_REQUEST_ID, request_id.encode()),
         *refusal.headers,
     ]
     if refusal.closes:

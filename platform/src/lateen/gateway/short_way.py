@@ -124,6 +124,11 @@ class Call:
         """The long way from here: the answer is on its way in parts, or will never come."""
         self._caller.hand_over(self._request, self._gateway.resumed(self._deployment, self._connection))
 
+    def take_the_long_way(self) -> None:
+        """Though nothing has been answered: Lateen stops, and only there can a call be waited for and cut."""
+        self._connection.call = None
+        self.go_on()
+
     def left(self) -> None:
         """The caller is gone; so is the connection, for its answer is nobody's."""
         self._gateway.abandoned(self._connection)
