@@ -540,6 +540,19 @@ def test_records_wait_for_a_slow_store(start: Start) -> None:
     assert invoker.record(50).status == "success"
 
 
+def test_log_lines_go_to_the_platform(start: Start, tmp_path: Path) -> None:
+    """With their level and their fields, so that they are written in the platform's form."""
+    invoker = start()
+    invoker.configure(CODE)
+    # A file where the next environment's folder should be.
+    (invoker.folder / "work" / "environments" / "2").write_text("")
+    assert invoker.call("/exit1").status == 502
+    assert invoker.call().status == 502
+    line = invoker.wait_for(control.Log)
+    assert (line.level, line.logger, line.message) == (40, "lateen_invoker.pool", "environment not started")
+    assert "File exists" in line.fields["reason"]
+
+
 def test_metrics(start: Start) -> None:
     """Counts, errors by kind, cold starts, environments, queue; only for who holds the function's key."""
     invoker = start()

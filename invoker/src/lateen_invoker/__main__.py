@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from lateen_invoker.spawners import spawner_for
 log = logging.getLogger("lateen_invoker")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _RECORDS_S = 5.0
+_TRACE_LIMIT = 8192
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
 
 def main() -> int:
@@ -41,7 +44,6 @@ def main() -> int:
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--http-fd", type=int, help="a listening Unix socket that serves as the port does")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     _die_with_parent()
     keep_freed_memory()
     # The code is read by another user where root starts all this. Its folder's own folder stays closed to others.
@@ -62,6 +64,7 @@ async def serve(control_socket: socket.socket, http_socket: socket.socket | None
     invoker = Invoker()
     link = Link(invoker)
     await loop.create_connection(lambda: link, sock=control_socket)
+    logging.basicConfig(level=logging.INFO, handlers=[Forward(link)])
     link.send(control.Listening(port=await invoker.port.listen(http_socket)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, invoker.drain, 25.0)
@@ -80,7 +83,8 @@ class Link(asyncio.Protocol):
         self._transport = transport
 
     def send(self, message: control.ToPlatform) -> None:
-        self._transport.write(control.encode(message))
+        if not self._transport.is_closing():
+            self._transport.write(control.encode(message))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -94,6 +98,21 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._invoker.finished(1)
+
+
+class Forward(logging.Handler):
+    """Log lines to the platform, which writes them in its own form."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: str(value) for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+        if record.exc_info:
+            fields["exception"] = "".join(traceback.format_exception(*record.exc_info))[-_TRACE_LIMIT:]
+        message = record.getMessage()[:_TRACE_LIMIT]
+        self._link.send(control.Log(level=record.levelno, logger=record.name, message=message, fields=fields))
 
 
 class Invoker:

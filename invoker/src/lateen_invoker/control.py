@@ -111,12 +111,21 @@ class Records(Struct, frozen=True, kw_only=True, tag="records"):
     """Records lost since the last batch, because the buffer was full."""
 
 
+class Log(Struct, frozen=True, kw_only=True, tag="log"):
+    """Invoker to platform: a line for the platform's log, in whose form all lines are."""
+
+    level: int
+    logger: str
+    message: str
+    fields: dict[str, str] = {}
+
+
 class Idle(Struct, frozen=True, tag="idle"):
     """Invoker to platform: no environment is left and no call runs. The platform drains it, or does nothing."""
 
 
 ToInvoker = Configure | Drain | RecordsStored
-ToPlatform = Listening | Ready | Failed | Records | Idle
+ToPlatform = Listening | Ready | Failed | Records | Log | Idle
 to_invoker = msgspec.msgpack.Decoder(ToInvoker)
 to_platform = msgspec.msgpack.Decoder(ToPlatform)
 _encoder = msgspec.msgpack.Encoder()

@@ -179,6 +179,9 @@ class InvokerProcess(asyncio.Protocol):
             self.on_records(message)
         elif isinstance(message, control.Idle):
             self.on_idle()
+        elif isinstance(message, control.Log):
+            extra = {**message.fields, "invoker": self.pid}
+            logging.getLogger(message.logger).log(message.level, message.message, extra=extra)
         elif isinstance(message, control.Listening):
             if not self._port.done():
                 self._port.set_result(message.port)
