@@ -138,6 +138,7 @@ def printing():
     sys.stdout.write("\\nwritten")
     sys.stdout.writelines(["\\na", "b\\n"])
     print("größer \\u2028")
+    print("a name that is no UTF-8: \\udc80")
     print("to stderr", file=sys.stderr)
     os.write(1, b"raw\\n")
 

@@ -21,7 +21,7 @@ class _Output(io.TextIOWrapper):
 
 
 def open_output():
-    sys.stdout = _Output(_to(1), encoding="utf-8")
+    sys.stdout = _Output(_to(1), encoding="utf-8", errors="surrogateescape")
     sys.stderr = _Output(_to(2), encoding="utf-8", errors="backslashreplace")
 
 
