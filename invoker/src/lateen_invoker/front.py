@@ -32,6 +32,7 @@ HEADERS_LIMIT = 300
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
 KEEP_ALIVE_S = 75.0
+SIGNED_LIMIT = 1000
 LINGER_S, LINGER_BYTES = 1.0, 64 * 1024 * 1024
 TRACE_ID_LIMIT = 1024
 CLIENT_CONTEXT_LIMIT = 3583
@@ -40,6 +41,7 @@ _PIPELINE_LIMIT = 16
 _SWEEP_S = 1.0
 _NAMES_LIMIT = 256
 _NO_BODY = (204, 304)
+_NO_PARTS: list[bytes] = []
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -52,6 +54,32 @@ class Front:
         self.metrics = metrics
         self.prefix = f"/{configure.hash}"
         self.arn = f"{pool.arn}:{configure.version}" if configure.version != "$LATEST" else pool.arn
+        self._signed: set[tuple[str, ...]] = set()
+        self._signed_at_s = 0
+
+    def is_signed(self, method: str, target: str, headers: dict[str, str]) -> bool:
+        """Whether the platform signed it. It signs equal calls within a second once, and they are checked once."""
+        now_s = time.time()
+        if int(now_s) != self._signed_at_s:
+            self._signed_at_s = int(now_s)
+            self._signed.clear()
+        signature, source = headers.get(signing.SIGNATURE, ""), headers.get(signing.SOURCE, "")
+        request_id = headers.get(signing.REQUEST_ID, "")
+        call = (signature, method, target, source, request_id)
+        if call in self._signed:
+            return True
+        is_signed = signing.is_signed(
+            self.configure.invoke_key,
+            signature,
+            method=method,
+            target=target,
+            source=source,
+            request_id=request_id,
+            now_s=now_s,
+        )
+        if is_signed and len(self._signed) < SIGNED_LIMIT:
+            self._signed.add(call)
+        return is_signed
 
 
 class Port:
@@ -105,7 +133,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, port: Port) -> None:
         self._port = port
         self._loop = port._loop
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._fd = -1
         self.peer = ""
@@ -137,6 +165,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.connections.discard(self)
+        self._parser = None  # it knows us too, and a circle would keep both, and the last body, for a long time
         if self.peer:
             self._port.strangers -= 1
         # The caller left: nothing waits for this answer any more, and the environment is none the worse for it.
@@ -246,6 +275,7 @@ class _Connection(asyncio.Protocol):
             self._parser.should_keep_alive(),
         )
         self._url = b""
+        self._body = _NO_PARTS
         if self._running is None:
             self._running = request
             request.start()
@@ -453,16 +483,7 @@ class _Request:
         self.connection.respond(self, outcome.status, head, outcome.body, invocation.request_id)
 
     def _is_signed(self, front: Front) -> bool:
-        headers = self.headers
-        return signing.is_signed(
-            front.configure.invoke_key,
-            headers.get(signing.SIGNATURE, ""),
-            method=self.method,
-            target=self.target,
-            source=headers.get(signing.SOURCE, ""),
-            request_id=headers.get(signing.REQUEST_ID, ""),
-            now_s=time.time(),
-        )
+        return front.is_signed(self.method, self.target, self.headers)
 
     def _say(self, status: int, text: str) -> None:
         self.connection.respond(self, status, _JSON, b'{"message":"%b"}' % text.encode())
