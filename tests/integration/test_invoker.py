@@ -362,6 +362,37 @@ def test_the_largest_event(probe: InvokerProcess) -> None:
     assert probe.call("/", "POST", body + b"x").status == 413
 
 
+def test_what_calls_leave_in_the_invoker(start: Start) -> None:
+    """Neither what was printed nor headers nor bodies stay, in circles that no reference count ends."""
+    invoker = start()
+    invoker.configure("def handler(event, context):\n    print('x' * 60_000)")
+    for _ in range(300):
+        invoker.call(body=b"x" * 100_000, headers={"x-long": "x" * 10_000})
+    before = memory_kib(invoker.process.pid, "VmRSS:")
+    for _ in range(600):
+        invoker.call(body=b"x" * 100_000, headers={"x-long": "x" * 10_000})
+    assert memory_kib(invoker.process.pid, "VmRSS:") - before < 15 * 1024
+
+
+def test_twenty_of_the_largest_at_once(start: Start) -> None:
+    """Bodies come back as they were, and the invoker grows by 150 MB at most."""
+    invoker = start()
+    invoker.configure(
+        "def handler(event, context):\n    return {'statusCode': 200, 'body': event['body']}",
+        memory_mib=512,
+        timeout_s=20,
+    )
+    before = memory_kib(invoker.process.pid, "VmHWM:")
+    bodies = [bytes([65 + number]) * (6 * 1024 * 1024 - 100) for number in range(20)]
+
+    def echo(body: bytes) -> bool:
+        return invoker.call("/", "POST", body, {"content-type": "text/plain"}).body == body
+
+    with ThreadPoolExecutor(20) as callers:
+        assert all(callers.map(echo, bodies))
+    assert memory_kib(invoker.process.pid, "VmHWM:") - before < 150 * 1000 * 1000 // 1024
+
+
 def test_one_event_at_a_time(start: Start, runtime: RuntimeCommand) -> None:
     """Two environments, six callers at once: never more than two run, all are answered."""
     invoker = start()
@@ -589,6 +620,11 @@ def descendants(pid: int) -> list[int]:
     for known in found:
         found += [child for child, parent in parents.items() if parent == known]
     return found[1:]
+
+
+def memory_kib(pid: int, name: str) -> int:
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
 
 
 def wait_until(is_so: Callable[[], bool], within_s: float = 5.0) -> None:

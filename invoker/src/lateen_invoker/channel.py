@@ -49,6 +49,7 @@ class Channel(asyncio.Protocol):
         else:
             head = wire.HEADER.pack(wire.PREFIX_SIZE + len(meta) + len(event) + len(body), wire.INVOKE, len(meta))
             write_now(self._transport, self._fd, head + meta + event, body)
+            invocation.body = b""  # nothing is sent twice
 
     def data_received(self, data: bytes) -> None:
         if not self._buffer and not self._skip and len(data) >= wire.HEADER_SIZE:

@@ -289,6 +289,7 @@ class _Connection(asyncio.Protocol):
     def respond(self, request: "_Request", status: int, head: bytes, body: bytes, request_id: str = "") -> None:
         """Write the whole response, then go on with what the client has sent meanwhile."""
         if self._transport.is_closing():
+            self._running = None
             return
         keep_alive = request.keep_alive and not self._port.is_closing and not self._refused
         if request_id:
