@@ -3,11 +3,13 @@
 import json
 import time
 from contextlib import suppress
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lateen.api import json_text
 from lateen.api.json_text import MAX_DEPTH, check
 from lateen.api.problems import Refusal
 
@@ -31,6 +33,31 @@ def test_any_text_ends(text: str) -> None:
     """It passes or is refused; nothing else happens."""
     with suppress(Refusal):
         check(text.encode())
+
+
+@given(VALUES, st.sampled_from([2, 3, 64]))
+def test_large_json_passes_piece_by_piece(value: object, piece: int) -> None:
+    """Wherever a piece ends: within a string, an escape or a number."""
+    with patch.object(json_text, "_PIECE", piece):
+        check(json.dumps([value, 'a\\b"]', 10**60, "\\" * 9]).encode())
+        with pytest.raises(Refusal, match="nested"):
+            check(json.dumps([value]).encode() + b"[" * (MAX_DEPTH + 1))
+
+
+@given(st.text(alphabet="\\u0a", max_size=40))
+def test_an_escaped_nul_is_found(inside: str) -> None:
+    """And an escaped backslash before `u0000` is none."""
+    body = f'"{inside}"'.encode()
+    try:
+        holds_nul = "\0" in json.loads(body)
+    except ValueError:
+        return
+    try:
+        check(body)
+    except Refusal:
+        assert holds_nul
+    else:
+        assert not holds_nul
 
 
 def test_depth() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lateen.domain.errors import InvalidInput, TooLarge
-from lateen.services import zips
+from lateen.services import packages, zips
 from lateen.services.packages import decode_base64, decode_text_or_base64, package
 from lateen_invoker.artifact import unpack
 
@@ -337,6 +337,16 @@ def test_base64_is_strict() -> None:
             decode_base64(text)
     with pytest.raises(TooLarge):
         decode_base64("A" * (zips.MAX_ZIPPED * 4 // 3 + 8))
+
+
+def test_base64_is_decoded_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding ends the whole, not a piece of it."""
+    monkeypatch.setattr(packages, "_PIECE", 8)
+    for size in range(30):
+        assert decode_base64(base64.b64encode(b"x" * size).decode()) == b"x" * size
+    for text in ("eHg=eHh4", "eHh4eHg=eHh4", "eHh4eHh4eA==eHh4", "eHh4eHh4===="):
+        with pytest.raises(InvalidInput):
+            decode_base64(text)
 
 
 def test_a_file_is_text_or_base64() -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated
 
+from anyio import to_thread
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import JSONBody, QueryParameter
+from msgspec import UNSET
 
 from lateen.api.bodies import ConsoleCreate, ConsoleUpdate
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
@@ -47,9 +49,8 @@ class ConsoleController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> Response[ConsoleFunction]:
         """In the key's workspace, or in `default`."""
-        new = NewFunction(
-            name=data.name, runtime=data.runtime, version=data.version, code=decode_text_or_base64(data.file)
-        )
+        code = await to_thread.run_sync(decode_text_or_base64, data.file)
+        new = NewFunction(name=data.name, runtime=data.runtime, version=data.version, code=code)
         made = await use_cases.functions.create(
             caller, _workspace_of(caller), new, once=await once(request, idempotency_key)
         )
@@ -66,12 +67,8 @@ class ConsoleController(Controller):
     async def update(self, data: JSONBody[ConsoleUpdate], use_cases: UseCasesDep, caller: CallerDep) -> ConsoleFunction:
         """What is absent stays as it is."""
         found = await use_cases.functions.by_hash(caller, data.hash)
-        change = FunctionChange(
-            name=data.name,
-            runtime=data.runtime,
-            version=data.version,
-            code=decode_text_or_base64(data.file) if isinstance(data.file, str) else data.file,
-        )
+        code = UNSET if data.file is UNSET else await to_thread.run_sync(decode_text_or_base64, data.file)
+        change = FunctionChange(name=data.name, runtime=data.runtime, version=data.version, code=code)
         return _view(await use_cases.functions.update(caller, found.function.id, change), use_cases)
 
     @delete("/", summary="Remove a function", operation_id="consoleDelete")

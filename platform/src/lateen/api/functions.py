@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from anyio import to_thread
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -56,7 +57,8 @@ class FunctionController(Controller):
     ) -> Response[FunctionView]:
         """It is `Pending` until it runs; `state_reason` says what is being done or what is wrong."""
         repeat = await once(request, idempotency_key)
-        made = await use_cases.functions.create(caller, workspace_id, new_function(data), once=repeat)
+        new = await to_thread.run_sync(new_function, data)
+        made = await use_cases.functions.create(caller, workspace_id, new, once=repeat)
         return _answer(made, use_cases.base_url, status=201)
 
     @get("/workspaces/{workspace_id:str}/functions", summary="List functions", operation_id="listFunctions")
@@ -94,7 +96,8 @@ class FunctionController(Controller):
     ) -> Response[FunctionView]:
         """The URL stays, and no call fails meanwhile. What changes nothing keeps the revision."""
         expected = await _expected(if_match, function_id, use_cases, caller)
-        changed = await use_cases.functions.update(caller, function_id, function_change(data), expected=expected)
+        change = await to_thread.run_sync(function_change, data)
+        changed = await use_cases.functions.update(caller, function_id, change, expected=expected)
         return _answer(changed, use_cases.base_url)
 
     @delete("/functions/{function_id:str}", summary="Remove a function", operation_id="deleteFunction")

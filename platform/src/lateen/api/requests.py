@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
+from anyio import to_thread
 from litestar import Request
 from litestar.params import HeaderParameter, QueryParameter
 
@@ -19,6 +20,8 @@ from lateen.services.zips import MAX_ZIPPED
 BODY_LIMIT = 1024 * 1024
 CODE_LIMIT = MAX_ZIPPED * 4 // 3 + BODY_LIMIT
 """A zip in Base64, and the other fields."""
+AT_ONCE = 256 * 1024
+"""Bytes of a body that the event loop decodes itself."""
 EVENT_LIMIT = 6 * 1024 * 1024
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Items on a page, at most.")]
@@ -67,14 +70,11 @@ class LateenRequest(Request[Any, Any, Any]):
 
     async def json(self) -> Any:
         body = await self.body()
-        json_text.check(body)
         field = self.route_handler.parsed_data_field
         assert field is not None
-        target = field.annotation
-        try:
-            return _decoder(target).decode(body)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-            raise refusal_from_msgspec(exc) from exc
+        if len(body) <= AT_ONCE:
+            return _decoded(field.annotation, body)
+        return await to_thread.run_sync(_decoded, field.annotation, body)
 
     async def raw(self, limit: int) -> bytes:
         """Any body, of at most `limit` bytes; refused by its stated length before anything is read."""
@@ -115,7 +115,8 @@ async def once(request: LateenRequest, key: str | None) -> Once | None:
     """The request's `Idempotency-Key`, bound to what it asks for."""
     if key is None:
         return None
-    return Once.of(key, request.method.encode(), request.url.path.encode(), await request.body())
+    whole = (key, request.method.encode(), request.url.path.encode(), await request.body())
+    return await to_thread.run_sync(lambda: Once.of(*whole))
 
 
 async def expected_revision(if_match: str | None, current: Callable[[], Awaitable[int]]) -> int | None:
@@ -138,6 +139,14 @@ async def expected_revision(if_match: str | None, current: Callable[[], Awaitabl
 
 def etag(revision: int) -> str:
     return f'"{revision}"'
+
+
+def _decoded(target: Any, body: bytes) -> Any:
+    json_text.check(body)
+    try:
+        return _decoder(target).decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        raise refusal_from_msgspec(exc) from exc
 
 
 def _decoder(target: Any) -> msgspec.json.Decoder[Any]:
