@@ -13,6 +13,7 @@ from typing import Any
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
+from lateen.adapters.local.readable import SYSTEM, keep_apart
 from lateen.adapters.local.runtime_commands import RuntimeCommands
 from lateen.adapters.secret_files import administrator_secret, master_key, save_administrator_secret
 from lateen.adapters.sqlite import SqliteTable
@@ -67,6 +68,9 @@ class Platform:
         folder = settings.data.absolute()
         self.administrator_secret = ""
         """Known once it runs."""
+        isolates = deployer is None and settings.sandbox
+        if isolates:
+            keep_apart(folder, [*SYSTEM, str(settings.runtimes or RUNTIMES)])
         # Opening the table takes the folder's lock, so it comes before whatever else is written there.
         self.table = SqliteTable(folder / DATABASE)
         self.objects = FileObjects(folder / "objects")
@@ -74,6 +78,8 @@ class Platform:
         cursors = Cursors(master)
         commands = RuntimeCommands()
         self.runtimes = Runtimes(settings.runtimes or RUNTIMES, table=self.table, disabled=commands.disabled)
+        if isolates:
+            keep_apart(folder, commands.readable)
         self.functions = Functions(self.table, self.objects, runtimes=self.runtimes, master=master, cursors=cursors)
         self.keys = Keys(self.table, master=master, cursors=cursors)
         self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)

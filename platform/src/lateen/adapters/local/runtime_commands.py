@@ -68,6 +68,11 @@ class RuntimeCommands:
         )
         return None
 
+    @property
+    def readable(self) -> set[str]:
+        """What functions of any runtime may read, beside what they all may."""
+        return {path for command in self._commands.values() for path in command.readable}
+
     def command(self, name: str) -> RuntimeCommand:
         """Raises: `Unavailable`."""
         try:
