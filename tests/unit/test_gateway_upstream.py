@@ -66,10 +66,13 @@ class Invoker:
 
 
 class Setting:
-    def __init__(self, invoker: Invoker, gateway: Gateway, pool: Pool, port: int, *, is_short: bool) -> None:
+    def __init__(
+        self, invoker: Invoker, gateway: Gateway, pool: Pool, server: uvicorn.Server, port: int, *, is_short: bool
+    ) -> None:
         self.invoker = invoker
         self.gateway = gateway
         self.pool = pool
+        self.server = server
         self.port = port
         self.is_short = is_short
 
@@ -128,7 +131,7 @@ async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
     serving = asyncio.create_task(server._serve([listening]))
     while not server.started:
         await asyncio.sleep(0.001)
-    yield Setting(invoker, gateway, pool, listening.getsockname()[1], is_short=request.param == "short way")
+    yield Setting(invoker, gateway, pool, server, listening.getsockname()[1], is_short=request.param == "short way")
     server.should_exit = server.force_exit = True
     await serving
     await pool.close()
@@ -377,6 +380,111 @@ async def test_quiet_waits_for_the_last_call(setting: Setting) -> None:
     async with asyncio.timeout(1):
         while not setting.invoker.requests:
             await asyncio.sleep(0.001)
+
+
+async def test_an_ordinary_call_takes_the_short_way(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no request of the application's at all."""
+    seen = 0
+    forward = Gateway._forward
+
+    async def counted(*arguments: Any) -> None:
+        nonlocal seen
+        seen += 1
+        await forward(*arguments)
+
+    monkeypatch.setattr(Gateway, "_forward", counted)
+    setting.invoker.script = answer_with(*[b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"] * 3)
+    for _ in range(3):
+        assert (await setting.ask())[2] == b"ok"
+    assert seen == (0 if setting.is_short else 3)
+
+
+async def test_requests_that_do_not_wait_are_answered_in_their_order(setting: Setting) -> None:
+    """Three at once in one write, then two more while an answer is awaited: each gets its own."""
+    gate = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            target = (await request_from(reader)).split(b" ")[1]
+            await gate.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(target), target))
+
+    setting.invoker.script = script
+    await setting.prepare()
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+
+    def ask(number: int) -> bytes:
+        return b"GET /%b/%d HTTP/1.1\r\nhost: x\r\n\r\n" % (HASH.encode(), number)
+
+    async def answer(number: int) -> None:
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n\r\n")
+            expected = b"/%b/%d" % (HASH.encode(), number)
+            assert await reader.readexactly(len(expected)) == expected
+
+    gate.set()
+    writer.write(ask(1) + ask(2) + ask(3))
+    for number in (1, 2, 3):
+        await answer(number)
+    gate.clear()
+    writer.write(ask(4))
+    await asyncio.sleep(0.05)
+    writer.write(ask(5) + ask(6)[:20])
+    await asyncio.sleep(0.05)
+    gate.set()
+    for number in (4, 5):
+        await answer(number)
+    writer.write(ask(6)[20:])
+    await answer(6)
+    writer.close()
+
+
+async def test_a_caller_that_leaves_takes_its_connection_along(setting: Setting) -> None:
+    """What the invoker still answers reaches nobody."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        await reader.read()
+        setting.invoker.requests.append(b"closed")
+
+    setting.invoker.script = script
+    await setting.prepare()
+    endpoint = await setting.invoker.endpoint(DEPLOYMENT)
+    _, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    writer.write(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % HASH.encode())
+    async with asyncio.timeout(2):
+        while not setting.pool.is_busy(endpoint):
+            await asyncio.sleep(0.001)
+        writer.transport.abort()
+        while not setting.invoker.requests or setting.pool.is_busy(endpoint):
+            await asyncio.sleep(0.001)
+    setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert (await setting.ask())[2] == b"ok"
+
+
+async def test_a_stop_lets_a_running_call_finish(setting: Setting) -> None:
+    """Its answer arrives, then the connection ends."""
+    gate = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast")
+        await reader.read()
+
+    setting.invoker.script = script
+    await setting.prepare()
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    writer.write(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % HASH.encode())
+    endpoint = await setting.invoker.endpoint(DEPLOYMENT)
+    async with asyncio.timeout(5):
+        while not setting.pool.is_busy(endpoint):
+            await asyncio.sleep(0.001)
+        setting.server.should_exit = True
+        await asyncio.sleep(0.3)
+        gate.set()
+        assert (await reader.read()).endswith(b"\r\n\r\nlast")
+    writer.close()
 
 
 @pytest.mark.parametrize(
