@@ -3,6 +3,7 @@
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,29 @@ sys.exit(1)
     assert ready.init_error is not None
     assert (ready.init_error.type, ready.init_error.message) == ("No.Luck", "today")
     assert json.loads(invoker.call().body)["errorType"] == "No.Luck"
+
+
+def test_who_asks_twice_and_leaves_gets_no_event(invoker: InvokerProcess) -> None:
+    """A connection that is gone is given nothing, so that the next caller doesn't wait for its deadline."""
+    source = """
+import os, re, socket, time
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+ask = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+connection = socket.create_connection((host, int(port)))
+connection.sendall(ask)
+time.sleep(0.3)
+connection.sendall(ask)
+time.sleep(0.1)
+if found := re.search(rb"request-id: (\\S+)", connection.recv(65536)):
+    path = b"/2018-06-01/runtime/invocation/%b/response" % found[1]
+    connection.sendall(b"POST %b HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 1\\r\\n\\r\\n1" % path)
+    time.sleep(5)
+connection.close()
+time.sleep(5)
+"""
+    invoker.configure({"bootstrap.py": source}, program([sys.executable, "-c", "exec(open('bootstrap.py').read())"]))
+    time.sleep(1)
+    assert (answer := invoker.call()).status == 200, answer.body
 
 
 HOSTILE = (

@@ -179,10 +179,10 @@ class _Connection(asyncio.Protocol):
             self._sending = None
             self._send_event(invocation)
 
-        self._sending = send
+        before, self._sending = self._sending, send
         refusal = self._environment.wants_next(send)
         if refusal is not None:
-            self._sending = None
+            self._sending = before  # who asks twice still waits once
         return refusal
 
     def _send_event(self, invocation: Invocation) -> None:
