@@ -1,7 +1,9 @@
 """What a function finds that looks for Lateen's secrets and for its neighbours, through the real `lateen up`."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,11 @@ def below(folder):
 def handler(event, context):
     asked = json.loads(event["body"])
     paths = [path for folder in asked["folders"] for path in below(folder)]
-    processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    processes = set(asked["processes"])
+    try:
+        processes.update(name for name in os.listdir("/proc") if name.isdigit())
+    except OSError:
+        pass
     paths += [f"/proc/{pid}/{name}" for pid in processes for name in ("environ", "cmdline")]
     paths += [f"/proc/{pid}/root{path}" for pid in processes for path in asked["folders"]]
     found = {path: read(path) for path in paths}
@@ -56,7 +62,9 @@ def look(running: Running, tmp_path: Path) -> dict[str, Any]:
     assert httpx.get(neighbour, trust_env=False).text == WORDS[0]
     url = deploy("curious", CURIOUS, "--timeout", "60")
     secrets = [(running.data / "admin").read_text().strip(), *WORDS]
-    answer = httpx.post(url, json={"folders": [str(running.data)], "words": secrets}, timeout=60, trust_env=False)
+    processes = [each.name for each in Path("/proc").iterdir() if each.name.isdigit()]
+    asked = {"folders": [str(running.data)], "words": secrets, "processes": processes}
+    answer = httpx.post(url, json=asked, timeout=60, trust_env=False)
     assert answer.status_code == 200, answer.text
     told = subprocess.run(
         [LATEEN, "info", "curious", "-o", "json"], env=environment, stdout=subprocess.PIPE, check=True
@@ -91,6 +99,18 @@ def test_without_isolation_it_finds_all_of_it(start: Start, tmp_path: Path) -> N
     assert {"admin", "master", "lateen.db"} <= names
     assert {"objects", "run"} <= {Path(path).name for path in found["listed"]}
     assert len(found["told"]) >= 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user than root runs its functions itself")
+def test_what_start_says_is_what_functions_get(start: Start, tmp_path: Path) -> None:
+    """Root's functions are another user. Where that one can't read the runtime, Landlock is what is left, and said."""
+    shutil.copytree(ROOT / "runtimes", tmp_path / "runtimes", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "runtimes" / "python3.12").chmod(0o700)
+    running = start(tmp_path / "data", environment={"LATEEN_RUNTIMES": str(tmp_path / "runtimes")})
+    [said] = [line for line in running.printed if line.startswith("Isolation: ")]
+    assert "namespaces" not in said
+    look(running, tmp_path)
+    assert "held by less" not in "".join(running.printed)
 
 
 @pytest.mark.parametrize("place", ["/usr/share", "/etc/ssl", str(ROOT / "runtimes" / "python3.12")])

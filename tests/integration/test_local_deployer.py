@@ -252,6 +252,21 @@ async def test_a_broken_function_delays_no_other(embedded: Any) -> None:
         assert starts <= 8
 
 
+async def test_less_isolation_than_was_said_is_in_the_log(
+    start_embedded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and not where what was said is true."""
+    embedded = await start_embedded(sandbox=False)
+    embedded.deployer.isolation = "none"
+    await embedded.settled(await embedded.create(HELLO, name="one"))
+    assert [line for line in caplog.records if "held by less" in line.message] == []
+    embedded.deployer.isolation = "landlock"
+    for name in ("two", "three"):
+        await embedded.settled(await embedded.create(HELLO, name=name))
+    [line] = [line for line in caplog.records if "held by less" in line.message]
+    assert (vars(line)["isolation"], vars(line)["said"]) == ("none", "landlock")
+
+
 async def test_records_outlast_a_store_that_is_away(embedded: Any) -> None:
     """Calls go on, and once the store is back every one of them has its record."""
     function = await embedded.create(HELLO)

@@ -13,6 +13,7 @@ from typing import Any
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
+from lateen.adapters.local.probe import isolation_here
 from lateen.adapters.local.readable import SYSTEM, keep_apart
 from lateen.adapters.local.runtime_commands import RuntimeCommands
 from lateen.adapters.secret_files import administrator_secret, master_key, save_administrator_secret
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 RUNTIMES = Path(__file__).resolve().parents[3] / "runtimes"
 """Of the checkout that this file lies in."""
 DATABASE = "lateen.db"
+RUN = "run"
 SWEEP_EVERY_S = 60.0
 SWEEP_BATCH = 1000
 CODE_SWEEP_EVERY_S = 3600.0
@@ -76,7 +78,7 @@ class Platform:
         self.objects = FileObjects(folder / "objects")
         master = MasterKey(master_key(folder))
         cursors = Cursors(master)
-        commands = RuntimeCommands()
+        commands = self._commands = RuntimeCommands()
         self.runtimes = Runtimes(settings.runtimes or RUNTIMES, table=self.table, disabled=commands.disabled)
         if isolates:
             keep_apart(folder, commands.readable)
@@ -93,7 +95,7 @@ class Platform:
         self._local: LocalDeployer | None = None
         if deployer is None:
             deployer = self._local = LocalDeployer(
-                folder / "run",
+                folder / RUN,
                 objects=self.objects,
                 command=commands.command,
                 notes=commands.notes,
@@ -155,6 +157,15 @@ class Platform:
     def stopping(self) -> None:
         """Unready from now on; requests are served for as long as they come."""
         self.readiness.is_stopping = True
+
+    async def isolation(self) -> str:
+        """What holds functions here, one of `probe.FROM_WEAK_TO_STRONG`. Before `running`."""
+        command = self._commands.first()
+        if self._local is None or command is None:
+            return "none"
+        folder = self.settings.data.absolute() / RUN
+        self._local.isolation = await isolation_here(command, folder, sandbox=self.settings.sandbox)
+        return self._local.isolation
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

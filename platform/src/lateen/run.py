@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from lateen import logs
 from lateen.adapters.data_folder import DataFolderError
-from lateen.adapters.local.probe import isolation_here
 from lateen.app import create_app
 from lateen.server import BACKLOG, Server
 from lateen.settings import Settings
@@ -27,7 +26,7 @@ class Started(Struct, frozen=True, kw_only=True):
     endpoint: str
     data: Path
     isolation: str
-    """What holds functions: `namespaces, landlock`, `namespaces`, `landlock` or `none`."""
+    """What holds functions; one of `lateen.adapters.local.probe.FROM_WEAK_TO_STRONG`."""
 
 
 def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
@@ -46,11 +45,11 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
         logs.configure(
             level=settings.log_level, json=settings.logs_json, environment=settings.environment, service="lateen"
         )
-        isolation = asyncio.run(isolation_here(sandbox=settings.sandbox))
         try:
             platform = create_app(settings)
         except (DataFolderError, ValueError) as exc:
             raise CannotStart(str(exc)) from exc
+        isolation = asyncio.run(platform.isolation())
         started = Started(endpoint=_address(settings), data=settings.data, isolation=isolation)
         server = _Server(platform, settings, on_stopping=platform.stopping)
         server.on_started = lambda: on_started(started)

@@ -23,7 +23,9 @@ ANSWER_S = 60.0
 _HELD_BY = {
     "namespaces, landlock": "functions run in namespaces of their own and under Landlock; the network is open to them",
     "namespaces": "functions run in namespaces of their own; the network is open to them",
-    "landlock": "functions are held by Landlock, so their files are apart; processes and the network are not",
+    "landlock": "functions are held by Landlock, so their files are apart; the network is open to them",
+    "landlock, files only": "functions are held by Landlock, so their files are apart; they can signal your processes, "
+    "and the network is open to them",
     "none": "trusted code only: nothing here keeps functions from each other, or from your files",
 }
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from lateen.adapters.local.hardening import allow_many_connections, forbid_inspection
 from lateen.adapters.local.local_function import LocalFunction, start_limit_s
+from lateen.adapters.local.probe import is_weaker
 from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
 from lateen.adapters.local.work_folders import WorkFolders
@@ -90,8 +91,9 @@ class LocalDeployer:
         self._news: dict[str, Observation] = {}
         self._has_news = asyncio.Event()
         self._is_closing = False
+        self._warned = False
         self.isolation = ""
-        """What the environments are held by, as the last invoker said."""
+        """What holds functions here, as a person was told; empty: nobody was."""
 
     async def start(self) -> None:
         """Remove what an earlier run left, prepare this process, make the spare."""
@@ -197,7 +199,12 @@ class LocalDeployer:
         process.on_idle = lambda: self._tell(function_id, LocalFunction.process_idle, process)
         configure = configure_for(deployment, self._settings, command=command, artifact=artifact, work_dir=str(folder))
         ready = await process.configure(configure, within_s=start_limit_s(deployment))
-        self.isolation = ready.isolation
+        if is_weaker(ready.isolation, than=self.isolation) and not self._warned:
+            self._warned = True
+            log.warning(
+                "functions are held by less than was said at the start",
+                extra={"function": function_id, "isolation": ready.isolation, "said": self.isolation},
+            )
         return process, ready
 
     def retire(self, process: InvokerProcess, deployment: Deployment) -> None:

@@ -1,18 +1,26 @@
 """What holds functions on this machine, found out by having it once, before any function is there."""
 
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lateen_invoker.control import Configure, RuntimeCommand
 from lateen_invoker.spawner import SpawnFailed
 from lateen_invoker.spawners import ForkServer
 
+FROM_WEAK_TO_STRONG = ("none", "landlock, files only", "landlock", "namespaces", "namespaces, landlock")
 
-async def isolation_here(*, sandbox: bool) -> str:
-    """`namespaces, landlock`, `namespaces`, `landlock` or `none`, as an invoker will say."""
-    with tempfile.TemporaryDirectory(prefix="lateen-probe-") as folder:
-        spawner = ForkServer(_nothing(folder, sandbox=sandbox), folder)
+
+async def isolation_here(command: RuntimeCommand, folder: Path, *, sandbox: bool) -> str:
+    """One of `FROM_WEAK_TO_STRONG`, as an invoker will say.
+
+    Args:
+        command: how environments are started; what it names may be readable for fewer than functions run as.
+        folder: where the functions' work folders are.
+    """
+    with _work_folder(folder) as (work_dir, code_dir):
+        spawner = ForkServer(_nothing(command, work_dir, sandbox=sandbox), code_dir)
         try:
             await spawner.start()
             return spawner.isolation
@@ -22,18 +30,24 @@ async def isolation_here(*, sandbox: bool) -> str:
             await spawner.close()
 
 
-def _nothing(folder: str, *, sandbox: bool) -> Configure:
+def is_weaker(isolation: str, than: str) -> bool:
+    known = FROM_WEAK_TO_STRONG
+    return isolation in known and than in known and known.index(isolation) < known.index(than)
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[tuple[str, str]]:
+    """As a function has one, and its code folder."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=folder) as work_dir:
+        code = Path(work_dir, "code")
+        code.mkdir()
+        code.chmod(0o755)
+        yield work_dir, str(code)
+
+
+def _nothing(command: RuntimeCommand, work_dir: str, *, sandbox: bool) -> Configure:
     """A function that is never run: only its fork server is started."""
-    python = sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)})
-    runtime = RuntimeCommand(
-        name="probe",
-        execution_env=None,
-        command=[sys.executable],
-        forks=False,
-        channel=False,
-        runtime_dir=folder,
-        readable=python,
-    )
     return Configure(
         function_id="probe",
         function_name="probe",
@@ -52,8 +66,8 @@ def _nothing(folder: str, *, sandbox: bool) -> Configure:
         invoke_key=b"",
         artifact="",
         artifact_sha256="",
-        runtime=runtime,
-        work_dir=folder,
+        runtime=command,
+        work_dir=work_dir,
         idle_s=1.0,
         sandbox=sandbox,
     )

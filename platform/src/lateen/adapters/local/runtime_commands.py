@@ -68,6 +68,10 @@ class RuntimeCommands:
         )
         return None
 
+    def first(self) -> RuntimeCommand | None:
+        """Of those that can be used."""
+        return next(iter(self._commands.values()), None)
+
     @property
     def readable(self) -> set[str]:
         """What functions of any runtime may read, beside what they all may."""
