@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from lateen.testing.fake_deployer import FakeAnswer
@@ -380,3 +381,40 @@ async def test_logs(api: Api) -> None:
         refused = await api("GET", f"{path}?{query}")
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field)
     assert (await api("GET", "/api/functions/never/logs")).status_code == 404
+
+
+async def test_logs_are_a_hundred_unless_told(api: Api) -> None:
+    """As the query says that nobody has to give."""
+    function = await api.function()
+    many = [msgspec.structs.replace(a_record(function["id"], 0), request_id=f"r{number}") for number in range(101)]
+    await api.platform.records.store(function["id"], many)
+    page = (await api("GET", f"/api/functions/{function['id']}/logs")).json()
+    assert len(page["items"]) == 100
+    assert page["next_cursor"] is not None
+
+
+async def test_lists_by_name(api: Api) -> None:
+    """The one of exactly this name or none, and never another workspace's."""
+    team = await api.workspace("team")
+    for name in ("one", "One", "null", "one-more"):
+        await api.function(name)
+    await api.function("theirs", workspace=team)
+
+    async def names(path: str, **options: Any) -> list[str]:
+        answer = await api("GET", path, **options)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["next_cursor"] is None
+        return [each["name"] for each in answer.json()["items"]]
+
+    assert await names(f"{FUNCTIONS}?name=one") == ["one"]
+    assert await names(f"{FUNCTIONS}?name=null") == ["null"]
+    assert await names(f"{FUNCTIONS}?name=theirs") == []
+    assert await names("/api/workspaces?name=team") == ["team"]
+    assert await names("/api/workspaces?name=tea") == await names("/api/workspaces?name=null") == []
+    tenant = await api.key(team)
+    assert await names("/api/workspaces?name=team", key=tenant) == ["team"]
+    assert await names("/api/workspaces?name=default", key=tenant) == []
+    assert (await api("GET", f"{FUNCTIONS}?name=one", key=tenant)).status_code == 404
+    for query in ("name=", "name=a%20b", "name=" + "a" * 65):
+        refused = await api("GET", f"{FUNCTIONS}?{query}")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "name")

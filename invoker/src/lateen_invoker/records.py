@@ -37,8 +37,7 @@ class ExecutionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_peak_mib: int = 0
     """Peak resident memory of the environment so far."""
     log_tail: str = ""
-    """START, what the function printed, END and REPORT; the output is cut in its middle, with a mark,
-    beyond 64 KiB."""
+    """START, what the function printed, END and REPORT; the output is cut in its middle, with a mark, beyond 64 KiB."""
     log_truncated: bool = False
     error: ErrorDocument | None = None
 

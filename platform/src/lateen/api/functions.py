@@ -16,13 +16,16 @@ from lateen.api.requests import (
     IfMatch,
     LateenRequest,
     Limit,
+    NameIs,
     etag,
     expected_revision,
+    named,
     once,
 )
 from lateen.api.views import FunctionView, LogView, Page, function_view, log_view, page_of
 from lateen.domain.access import Caller
 from lateen.domain.functions import Described
+from lateen.domain.pages import MAX_LIMIT
 from lateen_invoker.records import Status
 
 Since = Annotated[
@@ -64,20 +67,23 @@ class FunctionController(Controller):
     @get("/workspaces/{workspace_id:str}/functions", summary="List functions", operation_id="listFunctions")
     async def list(
         self,
+        request: LateenRequest,
         workspace_id: FromPath[str],
         use_cases: UseCasesDep,
         caller: CallerDep,
         limit: Limit = DEFAULT,
         cursor: Cursor = None,
+        name: NameIs = None,
     ) -> Page[FunctionView]:
         """By name."""
-        page = await use_cases.functions.list(caller, workspace_id, limit=limit, cursor=cursor)
+        page = await use_cases.functions.list(caller, workspace_id, name=named(request), limit=limit, cursor=cursor)
         return page_of(page, [function_view(described, use_cases.base_url) for described in page.items])
 
     @get("/functions/{function_id:str}", summary="Show a function", operation_id="getFunction")
     async def show(
         self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep
     ) -> Response[FunctionView]:
+        """All but its `code`. A single source file is shown again, as `file`, by `GET /lambda?hash=`; a zip is not."""
         return _answer(await use_cases.functions.get(caller, function_id), use_cases.base_url)
 
     @patch(
@@ -114,7 +120,7 @@ class FunctionController(Controller):
         function_id: FromPath[str],
         use_cases: UseCasesDep,
         caller: CallerDep,
-        limit: Limit = DEFAULT,
+        limit: Limit = MAX_LIMIT,
         cursor: Cursor = None,
         since: Since = None,
         status: StatusIs = None,

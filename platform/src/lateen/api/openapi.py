@@ -36,7 +36,7 @@ _PUBLIC = {"health", "healthLive", "healthReady"}
 _EVENT = {
     "description": "The event: any JSON, at most 6 MiB. None stands for `{}`.",
     "required": False,
-    "content": {"application/json": {"schema": {}, "example": {"name": "Ada"}}},
+    "content": {"application/json": {"schema": {}, "example": {"name": "world"}}},
 }
 _CONDITIONAL = {"updateWorkspace", "deleteWorkspace", "updateFunction", "deleteFunction"}
 _TAGGED = {"createWorkspace", "getWorkspace", "updateWorkspace", "createFunction", "getFunction", "updateFunction"}

@@ -12,7 +12,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from lateen.api import json_text
 from lateen.api.edge import CallerLeft
 from lateen.api.problems import Refusal, invalid, refusal_from_msgspec
-from lateen.domain.names import IDEMPOTENCY_KEY
+from lateen.domain.names import IDEMPOTENCY_KEY, NAME
 from lateen.domain.pages import DEFAULT_LIMIT, MAX_LIMIT
 from lateen.services.idempotency import Once
 from lateen.services.zips import MAX_ZIPPED
@@ -30,6 +30,8 @@ Cursor = Annotated[
     QueryParameter(description="`next_cursor` of the page before.", max_length=1024, pattern=r"^[A-Za-z0-9_-]+\Z"),
 ]
 DEFAULT = DEFAULT_LIMIT
+NameIs = Annotated[str | None, QueryParameter(description="Only the one of this name.", pattern=NAME)]
+"""What it says is asked of `named`."""
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
@@ -107,8 +109,13 @@ async def refuse_null(request: Request[Any, Any, Any]) -> None:
     again and again, and a create with `Idempotency-Key: null` would be made twice."""
     given = [*request.query_params.multi_items(), *((name, request.headers.get(name)) for name in _PARAMETERS)]
     for name, value in given:
-        if isinstance(value, str) and value.lower() == "null":
+        if isinstance(value, str) and value.lower() == "null" and name != "name":
             raise invalid(name, "not a value")
+
+
+def named(request: LateenRequest) -> str | None:
+    """The `name` that a listing is asked for. Read here, for to Litestar `null` is none, and to us a name as any."""
+    return request.query_params.get("name")
 
 
 async def once(request: LateenRequest, key: str | None) -> Once | None:

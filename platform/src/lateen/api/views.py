@@ -81,7 +81,7 @@ class LogView(Struct, frozen=True, kw_only=True):
     memory_mib: int
     memory_peak_mib: int
     log_tail: str
-    """START, what the function printed, END and REPORT; at most 256 KiB, cut in the middle with a mark."""
+    """START, what the function printed, END and REPORT; the output is cut in its middle, with a mark, beyond 64 KiB."""
     log_truncated: bool
     error: ErrorDocument | None
 

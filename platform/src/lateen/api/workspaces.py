@@ -14,8 +14,10 @@ from lateen.api.requests import (
     IfMatch,
     LateenRequest,
     Limit,
+    NameIs,
     etag,
     expected_revision,
+    named,
     once,
 )
 from lateen.api.views import Page, WorkspaceView, page_of, workspace_view
@@ -47,10 +49,16 @@ class WorkspaceController(Controller):
 
     @get("/", summary="List workspaces", operation_id="listWorkspaces")
     async def list(
-        self, use_cases: UseCasesDep, caller: CallerDep, limit: Limit = DEFAULT, cursor: Cursor = None
+        self,
+        request: LateenRequest,
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        limit: Limit = DEFAULT,
+        cursor: Cursor = None,
+        name: NameIs = None,
     ) -> Page[WorkspaceView]:
         """By name. A workspace's key sees its own."""
-        page = await use_cases.workspaces.list(caller, limit=limit, cursor=cursor)
+        page = await use_cases.workspaces.list(caller, name=named(request), limit=limit, cursor=cursor)
         return page_of(page, [workspace_view(workspace) for workspace in page.items])
 
     @get("/{workspace_id:str}", summary="Show a workspace", operation_id="getWorkspace")

@@ -122,13 +122,24 @@ class Functions:
         return await self._live(PLATFORM, hash_key(function_hash), is_hash(function_hash))
 
     async def list(
-        self, caller: Caller, workspace_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+        self,
+        caller: Caller,
+        workspace_id: str,
+        *,
+        name: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
     ) -> Page[Described]:
-        """By name. Raises: `NotFound` (workspace), `InvalidInput`."""
+        """By name. `name`: the one of this name, if there is one. Raises: `NotFound` (workspace), `InvalidInput`."""
         check_limit(limit)
         listing = f"functions/{workspace_id}"
         after = self._cursors.open(listing, cursor)
         await read_workspace(self._table, caller, workspace_id)
+        if name is not None:
+            try:
+                return Page([await self.by_name(caller, workspace_id, name)])
+            except NotFound:
+                return Page([])
         # By the names and not by the functions' items: of those the deleted ones are still there.
         page = await self._table.query(partition(workspace_id), begins="NAME#", after=after, limit=limit)
         functions = await asyncio.gather(*(self._behind(item) for item in page.items))

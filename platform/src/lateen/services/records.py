@@ -20,7 +20,7 @@ _PREFIX = "LOG#"
 _END = "LOG#~"
 _CHUNK = 100
 _PAGE_BYTES = 4 * 1024 * 1024
-"""Of log tails: a record holds up to 256 KiB, so a page ends before its limit where records are large."""
+"""Of log tails, which are cut beyond 64 KiB: a page ends before its limit where records are large."""
 _SCAN_RECORDS = 1000
 """A page looks at no more records than this for those of one status."""
 

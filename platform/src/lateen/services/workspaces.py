@@ -13,7 +13,7 @@ from lateen.domain.names import check_description, check_name, new_account_id, n
 from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import DEFAULT_ID, Workspace
-from lateen.ports.table import Delete, Item, Key, Operation, Put, RevisionConflict, Table
+from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen.services.idempotency import Idempotency, Once
@@ -80,12 +80,21 @@ class Workspaces:
         """Raises: `NotFound`."""
         return await read_workspace(self._table, caller, workspace_id)
 
-    async def list(self, caller: Caller, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Workspace]:
-        """By name. A workspace's key sees its own."""
+    async def list(
+        self, caller: Caller, *, name: str | None = None, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[Workspace]:
+        """By name. A workspace's key sees its own. `name`: the one of this name, if there is one."""
         check_limit(limit)
         after = self._cursors.open("workspaces", cursor)
         if caller.workspace_id is not None:
-            return Page([await self.get(caller, caller.workspace_id)])
+            own = await self.get(caller, caller.workspace_id)
+            return Page([own] if name in (None, own.name) else [])
+        if name is not None:
+            try:
+                one = await self._listed(await self._table.get(_name_key(name)))
+            except ItemNotFound:
+                one = None
+            return Page([] if one is None else [one])
         page = await self._table.query(INDEX, begins="NAME#", after=after, limit=limit)
         found = await asyncio.gather(*(self._listed(item) for item in page.items))
         return Page(
