@@ -70,6 +70,7 @@ def test_deploying_again_updates(cli: Cli, done: Callable[..., str], hello: Path
     assert done("deploy", hello, "--name", "again", "--env", "B=x=y") == url
     assert httpx.get(url.strip()).json() == {"goodbye": "/"}
     found = json.loads(done("info", "again", "-o", "json"))
+    assert json.loads(done("info", found["id"], "-o", "json")) == found
     assert (found["revision"], found["timeout"], found["environment"]) == (2, 7, {"A": "1", "B": "x=y"})
 
 
@@ -161,7 +162,7 @@ def test_update_and_delete(cli: Cli, done: Callable[..., str], hello: Path) -> N
     assert (found["environment"], found["memory"], found["auth"]) == ({"B": "2", "C": "3"}, 256, "key")
     assert httpx.get(found["url"]).status_code == 401
     assert "yours" in done("list")
-    done("delete", "yours")
+    assert json.loads(done("delete", "yours", "-o", "json")) == {"id": found["id"], "deleted": True}
     ended = cli("delete", "yours")
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: there is no function 'yours' in the workspace 'default' (not-found)\nhint: ")
@@ -201,13 +202,16 @@ def test_a_key_of_a_workspace_stays_in_it(cli: Cli, done: Callable[..., str], he
     refused = cli("workspace", "delete", "team-a")
     assert refused.returncode == 1
     assert "--force" in refused.stderr
-    done("key", "revoke", made["id"])
+    assert json.loads(done("key", "revoke", made["id"], "-o", "json")) == {"id": made["id"], "deleted": True}
     ended = cli("list", env=as_team)
     assert ended.returncode == 1
     assert "(unauthenticated)" in ended.stderr
     assert "LATEEN_TOKEN" in ended.stderr
     done("workspace", "update", "team-a", "--name", "team-b")
-    done("workspace", "delete", "team-b", "--force")
+    [team] = [each for each in json.loads(done("workspace", "list", "-o", "json")) if each["name"] == "team-b"]
+    assert json.loads(done("workspace", "show", team["id"], "-o", "json")) == team
+    removed = json.loads(done("workspace", "delete", "team-b", "--force", "-o", "json"))
+    assert removed == {"id": team["id"], "deleted": True}
     assert "team-b" not in done("workspace", "list")
 
 

@@ -1,10 +1,13 @@
 """What people and terminals get to see."""
 
+from collections.abc import Iterator
+
 import click
 import pytest
 
 from lateen.cli.output import plain, show_table, size_of
 from lateen.cli.refusals import Refused, hints, shown
+from lateen.cli.root import root
 
 
 def test_a_terminal_obeys_no_stranger() -> None:
@@ -45,3 +48,18 @@ def test_misuse_points_to_the_help() -> None:
     context = click.Context(click.Command("deploy"), info_name="deploy")
     error = click.UsageError("Missing argument 'PATH'.", ctx=context)
     assert shown(error) == "error: missing argument 'PATH'\nhint: see 'deploy --help'\n"
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_every_command_speaks_json() -> None:
+    """But the one that serves and the one whose answer is a script."""
+    silent = {
+        command.name
+        for command in commands(root)
+        if not any("--output" in parameter.opts for parameter in command.params)
+    }
+    assert silent == {"up", "completion"}

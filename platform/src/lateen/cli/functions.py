@@ -91,12 +91,19 @@ def update(
 @click.command()
 @click.argument("name", shell_complete=function_names)
 @workspace_option
+@output_option
 @with_connection
-def delete(connection: Connection, name: str, workspace: str | None) -> None:
-    """Remove a function, its URL and its code."""
+def delete(connection: Connection, name: str, workspace: str | None, output: Output) -> None:
+    """Remove a function.
+
+    Its URL and its name are free at once. Lateen removes its logs within minutes of the last call, and its code, unless
+    another function has the same, within two hours.
+    """
     with Client(connection) as client:
         found = function_named(client, workspace, name)
         client.call("DELETE", f"/api/functions/{found['id']}")
+    if output == "json":
+        show_json({"id": found["id"], "deleted": True})
     note(f"removed function '{found['name']}'")
 
 

@@ -62,9 +62,12 @@ def list_keys(connection: Connection, output: Output) -> None:
 
 @key.command()
 @click.argument("key_id", metavar="ID")
+@output_option
 @with_connection
-def revoke(connection: Connection, key_id: str) -> None:
+def revoke(connection: Connection, key_id: str, output: Output) -> None:
     """End a key; calls with it are refused from now on."""
     with Client(connection) as client:
         client.call("DELETE", f"/api/keys/{key_id}")
+    if output == "json":
+        show_json({"id": key_id, "deleted": True})
     note(f"revoked key '{key_id}'")

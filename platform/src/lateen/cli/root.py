@@ -11,7 +11,7 @@ from lateen.cli.refusals import DONE, INTERRUPTED, shown
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("lateen"), prog_name="lateen", message="%(prog)s %(version)s")
 def root() -> None:
-    """Lateen runs AWS Lambda functions, here or on your Kubernetes.
+    """Lateen runs AWS Lambda functions on this machine.
 
     Lateen is found at LATEEN_ENDPOINT with the key in LATEEN_TOKEN; without them it is the one on this machine whose
     data lies in .lateen/ (LATEEN_DATA), on port 8000 (LATEEN_PORT).

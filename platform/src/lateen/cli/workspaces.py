@@ -73,12 +73,15 @@ def update(connection: Connection, name: str, new_name: str | None, description:
 @workspace.command()
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Remove its functions too.")
+@output_option
 @with_connection
-def delete(connection: Connection, name: str, force: bool) -> None:
+def delete(connection: Connection, name: str, force: bool, output: Output) -> None:
     """Remove a workspace; refused while it has functions."""
     with Client(connection) as client, hints(conflict="--force removes its functions too"):
         found = workspace_named(client, name)
         client.call("DELETE", f"/api/workspaces/{found['id']}", params={"force": "true"} if force else {})
+    if output == "json":
+        show_json({"id": found["id"], "deleted": True})
     note(f"removed workspace '{found['name']}'")
 
 
