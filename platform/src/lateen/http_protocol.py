@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from lateen.api.problems import Refusal, headers_of
 from lateen.gateway.short_way import Call, ShortWay
+from lateen_invoker.writes import write_now
 
 HEAD_BYTES = 64 * 1024
 TARGET_BYTES = 16 * 1024
@@ -56,6 +57,7 @@ class LateenProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
         """Whatever still arrives is not looked at."""
+        self._fd = -1
         self._call: Call | None = None
         self._held = bytearray()
         """What arrived during the call."""
@@ -67,6 +69,7 @@ class LateenProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._fd = transport.get_extra_info("socket").fileno()
         self._arm(self.deadlines.head_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -223,7 +226,7 @@ class LateenProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.transport.write(answer)
+        write_now(self.transport, self._fd, answer)
         if self._is_stopping:
             self.transport.close()
             return

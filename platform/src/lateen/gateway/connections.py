@@ -12,6 +12,7 @@ from typing import Any, cast
 import httptools
 
 from lateen.gateway.heads import NOT_PASSED_BACK
+from lateen_invoker.writes import write_now
 
 HIGH_WATER = 256 * 1024
 HEAD_LIMIT = 256 * 1024
@@ -32,6 +33,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._fd = -1
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -73,7 +75,7 @@ class Connection(asyncio.Protocol):
         """Send the request's first bytes, the whole request where it is small. `head_only`: the method is HEAD."""
         assert self._transport is not None
         self._reset(head_only=head_only)
-        self._transport.write(data)
+        write_now(self._transport, self._fd, data)
 
     def start_call(self, data: bytes, call: Any) -> None:
         """As `start`, with the whole request. `call` gets the answer if it comes in one piece, else it has to go on."""
@@ -148,6 +150,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the interface and not the base class.
         self._transport = cast("asyncio.Transport", transport)
+        self._fd = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         if self.call is not None:
