@@ -20,7 +20,9 @@ import httptools
 from lateen_invoker import function_url, signing
 from lateen_invoker.control import Configure
 from lateen_invoker.function_url import InvalidAnswer
-from lateen_invoker.invocations import Invocation, Outcome, new_request_id, new_trace_id
+from lateen_invoker.http_port import JSON, Request
+from lateen_invoker.ids import new_request_id, new_trace_id
+from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
 from lateen_invoker.writes import write_now

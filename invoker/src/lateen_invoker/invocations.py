@@ -1,10 +1,8 @@
 """One invocation and how it can end. The documents are those that AWS's callers know."""
 
 import json
-import re
 import time
 from collections.abc import Callable
-from os import urandom
 from typing import Literal
 
 from lateen_invoker.records import ErrorDocument, Status
@@ -12,7 +10,6 @@ from lateen_invoker.records import ErrorDocument, Status
 RESPONSE_LIMIT = 6 * 1024 * 1024 + 100
 ERROR_LIMIT = 1024 * 1024
 ERROR_TOO_LARGE = b'{"errorType":"Error","errorMessage":"too large"}'
-_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}").fullmatch
 Kind = Literal["answer", "error", "refused"]
 
 
@@ -88,32 +85,6 @@ class Invocation:
 
 def _nobody(invocation: Invocation, outcome: Outcome) -> None:
     pass
-
-
-def new_request_id() -> str:
-    """A random UUID of version 4, at a fraction of the cost of the standard library's."""
-    digits = _random_hex(32)
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
-
-
-def new_trace_id(now_s: float) -> str:
-    """An X-Ray trace header of our own making, not sampled."""
-    digits = _random_hex(40)
-    return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
-
-
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_randomness, _taken = "", 0
-
-
-def _random_hex(digits: int) -> str:
-    # A system call for each id would cost as much as the rest of the id. These are names, not secrets.
-    global _randomness, _taken
-    if _taken + digits > len(_randomness):
-        _randomness, _taken = urandom(4096).hex(), 0
-    start = _taken
-    _taken += digits
-    return _randomness[start:_taken]
 
 
 def timed_out(request_id: str, timeout_s: float) -> Outcome:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
 from lateen.api.docs import ASSET_PATHS
 from lateen.api.metrics import Metrics
@@ -21,6 +20,7 @@ from lateen.api.problems import Refusal, internal, refusal_from, send_problem, u
 from lateen.domain.access import Caller
 from lateen.domain.errors import LateenError
 from lateen.logs import request_id
+from lateen_invoker.ids import new_request_id
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _request_id(headers: Headers) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.match(text := value.decode("latin-1")):
             return text
-    return str(uuid4())
+    return new_request_id()
 
 
 def _bearer(headers: Headers) -> str:

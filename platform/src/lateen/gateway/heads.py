@@ -1,7 +1,6 @@
 """Request and response heads on their way through the gateway. Pure; bytes in, bytes out."""
 
 from collections.abc import Iterable
-from os import urandom
 
 Header = tuple[bytes, bytes]
 
@@ -44,11 +43,3 @@ def request_head(
     elif length >= 0:
         lines.append(b"content-length: %d\r\n" % length)
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode(), target, b"".join(lines), own)
-
-
-def new_request_id() -> str:
-    """A random UUID of version 4, at a third of the cost of the standard library's."""
-    digits = urandom(16).hex()
-    return (
-        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
-    )

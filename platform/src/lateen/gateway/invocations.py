@@ -12,10 +12,10 @@ from lateen.domain.errors import InvalidInput, TooLarge, Unavailable
 from lateen.domain.functions import Function
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
 from lateen.gateway.gateway import REQUEST_LIMIT, answer_limit_s
-from lateen.gateway.heads import new_request_id
 from lateen.gateway.pool import ConnectFailed, Pool
 from lateen.ports.deployer import Deployer, Endpoint
 from lateen.services.functions import Functions
+from lateen_invoker.ids import new_request_id
 from lateen_invoker.signing import REQUEST_ID, SIGNATURE, SOURCE, sign
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from lateen.gateway.heads import Header, new_request_id
+from lateen.gateway.heads import Header
+from lateen_invoker.ids import new_request_id
 
 _REQUEST_ID = b"x-amzn-requestid"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
