@@ -24,7 +24,8 @@ import uvloop
 from lateen_invoker import control
 from lateen_invoker.artifact import ArtifactError, unpack
 from lateen_invoker.forkserver import keep_freed_memory
-from lateen_invoker.front import Front, Port
+from lateen_invoker.front import Call, Front
+from lateen_invoker.http_port import Port
 from lateen_invoker.invocations import error_document
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
@@ -119,7 +120,7 @@ class Invoker:
     """The parts of the process, and its life: listening, configured, draining, over."""
 
     def __init__(self) -> None:
-        self.port = Port()
+        self.port = Port(Call)
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[int] = self._loop.create_future()
         self._configured: asyncio.Future[control.Configure] = self._loop.create_future()

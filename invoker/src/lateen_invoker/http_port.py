@@ -1,0 +1,365 @@
+"""The invoker's HTTP port, without what it serves: clients, messages, limits and deadlines.
+
+An `asyncio.Protocol` on httptools, because an ASGI server between the socket and the pool costs as much as everything
+else together. Head and body are written in one call.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections import deque
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+
+from lateen_invoker.invocations import Invocation
+from lateen_invoker.writes import write_now
+
+BODY_LIMIT = 6 * 1024 * 1024
+# More than the platform's server takes, which adds lines of its own.
+HEAD_LIMIT = 128 * 1024
+HEADERS_LIMIT = 300
+HEAD_DEADLINE_S = 10.0
+BODY_DEADLINE_S = 60.0
+KEEP_ALIVE_S = 75.0
+LINGER_S, LINGER_BYTES = 1.0, 64 * 1024 * 1024
+CONNECTIONS_LIMIT = 4096
+JSON = b"content-type: application/json\r\n"
+_PIPELINE_LIMIT = 16
+_SWEEP_S = 1.0
+_NAMES_LIMIT = 256
+_NO_BODY = (204, 304)
+_NO_PARTS: list[bytes] = []
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Port:
+    """The listening port, before and after there is a function behind it."""
+
+    def __init__(self, request: "type[Request]") -> None:
+        self.new_request = request
+        self.front: Any = None
+        """What requests are for; None before there is a function."""
+        self.connections: set[Connection] = set()
+        self.strangers = 0
+        """Connections over TCP, which any process of the machine can open."""
+        self.is_closing = False
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.get_running_loop()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def listen(self, unix: socket.socket | None = None) -> int:
+        """Listen on a free port of 127.0.0.1, which is returned, and on a Unix socket, which costs its users less."""
+        server = await self._loop.create_server(lambda: Connection(self), "127.0.0.1", 0, backlog=1024)
+        self._servers.append(server)
+        if unix is not None:
+            self._servers.append(await self._loop.create_unix_server(lambda: Connection(self), sock=unix))
+        return int(server.sockets[0].getsockname()[1])
+
+    def watch(self) -> None:
+        """Keep deadlines of clients while there are any."""
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(_SWEEP_S, self._sweep_connections)
+
+    def close(self) -> None:
+        self.is_closing = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.close_when_idle()
+
+    def _sweep_connections(self) -> None:
+        self._sweep = None
+        now = self._loop.time()
+        for connection in list(self.connections):
+            connection.check_deadline(now)
+        if self.connections:
+            self.watch()
+
+
+class Connection(asyncio.Protocol):
+    __slots__ = (
+        "_body", "_body_size", "_cookie", "_discarded", "_fd", "_head_size", "_headers", "_is_reading_body", "_loop",
+        "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
+    )  # fmt: skip
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._loop = port._loop
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._fd = -1
+        self.peer = ""
+        self._queue: deque[Request] = deque()
+        self._running: Request | None = None
+        self._since = self._loop.time()
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._cookie: str | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._head_size = 0
+        self._is_reading_body = False
+        self._refused = False
+        self._discarded = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._fd = transport.get_extra_info("socket").fileno()
+        address = transport.get_extra_info("peername")
+        if isinstance(address, tuple):
+            self.peer = str(address[0])
+            self._port.strangers += 1
+        self._port.connections.add(self)
+        if self._port.strangers > CONNECTIONS_LIMIT:
+            transport.close()
+            return
+        self._port.watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.connections.discard(self)
+        self._parser = None  # it knows us too, and a circle would keep both, and the last body, for a long time
+        if self.peer:
+            self._port.strangers -= 1
+        # The caller left: nothing waits for this answer any more, and the environment is none the worse for it.
+        if self._running is not None and self._running.invocation is not None:
+            self._running.invocation.abandoned = True
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self._transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as exc:
+            cause = exc.__context__
+            self._refuse(*((cause.status, cause.text) if isinstance(cause, Refusal) else (400, "Bad Request")))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(400, "Bad Request")
+
+    def close_when_idle(self) -> None:
+        if self._running is None:
+            self._transport.close()
+
+    def check_deadline(self, now: float) -> None:
+        """Called every second or so. A client that is slow on purpose holds nothing but its own connection."""
+        if self._running is not None or not self.peer:
+            return  # over the Unix socket comes the platform, which has deadlines of its own for its clients
+        waited = now - self._since
+        if self._is_reading_body:
+            late = waited > BODY_DEADLINE_S
+        elif self._url or self._head_size:
+            late = waited > HEAD_DEADLINE_S
+        else:
+            late = waited > KEEP_ALIVE_S
+        if late:
+            if self._url:
+                self._refuse(408, "Request Timeout")
+            self._transport.close()
+
+    # httptools' callbacks.
+
+    def on_message_begin(self) -> None:
+        self._since = self._loop.time()
+        self._url = b""
+        self._headers = {}
+        self._cookie = None
+        self._body = []
+        self._body_size = 0
+        self._head_size = 1
+        self._is_reading_body = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._head_size += len(url)
+        if self._head_size > HEAD_LIMIT:
+            raise Refusal(431, "Request Header Fields Too Large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        headers = self._headers
+        if self._head_size > HEAD_LIMIT or len(headers) >= HEADERS_LIMIT:
+            raise Refusal(431, "Request Header Fields Too Large")
+        if self._is_reading_body:
+            return  # a trailer: what was decided by the headers stays decided
+        key = _names.get(name) or _lower(name)
+        text = value.decode("latin-1")
+        if key == "cookie":
+            self._cookie = text if self._cookie is None else f"{self._cookie}; {text}"
+        elif key in headers:
+            if key == "host":
+                raise Refusal(400, "Bad Request")
+            headers[key] = f"{headers[key]},{text}"
+        else:
+            headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        self._is_reading_body = True
+        headers = self._headers
+        if self._parser.get_method() == b"CONNECT":
+            raise Refusal(400, "Bad Request")
+        if "host" not in headers and self._parser.get_http_version() != "1.0":
+            raise Refusal(400, "Bad Request")
+        if "content-length" in headers and int(headers["content-length"]) > BODY_LIMIT:
+            raise Refusal(413, "Request must be smaller than 6291456 bytes")
+        if "expect" in headers and headers["expect"].lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_size += len(body)
+        if self._body_size > BODY_LIMIT:
+            raise Refusal(413, "Request must be smaller than 6291456 bytes")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._is_reading_body = False
+        self._head_size = 0
+        request = self._port.new_request(
+            self,
+            self._parser.get_method().decode("ascii"),
+            self._url.decode("latin-1"),
+            self._headers,
+            self._cookie,
+            self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            self._parser.get_http_version(),
+            self._parser.should_keep_alive(),
+        )
+        self._url = b""
+        self._body = _NO_PARTS
+        if self._running is None:
+            self._running = request
+            request.start()
+            return
+        self._queue.append(request)
+        if len(self._queue) >= _PIPELINE_LIMIT:
+            self._transport.pause_reading()
+
+    # Answers.
+
+    def respond(self, request: "Request", status: int, head: bytes, body: bytes, request_id: str = "") -> None:
+        """Write the whole response, then go on with what the client has sent meanwhile."""
+        if self._transport.is_closing():
+            self._running = None
+            return
+        keep_alive = request.keep_alive and not self._port.is_closing and not self._refused
+        if request_id:
+            head = b"%bx-amzn-requestid: %b\r\n" % (head, request_id.encode("ascii"))
+        if not keep_alive:
+            head += b"connection: close\r\n"
+        elif request.http_version == "1.0":
+            head += b"connection: keep-alive\r\n"
+        line = _status_lines.get(status) or _status_line(status)
+        if status in _NO_BODY:
+            write_now(self._transport, self._fd, b"%b%b%b\r\n" % (line, _date_line(), head))
+        else:
+            head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, _date_line(), head, len(body))
+            write_now(self._transport, self._fd, head if request.method == "HEAD" else head + body)
+        self._running = None
+        self._since = self._loop.time()
+        if self._refused:
+            # A client that still sends would be answered by a reset and might never read what it was told.
+            self._loop.call_later(LINGER_S, self._transport.close)
+        elif not keep_alive:
+            self._transport.close()
+        elif self._queue:
+            if len(self._queue) == _PIPELINE_LIMIT:
+                self._transport.resume_reading()
+            self._running = self._queue.popleft()
+            # Not from within this call: a thousand pipelined refusals would be a thousand frames deep.
+            self._loop.call_soon(self._running.start)
+
+    @property
+    def port(self) -> Port:
+        return self._port
+
+    def _refuse(self, status: int, text: str) -> None:
+        """The stream can't be understood any further."""
+        if self._refused or self._transport.is_closing():
+            return
+        self._refused = True
+        if self._running is None:
+            refused = Request(self, "GET", "", {}, None, b"", "1.1", False)
+            self.respond(refused, status, JSON, json.dumps({"message": text}).encode())
+        else:
+            # What came before is still being answered, and its answer must not be taken for this one's.
+            self._queue.clear()
+            self._running.keep_alive = False
+
+
+class Request:
+    """One request. A subclass says what is done with it."""
+
+    __slots__ = (
+        "body", "connection", "cookie", "headers", "http_version", "invocation", "keep_alive", "method", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: Connection,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        cookie: str | None,
+        body: bytes,
+        http_version: str,
+        keep_alive: bool,
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.cookie = cookie
+        self.body = body
+        self.http_version = http_version
+        self.keep_alive = keep_alive
+        self.invocation: Invocation | None = None
+
+    def start(self) -> None:
+        """Answer it, now or later, by `connection.respond`."""
+        self.say(503, "Service Unavailable")
+
+    def say(self, status: int, text: str) -> None:
+        self.connection.respond(self, status, JSON, b'{"message":"%b"}' % text.encode())
+
+
+class Refusal(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+_status_lines: dict[int, bytes] = {}
+
+
+def _status_line(status: int) -> bytes:
+    line = _status_lines[status] = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))
+    return line
+
+
+_names: dict[bytes, str] = {}
+
+
+def _lower(name: bytes) -> str:
+    # Clients send the same few names again and again; what one makes up must not fill the memory.
+    lower = name.decode("latin-1").lower()
+    if len(_names) < _NAMES_LIMIT and len(name) < _NAMES_LIMIT:
+        _names[name] = lower
+    return lower
+
+
+_date_second, _date = 0, b""
+
+
+def _date_line() -> bytes:
+    global _date_second, _date
+    second = int(time.time())
+    if second != _date_second:
+        _date_second = second
+        _date = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(second)).encode()
+    return _date
