@@ -54,7 +54,7 @@ class Stores:
         self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
-        self.records = Records(self.table, functions=self.functions, cursors=cursors)
+        self.records = Records(self.table, functions=self.functions, cursors=cursors, retention_s=3600)
 
     async def create(self, code: str, *, name: str = "f", **settings: Any) -> Function:
         new = NewFunction(name=name, runtime="python3.12", code=code.encode(), **settings)

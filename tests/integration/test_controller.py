@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lateen.domain.access import PLATFORM
-from lateen.domain.functions import Function
-from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation, State
+from lateen.domain.functions import Function, State
+from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.table import TableUnavailable
 from lateen.services import controller as controller_module
 from lateen.services.controller import Controller

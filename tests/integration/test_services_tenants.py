@@ -26,7 +26,7 @@ from lateen.services.functions import NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.keys import CACHE_S
 from lateen.services.workspaces import WorkspaceChange
-from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
+from lateen.testing.assembled import MASTER, RETENTION_S, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
@@ -457,7 +457,7 @@ async def test_records_are_read_newest_first(services: Services) -> None:
     assert found == records[::-1]
     item = (await services.table.query(f"FN#{function.id}", begins="LOG#", limit=1)).items[0]
     assert item.key.sk == "LOG#2027-01-15T08:00:00.000Z#r00000"
-    assert item.expires_at == services.clock.now_s + 14 * 24 * 3600
+    assert item.expires_at == services.clock.now_s + RETENTION_S
 
 
 async def test_records_are_chosen_by_time_and_status(services: Services) -> None:

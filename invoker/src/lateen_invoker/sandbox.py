@@ -208,9 +208,7 @@ def _within(settings: Settings, version: int, own_user: bool, root: str, outside
         kernel.set_dumpable(False)
         _try_keeper(pids)
         return Namespaces(settings, version, pids, own_user, as_root)
-    except OSError as exc:
-        if settings.get("explain"):
-            os.write(2, f"no namespaces: {exc}\n".encode())
+    except OSError:
         os._exit(1)
 
 

@@ -84,12 +84,6 @@ _MARK = (b"https://cdn.redoc.ly/redoc/logo-mini.svg", b"data:,")
 _CACHED = "public, max-age=86400"
 
 
-def missing_files() -> list[str]:
-    """Files that the pages need and the installed package does not have."""
-    root = _package()
-    return [path for path, (file, _) in _FILES.items() if root is None or not (root / file).is_file()]
-
-
 class Docs(Controller):
     @get("/openapi.json", include_in_schema=False)
     async def openapi(self, document: DocumentDep) -> Response[bytes]:

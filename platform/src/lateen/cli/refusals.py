@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-DONE, REFUSED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, REFUSED, INTERRUPTED = 0, 1, 130
 
 
 class Refused(click.ClickException):

@@ -1,13 +1,12 @@
 """`Deployer`: makes a function version run, says where, and stops it."""
 
 from collections.abc import AsyncIterator, Collection
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from lateen.domain.errors import Unavailable
-
-State = Literal["Pending", "Active", "Failed"]
+from lateen.domain.functions import State
 
 
 class Deployment(Struct, frozen=True, kw_only=True):

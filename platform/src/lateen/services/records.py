@@ -14,8 +14,6 @@ from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen_invoker.records import ExecutionRecord, Status, sort_key
 
-RETENTION_S = 14 * 24 * 3600
-
 _PREFIX = "LOG#"
 _END = "LOG#~"
 _CHUNK = 100
@@ -32,7 +30,7 @@ class Records:
         *,
         functions: Functions,
         cursors: Cursors,
-        retention_s: int = RETENTION_S,
+        retention_s: int,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._table = table

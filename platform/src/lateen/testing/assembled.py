@@ -16,6 +16,7 @@ from lateen.services.runtimes import Disabled, Runtimes
 from lateen.services.workspaces import Workspaces
 
 MASTER = MasterKey(bytes(range(32)))
+RETENTION_S = 14 * 24 * 3600
 
 
 class ManualClock:
@@ -56,5 +57,5 @@ def assemble(
         functions=functions,
         keys=keys,
         workspaces=Workspaces(table, functions=functions, keys=keys, cursors=cursors, now=clock),
-        records=Records(table, functions=functions, cursors=cursors, now=clock),
+        records=Records(table, functions=functions, cursors=cursors, retention_s=RETENTION_S, now=clock),
     )

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from lateen.adapters.local.process import InvokerProcess, StartFailed
+from lateen.domain.functions import State
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen_invoker.control import Ready
 
@@ -176,12 +177,12 @@ class LocalFunction:
         self._observe("Failed", deployment, self._failure)
         return self._failure
 
-    def _observe(self, state: str, deployment: Deployment, reason: str | None) -> None:
+    def _observe(self, state: State, deployment: Deployment, reason: str | None) -> None:
         self._host.observed(
             Observation(
                 function_id=deployment.function_id,
                 revision=deployment.revision,
-                state="Active" if state == "Active" else "Failed",
+                state=state,
                 reason=reason,
             )
         )
