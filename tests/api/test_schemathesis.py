@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from .conftest import PROGRAM, free_port
 
@@ -29,6 +30,7 @@ enabled = false
 """
 
 
+@pytest.mark.slow
 async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """No server error, no answer outside of the document, no invalid data taken, no valid data refused, on any path."""
     port = free_port()

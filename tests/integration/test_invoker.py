@@ -439,6 +439,7 @@ def test_failed_initialisation(start: Start, runtime: RuntimeCommand, code: str,
         assert "so far" in invoker.record(number).log_tail or code.startswith("def")
 
 
+@pytest.mark.slow
 def test_a_slow_initialisation_keeps_nobody_waiting_for_ever(start: Start) -> None:
     """Ten seconds, as on AWS; then the environment is ended and the deployment says so."""
     invoker = start()
@@ -472,8 +473,8 @@ def test_cancelled_callers_never_get_anothers_answer(start: Start) -> None:
     """Callers come and go at random moments; each answer that arrives is the asker's own."""
     invoker = start()
     invoker.configure("import time\ndef handler(e, c):\n    time.sleep(0.002)\n    return e['rawPath']", concurrency=4)
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
+    seed = int(os.environ.get("LATEEN_TEST_SEED", "0")) or random.randrange(1, 1 << 32)
+    print(f"LATEEN_TEST_SEED={seed}")
 
     def caller(number: int) -> None:
         chance = random.Random(seed + number)

@@ -137,6 +137,7 @@ def test_http_1_0(invoker: InvokerProcess) -> None:
     assert b"connection: close" in answer
 
 
+@pytest.mark.slow
 def test_slow_clients_hold_nothing(invoker: InvokerProcess) -> None:
     """A head that takes longer than ten seconds is refused; a hundred such clients delay nobody."""
     slow = [socket.create_connection(("127.0.0.1", invoker.port), timeout=20) for _ in range(100)]
@@ -149,7 +150,7 @@ def test_slow_clients_hold_nothing(invoker: InvokerProcess) -> None:
         received = b""
         while part := sock.recv(1000):
             received += part
-        assert received.startswith(b"HTTP/1.1 408 ") or received == b""
+        assert received.startswith(b"HTTP/1.1 408 ")
     assert 8 < time.monotonic() - began < 15
     for sock in slow:
         sock.close()

@@ -512,6 +512,7 @@ def _everybodys_python() -> str | None:
     return path if readable else None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests here ran without root already")
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
 @pytest.mark.skipif(_everybodys_python() is None, reason="no interpreter that another user may run")
