@@ -1,6 +1,7 @@
 """Fixtures for all tests: the event loop, and the embedded stores in a folder of the test's own."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

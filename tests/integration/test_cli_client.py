@@ -192,7 +192,7 @@ def test_misuse_is_exit_code_2(
     serve: Serve, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is wrong and where the help is; nothing on stdout."""
-    function = {"name": "x", "id": "x", "environment": {}, "timeout": 3}
+    function = {"name": "x", "id": "x", "workspace": "x", "environment": {}, "timeout": 3}
     monkeypatch.setenv("LATEEN_ENDPOINT", serve(a_page(function)))
     assert run(arguments) == 2
     captured = capsys.readouterr()

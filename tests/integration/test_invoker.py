@@ -132,7 +132,8 @@ def runtime(request: pytest.FixtureRequest) -> RuntimeCommand:
 @pytest.fixture
 def probe(start: Start, runtime: RuntimeCommand) -> InvokerProcess:
     invoker = start()
-    ready = invoker.configure(CODE, runtime, timeout_s=2, environment={"MIB": "300", "MINE": "ü"})
+    # One environment: a client that speaks HTTP asks for its next event only after its answer has been read.
+    ready = invoker.configure(CODE, runtime, timeout_s=2, concurrency=1, environment={"MIB": "300", "MINE": "ü"})
     assert isinstance(ready, Ready)
     assert ready.init_error is None
     return invoker

@@ -55,7 +55,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def keep_freed_memory() -> None:
-    """For this process and its forks: memory for an event is not given back after each one.
+    """For this process: memory for an event is not given back after each one.
 
     By default the C library returns 128 KiB to the kernel as soon as they are free at the end of the heap, and takes
     them again for the next event: two dozen page faults each time.
@@ -79,7 +79,6 @@ def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
         os._exit(0)
     settings = json.loads(message)
     _yield_to_the_platform()
-    keep_freed_memory()
     held = _held(settings)
     if hidden:
         sys.path.remove(hidden)
@@ -102,6 +101,7 @@ def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
         gc.freeze()  # no collection in a child touches, and so copies, what is the parent's
         channel = _start(control, held, settings, json.loads(message), fds)
         if channel is not None:
+            keep_freed_memory()
             return channel
         for fd in fds:
             os.close(fd)
