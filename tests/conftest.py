@@ -10,7 +10,6 @@ import pytest
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 
-
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -551,4 +551,6 @@ async def test_cold_starts_are_quick_and_small(confined: Function) -> None:
     if os.geteuid() == 0:
         await asyncio.sleep(1)  # the fork server imports what it likes to have when nobody wants anything
         pids = [confined.spawner._pid, environment.process._keeper_pid, environment.process.pid]
-        assert sum(map(resident_kib, pids)) < 28 * 1024
+        # Alone on a machine; the fewer others share the libraries, the more of them counts. The invoker has the rest
+        # of the 60 MiB that all of it may take.
+        assert sum(map(resident_kib, pids)) < 34 * 1024
