@@ -41,7 +41,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     found = clean_environment(LATEEN_DATA=str(tmp_path / "data"), LATEEN_PORT=str(port))
-    return {name: value for name, value in found.items() if name != "VIRTUAL_ENV"}
+    # Started by `make test`, this make would think that it was a part of that one.
+    return {
+        name: value for name, value in found.items() if name != "VIRTUAL_ENV" and not name.startswith(("MAKE", "MFL"))
+    }
 
 
 def install(checkout: Path, environment: dict[str, str]) -> None:
