@@ -203,10 +203,18 @@ class Environment:
         running = self.invocation
         assert running is not None
         self.state = ANSWERED
-        if self.logs is not None:
-            running.log, running.log_truncated = self.logs.take()
-        running.peak_memory_kib = self._peak()
+        if running.wants_log:
+            self._collect(running)
         running.finish(outcome)
+        if not running.wants_log:
+            self._collect(running)
+
+    def _collect(self, running: Invocation) -> None:
+        """What the record needs of the environment; behind the caller's back, unless the caller wants the log."""
+        if self.logs is not None:
+            printed, running.log_truncated = self.logs.take()
+            running.log = printed + running.log
+        running.peak_memory_kib = self._peak()
 
     def _settle(self) -> None:
         running, self.invocation = self.invocation, None

@@ -137,6 +137,7 @@ class Call(Request):
             invocation = Invocation(
                 self.body or b"{}", self._invoke_done, request_id=request_id, trace_id=trace_id, arn=front.arn
             )
+            invocation.wants_log = headers.get("x-amz-log-type", "").lower() == "tail"
             try:
                 invocation.client_context = _client_context(headers.get("x-amz-client-context", ""))
             except ValueError:
@@ -181,7 +182,7 @@ class Call(Request):
             head += b"x-amz-executed-version: %b\r\n" % front.configure.version.encode()
             if outcome.kind == "error":
                 head += b"x-amz-function-error: Unhandled\r\n"
-            if self.headers.get("x-amz-log-type", "").lower() == "tail":
+            if invocation.wants_log:
                 tail = log_text(invocation, front.configure).encode("utf-8", "replace")[-4096:]
                 head += b"x-amz-log-result: %b\r\n" % base64.b64encode(tail)
         self.connection.respond(self, outcome.status, head, outcome.body, invocation.request_id)

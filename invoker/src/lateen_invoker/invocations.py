@@ -42,6 +42,7 @@ class Invocation:
     replied = False
     cold_reason: str | None = None
     init_duration_ms: float | None = None
+    wants_log = False
     log = b""
     log_truncated = False
     peak_memory_kib = 0

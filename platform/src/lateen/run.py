@@ -1,6 +1,7 @@
 """One process that serves everything: what `lateen up` runs. Returns when it was told to stop and has."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,10 @@ class _Server(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # What was made by now stays. Looking through it for circles would cost calls a tenth of their time.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(20_000, 10, 10)
             Thread(target=self.on_started, name="started", daemon=True).start()
 
 
