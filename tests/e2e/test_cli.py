@@ -328,6 +328,14 @@ def test_up_refuses_a_bad_setting() -> None:
     assert ended.stderr.startswith("error: LATEEN_PORT: ")
 
 
+def test_up_refuses_a_folder_without_runtimes(tmp_path: Path) -> None:
+    """A wrong LATEEN_RUNTIMES is told at the start and not by every deployment."""
+    environment = clean_environment(LATEEN_PORT="0", LATEEN_DATA=str(tmp_path), LATEEN_RUNTIMES="/nothing/there")
+    ended = subprocess.run([LATEEN, "up"], env=environment, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert "error: LATEEN_RUNTIMES: there is no runtime in /nothing/there" in ended.stderr
+
+
 def test_the_example_is_there_as_it_was_after_a_restart(start: Start, tmp_path: Path) -> None:
     """`make up`, Ctrl-C, `make up`: the example answers with what is in the sample, and is not deployed again."""
     data = tmp_path / "data"

@@ -70,6 +70,8 @@ class Platform:
         folder = settings.data.absolute()
         self.administrator_secret = ""
         """Known once it runs."""
+        if settings.runtimes is not None and not any(settings.runtimes.glob("*/runtime.toml")):
+            raise ValueError(f"LATEEN_RUNTIMES: there is no runtime in {settings.runtimes}")
         isolates = deployer is None and settings.sandbox
         if isolates:
             keep_apart(folder, [*SYSTEM, str(settings.runtimes or RUNTIMES)])
