@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,7 @@ command = ["{{interpreter}}", "-m", "awslambdaric", "lambda_function.handler"]
 class Row:
     """One thing that is measured: where to send requests, and whose processor time counts."""
 
-    def __init__(
-        self, name: str, port: int, path: str, roots: Callable[[], list[int]], requests: int, *, around: int = 0
-    ) -> None:
+    def __init__(self, name: str, port: int, path: str, roots: list[int], requests: int, *, around: int = 0) -> None:
         """Args:
         roots: process ids; each counts with all that descends from it.
         around: process id of more that works for it behind its back; counted apart.
@@ -75,7 +73,7 @@ class Row:
         """As `measure`, with the processor time of everything around between the two."""
         request = load.request_bytes(self.path, self.port, b'{"text":"' + b"x" * (size - 11) + b'"}')
         load.run(self.port, request, connections=connections, requests=max(100, requests // 10))
-        pids = [pid for root in self.roots() for pid in load.tree(root)]
+        pids = [pid for root in self.roots for pid in load.tree(root)]
         around = load.tree(self.around) if self.around else pids
         before, before_around = load.cpu_s(pids), load.cpu_s(around)
         latencies = load.run(self.port, request, connections=connections, requests=requests)
@@ -204,8 +202,8 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
     for name in ("ric", "ric-env"):
         functions[name] = lateen.deploy(name, package, runtime=name, memory=256)
     rows = {
-        "floor": Row("bare uvicorn, ASGI hello", floor_port, "/", lambda: [floor.pid], 20_000),
-        "framework": Row("functions-framework, gunicorn", framework_port, "/", lambda: [framework.pid], 3_000),
+        "floor": Row("bare uvicorn, ASGI hello", floor_port, "/", [floor.pid], 20_000),
+        "framework": Row("functions-framework, gunicorn", framework_port, "/", [framework.pid], 3_000),
     }
     for name, title, requests in (
         ("lateen", "Lateen", 10_000),
@@ -217,12 +215,12 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
             title,
             port,
             f"/{functions[name]['hash']}",
-            lambda p=invoker: [p],  # type: ignore[misc]
+            [invoker],
             requests,
             around=lateen.process.pid,
         )
     rows["gateway"] = Row(
-        "Lateen through its gateway, all of it", lateen.port, f"/{hello['hash']}", lambda: [lateen.process.pid], 6_000
+        "Lateen through its gateway, all of it", lateen.port, f"/{hello['hash']}", [lateen.process.pid], 6_000
     )
     return rows, lateen, hello
 

@@ -15,6 +15,7 @@ from invoker_process import HASH, InvokerProcess, aws_client, own_bootstrap
 
 from lateen_invoker import control, signing
 from lateen_invoker.control import Ready, RuntimeCommand
+from lateen_invoker.forkserver import descendants
 
 Start = Callable[[], InvokerProcess]
 CODE = """
@@ -607,21 +608,6 @@ def test_metrics(start: Start) -> None:
         "lateen_invocations_waiting 0.0",
     ):
         assert line in text
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below one, from /proc."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [pid]
-    for known in found:
-        found += [child for child, parent in parents.items() if parent == known]
-    return found[1:]
 
 
 def memory_kib(pid: int, name: str) -> int:

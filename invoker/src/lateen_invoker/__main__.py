@@ -176,8 +176,8 @@ class Invoker:
                 configure, spawner, metrics, record=self._recorder.add, idle=lambda: link.send(control.Idle())
             )
             self.port.front = Front(configure, self._pool, metrics)
-            # What was made by now stays. The rest dies young, by its reference count: looking for circles among it
-            # every few hundred objects is a tenth of an invocation's cost.
+            # What was made by now stays. The rest dies young, by its reference count: calls need not pay for looking
+            # for circles among it every few hundred objects.
             gc.freeze()
             gc.set_threshold(200_000, 10, 10)
             init_error = await self._pool.initialise()

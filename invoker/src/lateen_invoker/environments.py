@@ -23,7 +23,7 @@ STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "
 # After the process has ended, its last words may still be on their way through a socket.
 LAST_WORDS_S = 0.02
 LAST_BREATH_S = 0.5
-# Reading the kernel's figure costs as much as the rest of a record; a peak only grows.
+# A peak only grows, and reading the kernel's figure takes three system calls.
 PEAK_EVERY_S = 0.1
 
 

@@ -34,7 +34,7 @@ class LogPipe:
 
         Reads what is in the pipe first: the answer travels another way and may have overtaken the last lines.
         """
-        # An empty pipe answered by an exception would cost four times as much as this question.
+        # Most functions print nothing, and this question costs less than the exception that an empty pipe raises.
         if self._fd >= 0 and ioctl(self._fd, FIONREAD, _NOTHING) != _NOTHING:
             self._read(rounds=4)
         if not self._buffer:

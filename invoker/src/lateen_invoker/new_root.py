@@ -53,7 +53,7 @@ def make(root: str, *, code: str, environments: str, needed: list[str], user: in
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
                          ("stderr", "/proc/self/fd/2"), ("shm", TMP)):  # fmt: skip
         os.symlink(target, f"{root}/dev/{name}")
-    if not os.path.lexists(var_tmp := f"{root}/var/tmp"):  # noqa: S108
+    if not os.path.lexists(var_tmp := f"{root}/var/tmp"):  # noqa: S108 - of the new root
         os.symlink(TMP, var_tmp)
     _place(code, root + TASK_ROOT, read_only=True)
     _place(environments, root + _FOLDERS)

@@ -65,7 +65,7 @@ class _Server(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # What was made by now stays. Looking through it for circles would cost calls a tenth of their time.
+            # What was made by now stays. Calls need not pay for looking through it for circles again and again.
             gc.collect()
             gc.freeze()
             gc.set_threshold(20_000, 10, 10)

@@ -76,7 +76,7 @@ def plain_target(data: bytes) -> tuple[bytes, bytes] | None:
         if not value.isdigit() or len(value) > 8 or head.find(_LENGTH, value_at) >= 0:
             return None
         body = int(value)
-    return found.groups() if len(data) - end == body else None  # type: ignore[return-value]
+    return (found[1], found[2]) if len(data) - end == body else None
 
 
 def plain_status(data: bytes) -> int | None:
