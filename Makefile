@@ -5,16 +5,16 @@ UV := hack/uv
 SYNC := $(UV) sync --locked --inexact --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench clean
+.PHONY: help up test check bench bench-cluster clean
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 up: ## Start Lateen on 127.0.0.1:8000 (LATEEN_PORT), with the example deployed; Ctrl-C ends it.
 	@$(SYNC) --no-default-groups
 	@exec .venv/bin/lateen up --example
 
-test: ## Run every test that this machine can run, and name the others.
+test: ## Run every test that this machine can run, and name the others; with KUBECONFIG also those on a cluster.
 	@$(SYNC)
 	@.venv/bin/pytest -q $(TESTS)
 
@@ -25,6 +25,10 @@ check: ## Format, lint, types, import rules and the fast tests.
 bench: ## Measure against peers; prints the README's table.
 	@$(SYNC) --group bench
 	@.venv/bin/python hack/bench
+
+bench-cluster: ## The same in the cluster that KUBECONFIG names, of the release that hack/cluster-up installed.
+	@$(SYNC) --group bench
+	@.venv/bin/python hack/bench/cluster.py $(BENCH)
 
 clean: ## Remove what the other targets made; data stays.
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the event loop, and the embedded stores in a folder of the test's own."""
+"""Fixtures for all tests: the event loop, the embedded stores in a folder of the test's own, Lateen in a cluster."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cluster_install import ingress_controller, installed, release, unreachable  # noqa: F401 - fixtures
+from cluster_stores import cluster_stores  # noqa: F401
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
@@ -34,11 +36,9 @@ def file_objects(tmp_path: Path) -> FileObjects:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that needs a cluster is named where there is none. In CI there has to be one: there it fails."""
-    if item.get_closest_marker("cluster") is None:
+    if item.get_closest_marker("cluster") is None or not (why := unreachable()):
         return
-    kubeconfig = os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config"
-    if not Path(kubeconfig).is_file():
-        reason = "needs a Kubernetes cluster: there is no KUBECONFIG and no ~/.kube/config"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    reason = f"needs a Kubernetes cluster, which KUBECONFIG names: {why}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

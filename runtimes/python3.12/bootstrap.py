@@ -1,9 +1,9 @@
 """The Python runtime: calls a handler with events, as AWS Lambda's own Python client does, only faster.
 
 It runs in two ways. `bootstrap.py FORKSERVER` is a fork server: it imports the standard library, holds no user code,
-and is asked for environments, each of which is a fork of it; FORKSERVER is the module that makes and watches them.
-`bootstrap.py` alone is one environment, for those whose variables change how an interpreter starts. Events come over
-an inherited socket, or over the Runtime API where there is none.
+and is asked for environments, each of which is a fork of it; FORKSERVER is the module that makes and watches them, or
+the word `init`, which does so in a pod. `bootstrap.py` alone is one environment, for those whose variables change how
+an interpreter starts. Events come over an inherited socket, or over the Runtime API where there is none.
 """
 
 import os
@@ -41,6 +41,10 @@ def _fork_server(path):
     site.setquit()
     site.setcopyright()
     site.sethelper()
+    if path == "init":
+        from lateen_runtime import fork_server
+
+        return fork_server.serve(warm())
     package = os.path.dirname(os.path.dirname(os.path.abspath(path)))
     sys.path.append(package)
     from lateen_invoker import forkserver

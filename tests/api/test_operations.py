@@ -53,6 +53,28 @@ async def test_ready_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkey
         assert (answer.status_code, answer.json()["stores"]) == (503, {"table": "down", "objects": "ok"})
 
 
+async def test_ready_asks_a_store_once_for_all_who_ask_meanwhile(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no key, so it must not be a way to have the stores asked without end."""
+    asked, answers = [], asyncio.Event()
+
+    async def ask() -> None:
+        asked.append(1)
+        await answers.wait()
+
+    monkeypatch.setitem(api.platform.readiness._stores, "table", ask)  # type: ignore[arg-type]
+    waiting = [asyncio.create_task(api("GET", "/health/ready", key=None)) for _ in range(20)]
+    while not asked:
+        await asyncio.sleep(0.01)
+    left = waiting.pop(0)
+    left.cancel()
+    await asyncio.sleep(0.1)
+    answers.set()
+    assert {each.status_code for each in await asyncio.gather(*waiting)} == {200}
+    assert len(asked) == 1
+    assert (await api("GET", "/health/ready", key=None)).status_code == 200
+    assert len(asked) == 2
+
+
 async def test_metrics(api: Api) -> None:
     """With a key; a route is counted by its template, an unknown path as one."""
     function = await api.function()

@@ -21,7 +21,9 @@ async def test_workspace_from_first_to_last(api: Api) -> None:
     path = made.headers["location"]
     assert path == f"/api/workspaces/{workspace['id']}"
     assert made.headers["etag"] == '"1"'
-    assert set(workspace) == {"id", "name", "description", "account_id", "revision", "created_at", "updated_at"}
+    assert set(workspace) == {
+        "id", "name", "description", "account_id", "quota", "revision", "created_at", "updated_at"
+    }  # fmt: skip
     assert (await api("GET", path)).json() == workspace
     changed = await api("PATCH", path, json={"description": ""})
     assert (changed.json()["description"], changed.json()["revision"]) == ("", 2)
@@ -29,6 +31,22 @@ async def test_workspace_from_first_to_last(api: Api) -> None:
     assert (await api("DELETE", path)).status_code == 204
     assert (await api("GET", path)).status_code == 404
     assert (await api("DELETE", "/api/workspaces/never")).status_code == 404
+
+
+async def test_a_workspaces_quota(api: Api) -> None:
+    """Absent: the installation's. It is replaced as a whole, and amounts that Kubernetes would not take are refused."""
+    made = (await api("POST", "/api/workspaces", json={"name": "q", "quota": {"pods": 5, "memory": "64Gi"}})).json()
+    assert made["quota"] == {"pods": 5, "cpu": None, "memory": "64Gi"}
+    path = f"/api/workspaces/{made['id']}"
+    same = await api("PATCH", path, json={"description": "x"})
+    assert same.json()["quota"] == made["quota"]
+    changed = await api("PATCH", path, json={"quota": {"cpu": "1500m"}})
+    assert changed.json()["quota"] == {"pods": None, "cpu": "1500m", "memory": None}
+    for quota in ({"cpu": "1e3"}, {"cpu": "0"}, {"memory": "64 Gi"}, {"memory": "1Gi\n"}, {"pods": -1}, {"gpus": 1}):
+        refused = await api("PATCH", path, json={"quota": quota})
+        assert refused.status_code == 400, quota
+    plain = (await api("POST", "/api/workspaces", json={"name": "p"})).json()
+    assert plain["quota"] == {"pods": None, "cpu": None, "memory": None}
 
 
 async def test_workspace_with_functions(api: Api) -> None:

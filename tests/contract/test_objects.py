@@ -14,7 +14,7 @@ from lateen.ports.objects import ObjectNotFound, Objects, StoredObject
 KEY = "ws/fn/0123abcd.zip"
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.cluster)])
 def objects(request: pytest.FixtureRequest) -> Objects:
     found: Objects = request.getfixturevalue(f"{request.param}_objects")
     return found

@@ -38,7 +38,7 @@ NUL_AND_UNICODE = [
 ]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", pytest.param("dynamodb", marks=pytest.mark.cluster)])
 def table(request: pytest.FixtureRequest) -> Table:
     found: Table = request.getfixturevalue(f"{request.param}_table")
     return found

@@ -1,6 +1,7 @@
 """The embedded platform, put together from the real parts: stores, services, deployer, controller, gateway."""
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,7 @@ from lateen.adapters.sqlite import SqliteTable
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import Function
 from lateen.domain.master import MasterKey
+from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.invocations import Invocations
 from lateen.gateway.pool import Pool
@@ -27,6 +29,7 @@ from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.keys import Keys
 from lateen.services.records import Records
+from lateen.services.routes import Routes
 from lateen.services.runtimes import Runtimes
 from lateen.services.workspaces import Workspaces
 
@@ -92,8 +95,11 @@ class Embedded(Stores):
             traffic=self.pool,
             settings=settings,
         )
-        self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=self.deployer, pool=self.pool)
-        self.invocations = Invocations(functions=self.functions, deployer=self.deployer, pool=self.pool)
+        routes = Routes(self.table, master=self.master, lives_s=math.inf)
+        self.functions.subscribe(routes.changed)
+        connecting = Connecting(self.deployer, self.pool)
+        self.gateway = Gateway(routes=routes, keys=self.keys, connecting=connecting)
+        self.invocations = Invocations(functions=self.functions, connecting=connecting)
         self.controller = Controller(functions=self.functions, deployer=self.deployer)
         self.url = ""
 

@@ -10,10 +10,13 @@ import pytest
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import Function, State
+from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.table import TableUnavailable
 from lateen.services import controller as controller_module
 from lateen.services.controller import Controller
+from lateen.services.functions import NewFunction
+from lateen.services.workspaces import WorkspaceChange
 
 
 class NotingDeployer:
@@ -193,3 +196,81 @@ async def test_a_deployer_that_refuses_is_asked_again(setting: Setting, monkeypa
     await asyncio.sleep(0.05)
     setting.deployer.refusal = None
     await until(lambda: [d.function_id for d in setting.deployer.applied][:1] == [function.id])
+
+
+class NotingPlaces(NotingDeployer):
+    """One that gives workspaces places of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.settled: dict[str, Quota] = {}
+        self.cleared: list[str] = []
+
+    def settle(self, workspace_id: str, quota: Quota) -> None:
+        self.settled[workspace_id] = quota
+        self.told.append(f"settle {workspace_id}")
+
+    async def places(self) -> Collection[str]:
+        return list(self.settled)
+
+    async def clear(self, workspace_id: str) -> None:
+        self.cleared.append(workspace_id)
+        self.settled.pop(workspace_id, None)
+
+    async def apply(self, deployment: Deployment) -> None:
+        await super().apply(deployment)
+        self.told.append(f"apply {deployment.workspace_id}")
+
+
+@pytest.fixture
+async def placed(setting: Setting) -> Setting:
+    setting.deployer = NotingPlaces()
+    setting.controller = Controller(
+        functions=setting.stores.functions,
+        deployer=setting.deployer,
+        workspaces=setting.stores.workspaces,
+        places=setting.deployer,
+        every_s=0.2,
+    )
+    return setting
+
+
+async def test_a_deployer_that_keeps_all_is_told_of_all(placed: Setting) -> None:
+    """Also of what was Active long ago: what is not told to it can't be healed by it."""
+    function = await placed.create()
+    await placed.stores.functions.report(Observation(function_id=function.id, revision=1, state="Active"))
+    placed.start()
+    await until(lambda: len(placed.deployer.applied) >= 3)
+    assert {deployment.function_id for deployment in placed.deployer.applied} == {function.id}
+    assert placed.deployer.removed == []
+
+
+async def test_no_function_runs_before_its_workspaces_limits_are_known(placed: Setting) -> None:
+    """Of a workspace that was made since the last comparison, too; and later changes are told."""
+    placed.controller._every_s = 60
+    placed.start()
+    deployer: Any = placed.deployer
+    await until(lambda: "settle default" in deployer.told)
+    workspace = await placed.stores.workspaces.create(PLATFORM, name="team", quota=Quota(pods=5))
+    new = NewFunction(name="f", runtime="python3.12", code=b"def handler(e, c): 1\n")
+    await placed.stores.functions.create(PLATFORM, workspace.id, new)
+    await until(lambda: f"apply {workspace.id}" in deployer.told)
+    mine = [each for each in deployer.told if workspace.id in each]
+    assert mine == [f"settle {workspace.id}", f"apply {workspace.id}"]
+    assert deployer.settled[workspace.id] == Quota(pods=5)
+
+
+async def test_a_place_is_cleared_when_its_workspace_is_gone(placed: Setting) -> None:
+    """And a changed quota is told with the next comparison."""
+    workspace = await placed.stores.workspaces.create(PLATFORM, name="team")
+    placed.start()
+    deployer: Any = placed.deployer
+    await until(lambda: workspace.id in deployer.settled)
+    change = WorkspaceChange(quota=Quota(cpu="4"))
+    await placed.stores.workspaces.update(PLATFORM, workspace.id, change)
+    await until(lambda: deployer.settled[workspace.id] == Quota(cpu="4"))
+    assert deployer.cleared == []
+    await placed.stores.workspaces.delete(PLATFORM, workspace.id)
+    await until(lambda: deployer.cleared)
+    assert set(deployer.cleared) == {workspace.id}

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from lateen.domain.access import PLATFORM
-from lateen.gateway.gateway import REQUEST_LIMIT
+from lateen.gateway.bodies import REQUEST_LIMIT
 
 ECHO = """
 import json

@@ -408,7 +408,7 @@ def test_one_event_at_a_time(start: Start, runtime: RuntimeCommand) -> None:
 
 
 def test_who_finds_the_queue_full_is_refused_at_once(start: Start) -> None:
-    """One environment, a queue of two, five callers: two are told 429 while the others wait."""
+    """One environment, a queue of two, five callers: two are told 429 while the others wait, and that nothing ran."""
     invoker = start()
     invoker.configure(CODE, concurrency=1, queue=2, timeout_s=10)
     with ThreadPoolExecutor(5) as callers:
@@ -416,6 +416,7 @@ def test_who_finds_the_queue_full_is_refused_at_once(start: Start) -> None:
     assert sorted(answer.status for answer in answers) == [200, 200, 200, 429, 429]
     refused = next(answer for answer in answers if answer.status == 429)
     assert json.loads(refused.body)["message"] == "Rate Exceeded."
+    assert [("x-lateen-refused" in answer.headers) for answer in answers] == [a.status == 429 for a in answers]
 
 
 @pytest.mark.parametrize(

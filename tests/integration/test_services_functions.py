@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import random
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from lateen.ports.table import ItemNotFound, Key
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.packages import package
-from lateen.testing.assembled import ManualClock, Services, assemble
+from lateen.services.routes import Routes
+from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
 
 SOURCE = b"def handler(event, context):\n    return event\n"
@@ -102,7 +104,9 @@ async def test_a_function_is_found_by_id_name_and_hash(services: Services) -> No
     assert await functions.get(admin, made.function.id) == made
     assert await functions.by_name(admin, "default", "hello") == made
     assert await functions.by_hash(admin, made.function.hash) == made
-    assert await functions.at_url(made.function.hash) == made.function
+    assert await Routes(services.table, master=MASTER).find(made.function.hash.encode()) == functions.deployment_for(
+        made.function
+    )
     assert (await functions.list(admin, "default")).items == [made]
 
 
@@ -117,7 +121,7 @@ async def test_what_is_no_id_is_not_found(services: Services, text: str) -> None
         functions.by_name(admin, "default", text),
         functions.by_name(admin, text, "hello"),
         functions.by_hash(admin, text),
-        functions.at_url(text),
+        Routes(services.table, master=MASTER).find(text.encode("utf-8", "replace")),
         functions.list(admin, text if text != "default" else "none"),
         functions.delete(admin, text),
         functions.delete_by_hash(admin, text),
@@ -354,7 +358,7 @@ async def test_a_deleted_function_is_gone_and_its_name_free(services: Services) 
     for attempt in (
         functions.get(admin, made.id),
         functions.by_hash(admin, made.hash),
-        functions.at_url(made.hash),
+        Routes(services.table, master=MASTER).find(made.hash.encode()),
         functions.by_name(admin, "default", "hello"),
         functions.update(admin, made.id, FunctionChange(description="back")),
         functions.source(admin, made.id),
@@ -549,6 +553,7 @@ async def test_the_sweep_removes_what_no_function_names(services: Services) -> N
     await functions.delete(admin, gone.id)
     before = await blobs(services)
     assert len(before) == 7
+    await functions.report(Observation(function_id=changed.id, revision=changed.revision, state="Active"))
     services.clock.now_s = (await newest(services)) + 3590
     assert await functions.sweep() == 0
     services.clock.now_s += 20
@@ -563,27 +568,124 @@ async def test_the_sweep_removes_what_no_function_names(services: Services) -> N
     assert await functions.source(admin, changed.id) is None
 
 
+async def test_the_sweep_leaves_alone_what_is_nobodys_here(services: Services) -> None:
+    """A bucket may hold other things, in folders as deep as ours; a create that failed leaves its blob in a workspace
+    that there is."""
+    strangers = {"photos/2024/boat.jpg", "elsewhere/abc/code.py", "default/Not_An_Id/code.py"}
+    for key in (*strangers, "default/abcdefghijklmnopq/code.py"):
+        await services.objects.put(key, b"x")
+    services.clock.now_s = 4_000_000_000
+    assert await services.functions.sweep() == 1
+    assert set(await blobs(services)) == strangers
+
+
 async def newest(services: Services) -> float:
     return max([each.modified.timestamp() async for each in services.objects.list()])
 
 
+async def test_code_stays_while_the_old_revision_may_still_run(services: Services) -> None:
+    """A new revision that does not start leaves the old one serving, whose pods may have to fetch their code again."""
+    functions, admin = services.functions, services.admin
+    made = (await functions.create(admin, "default", HELLO)).function
+    changed = (await functions.update(admin, made.id, FunctionChange(code=OTHER))).function
+    services.clock.now_s = 4_000_000_000
+    for state in ("Pending", "Failed"):
+        await functions.report(Observation(function_id=made.id, revision=changed.revision, state=state))
+        assert await functions.sweep() == 0
+    await functions.report(Observation(function_id=made.id, revision=changed.revision, state="Active"))
+    assert await functions.sweep() == 1
+    assert await functions.source(admin, made.id) == OTHER.decode()
+
+
 async def test_the_sweep_meets_no_update_halfway(services: Services) -> None:
-    """A function goes back and forth between two sources while sweeps run: its code is always there."""
-    made = (await services.functions.create(services.admin, "default", HELLO)).function
+    """A function goes back and forth between two sources while another process sweeps: its code is always there."""
+    functions, admin = services.functions, services.admin
+    made = (await functions.create(admin, "default", HELLO)).function
     services.clock.now_s = 4_000_000_000  # to the sweep, every blob is old
+    elsewhere = assemble(services.table, services.objects, Path("absent"), clock=services.clock)
+    is_over = False
 
     async def go_back_and_forth() -> None:
-        for number in range(20):
+        nonlocal is_over
+        for number in range(40):
             change = FunctionChange(code=OTHER if number % 2 == 0 else SOURCE)
-            function = (await services.functions.update(services.admin, made.id, change)).function
+            function = (await functions.update(admin, made.id, change)).function
             assert await blob(services, function.code.artifact_key)
+            await functions.report(Observation(function_id=made.id, revision=function.revision, state="Active"))
+        is_over = True
 
     async def sweep() -> int:
-        return sum([await services.functions.sweep() for _ in range(20)])
+        swept = 0
+        while not is_over:
+            swept += await elsewhere.functions.sweep()
+            await asyncio.sleep(random.uniform(0, 0.02))
+        return swept
 
     _, swept = await asyncio.gather(go_back_and_forth(), sweep())
     assert swept > 0
-    assert await services.functions.source(services.admin, made.id) == SOURCE.decode()
+    assert await functions.source(admin, made.id) == SOURCE.decode()
+
+
+class _HeldObjects:
+    """Objects whose deletes wait, and the moment at which one began."""
+
+    def __init__(self, objects: FileObjects) -> None:
+        self._objects = objects
+        self.began = asyncio.Event()
+        self.may_go = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    async def delete(self, key: str) -> None:
+        self.began.set()
+        await self.may_go.wait()
+        await self._objects.delete(key)
+
+
+async def test_an_update_that_a_sweep_came_before_stores_its_code_again(
+    services: Services, file_objects: FileObjects
+) -> None:
+    """The very blob that is being deleted is brought back by an update: it is there once the update says so."""
+    functions, admin = services.functions, services.admin
+    made = (await functions.create(admin, "default", HELLO)).function
+    changed = (await functions.update(admin, made.id, FunctionChange(code=OTHER))).function
+    await functions.report(Observation(function_id=made.id, revision=changed.revision, state="Active"))
+    services.clock.now_s = 4_000_000_000
+    held = _HeldObjects(file_objects)
+    elsewhere = assemble(services.table, held, Path("absent"), clock=services.clock)
+    sweep = asyncio.create_task(elsewhere.functions.sweep())
+    await held.began.wait()
+    update = asyncio.create_task(functions.update(admin, made.id, FunctionChange(code=SOURCE)))
+    await asyncio.sleep(0.05)
+    assert not update.done()
+    held.may_go.set()
+    assert await sweep == 1
+    back = (await update).function
+    assert back.code == made.code
+    assert await blob(services, back.code.artifact_key)
+
+
+async def test_an_update_that_stored_before_a_sweep_is_not_fooled(services: Services) -> None:
+    """The sweep begins and ends between the storing of a blob and the transaction that names it."""
+    functions, admin = services.functions, services.admin
+    made = (await functions.create(admin, "default", HELLO)).function
+    changed = (await functions.update(admin, made.id, FunctionChange(code=OTHER))).function
+    await functions.report(Observation(function_id=made.id, revision=changed.revision, state="Active"))
+    services.clock.now_s = 4_000_000_000
+    elsewhere = assemble(services.table, services.objects, Path("absent"), clock=services.clock)
+    store = functions._artifacts.store
+    swept = 0
+
+    async def store_and_be_late(code: Any, made: Any) -> None:
+        nonlocal swept
+        await store(code, made)
+        swept += await elsewhere.functions.sweep() if not swept else 0
+
+    functions._artifacts.store = store_and_be_late  # type: ignore[method-assign]
+    back = (await functions.update(admin, made.id, FunctionChange(code=SOURCE))).function
+    assert swept == 1
+    assert await blob(services, back.code.artifact_key)
 
 
 async def test_code_that_is_missing_is_said_to_be(services: Services) -> None:

@@ -25,6 +25,7 @@ from lateen.ports.table import Key
 from lateen.services.functions import NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.keys import CACHE_S
+from lateen.services.routes import Routes
 from lateen.services.workspaces import WorkspaceChange
 from lateen.testing.assembled import MASTER, RETENTION_S, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
@@ -168,7 +169,7 @@ async def test_a_workspace_with_functions_is_deleted_by_force_only(services: Ser
         await services.keys.authenticate(key.secret)
     for function in functions:
         with pytest.raises(NotFound):
-            await services.functions.at_url(function.hash)
+            await Routes(services.table, master=MASTER).find(function.hash.encode())
     assert await everything(services) == before
     assert await services.functions.get(services.admin, bystander.function.id) == bystander
     assert insider.workspace_id == team.id
@@ -389,10 +390,10 @@ async def test_keys_are_listed_by_those_who_may_see_them(services: Services) -> 
 async def test_the_administrator_survives_a_crash_between_file_and_table(services: Services) -> None:
     """What was saved becomes the key at the next start; a second start changes nothing; a revoked one is replaced."""
     saved: list[str] = []
-    secret = await services.keys.ensure_administrator(None, saved.append)
+    secret = await services.keys.administrator(None, saved.append)
     assert saved == [secret]
     assert (await services.keys.authenticate(secret)).workspace_id is None
-    assert await services.keys.ensure_administrator(secret, saved.append) == secret
+    assert await services.keys.administrator(secret, saved.append) == secret
     assert saved == [secret]
 
     class DiskFull(Exception):
@@ -405,22 +406,22 @@ async def test_the_administrator_survives_a_crash_between_file_and_table(service
         raise DiskFull
 
     with pytest.raises(DiskFull):
-        await services.keys.ensure_administrator(None, save_and_die)
+        await services.keys.administrator(None, save_and_die)
     with pytest.raises(Unauthenticated):
         await services.keys.authenticate(lost[0])
-    assert await services.keys.ensure_administrator(lost[0], saved.append) == lost[0]
+    assert await services.keys.administrator(lost[0], saved.append) == lost[0]
     assert (await services.keys.authenticate(lost[0])).workspace_id is None
     await services.keys.revoke(services.admin, (await services.keys.authenticate(secret)).key_id)
-    replaced = await services.keys.ensure_administrator(secret, saved.append)
+    replaced = await services.keys.administrator(secret, saved.append)
     assert replaced != secret
     assert saved[-1] == replaced
-    assert await services.keys.ensure_administrator("not a secret", saved.append) == saved[-1] != replaced
+    assert await services.keys.administrator("not a secret", saved.append) == saved[-1] != replaced
 
 
 async def test_a_workspace_s_key_never_becomes_the_administrator(services: Services) -> None:
     """Whatever was put into the administrator's file."""
     inside, _ = await a_key(services, "default")
-    secret = await services.keys.ensure_administrator(inside.secret, lambda _: None)
+    secret = await services.keys.administrator(inside.secret, lambda _: None)
     assert secret != inside.secret
     assert (await services.keys.authenticate(inside.secret)).workspace_id == "default"
 

@@ -149,6 +149,13 @@ def test_structured_answers(answer: object, status: int, head: bytes, body: byte
     assert (response.status, response.head, response.body) == (status, head, body)
 
 
+def test_a_function_can_not_say_that_it_was_not_executed() -> None:
+    """By that header the gateway knows that it may send a call to another pod: the invoker's word only."""
+    answer = b'{"statusCode": 503, "headers": {"X-Lateen-Refused": "1", "x-other": "2"}, "body": ""}'
+    assert response_from(answer).head == b"x-other: 2\r\n" + JSON
+    assert b"refused" not in with_prelude(answer + b"\0" * 8).head
+
+
 @pytest.mark.parametrize(
     ("answer", "body"),
     [

@@ -4,65 +4,20 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import uvicorn
+from scripted_invoker import DEPLOYMENT, HASH, KEY, Invoker, answer_with, request_from
 
-from lateen.domain.errors import NotFound
+from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import SWEEP_S, ConnectFailed, Pool
 from lateen.http_protocol import LateenProtocol
-from lateen.ports.deployer import Deployment, Endpoint
 from lateen_invoker.signing import is_signed
 
-KEY = b"k" * 32
-HASH = "0123456789abcdef" * 2
-DEPLOYMENT = Deployment(
-    function_id="f", function_name="f", workspace_id="w", account_id="1" * 12, hash=HASH, revision=1, version="1",
-    runtime="python3.12", handler="h", environment={}, timeout_s=1, memory_mib=128, concurrency=1, replicas=1,
-    open=True, artifact_key="", artifact_sha256="", invoke_key=KEY,
-)  # fmt: skip
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Invoker:
-    """A TCP server whose connections each run `script`; also the functions and the deployer that lead to it."""
-
-    def __init__(self) -> None:
-        self.script: Script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self.port = 0
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.append(writer)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self.script(reader, writer)
-        writer.close()
-
-    def subscribe(self, listener: Any) -> None: ...
-
-    async def at_url(self, function_hash: str) -> Any:
-        if function_hash != HASH:
-            raise NotFound("no such function")
-        return DEPLOYMENT
-
-    def deployment_for(self, function: Any) -> Deployment:
-        return DEPLOYMENT
-
-    async def endpoint(self, deployment: Deployment) -> Endpoint:
-        return Endpoint("127.0.0.1", self.port, KEY)
-
-    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
-        return Endpoint("127.0.0.1", self.port, KEY)
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
+PATIENCE_S = 0.5
 
 
 class Setting:
@@ -79,7 +34,6 @@ class Setting:
     async def prepare(self) -> None:
         """What the short way needs: a route that is known and a connection that is idle."""
         endpoint = await self.invoker.endpoint(DEPLOYMENT)
-        await self.gateway._find(HASH.encode())
         if (connection := self.pool.idle(endpoint)) is None:
             with contextlib.suppress(ConnectFailed):
                 connection = await self.pool.connect(endpoint)
@@ -119,7 +73,8 @@ async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
     upstream = await asyncio.start_server(invoker.serve, "127.0.0.1", 0)
     invoker.port = upstream.sockets[0].getsockname()[1]
     pool = Pool()
-    gateway = Gateway(functions=invoker, keys=None, deployer=invoker, pool=pool)  # type: ignore[arg-type]
+    connecting = Connecting(invoker, pool, patience_s=PATIENCE_S)
+    gateway = Gateway(routes=invoker, keys=None, connecting=connecting)  # type: ignore[arg-type]
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
 
@@ -137,28 +92,6 @@ async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
     await pool.close()
     invoker.close()
     upstream.close()
-
-
-def answer_with(*answers: bytes) -> Script:
-    """Answer each request with the next of these, then close."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
-            await request_from(reader)
-            writer.write(answer)
-
-    return script
-
-
-async def request_from(reader: asyncio.StreamReader) -> bytes:
-    """One request with its body, of a length or chunked."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    lower = head.lower()
-    if b"transfer-encoding: chunked" in lower:
-        return head + await reader.readuntil(b"0\r\n\r\n")
-    if b"content-length: " in lower:
-        return head + await reader.readexactly(int(lower.partition(b"content-length: ")[2].split(b"\r\n")[0]))
-    return head
 
 
 async def test_each_request_is_signed_for_its_invoker(setting: Setting) -> None:

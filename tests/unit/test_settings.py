@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import fields
 
 from lateen.settings import BadSetting, Settings, variable_of
+from lateen_invoker.pod_settings import PodSettings
 
 
 def test_defaults() -> None:
@@ -80,3 +81,11 @@ def test_a_wrong_value_is_named(variable: str, value: str) -> None:
         Settings.from_env({variable: value})
     assert str(refused.value).startswith(f"{variable}: ")
     assert "\n" not in str(refused.value)
+
+
+def test_every_setting_of_an_invoker_is_documented() -> None:
+    """A variable that its README doesn't name does not exist for an operator."""
+    readme = (Path(__file__).parents[2] / "invoker" / "README.md").read_text()
+    shared = {"environment": "ENVIRONMENT", "log_level": "LOG_LEVEL", "table": "DYNAMODB_TABLE_NAME"}
+    for field in fields(PodSettings):
+        assert f"`{shared.get(field.name, 'LATEEN_' + field.name.upper())}`" in readme

@@ -5,6 +5,7 @@ import os
 import stat
 import zipfile
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote
 
 UNPACKED_LIMIT = 262_144_000
@@ -27,11 +28,19 @@ def unpack(address: str, sha256: str, target: Path) -> None:
         if digest != sha256:
             raise ArtifactError("the code does not have the SHA-256 that it was deployed with")
         target.mkdir(mode=0o755)
-        _extract(package, target)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
+        extract(package, target)
+    except OSError as exc:
         raise ArtifactError(f"the code can't be read ({type(exc).__name__})") from exc
     finally:
         package.unlink(missing_ok=True)
+
+
+def extract(package: Path | IO[bytes], target: Path) -> None:
+    """Unpack into `target`, which is there and empty; read-only for everyone. Raises: `ArtifactError`."""
+    try:
+        _extract(package, target)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
+        raise ArtifactError(f"the code can't be read ({type(exc).__name__})") from exc
 
 
 def _fetch(address: str, package: Path) -> str:
@@ -45,7 +54,7 @@ def _fetch(address: str, package: Path) -> str:
     return digest.hexdigest()
 
 
-def _extract(package: Path, target: Path) -> None:
+def _extract(package: Path | IO[bytes], target: Path) -> None:
     left = UNPACKED_LIMIT
     with zipfile.ZipFile(package) as archive:
         for entry in archive.infolist():

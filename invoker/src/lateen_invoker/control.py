@@ -1,10 +1,13 @@
 """The control socket between an embedded platform and its invokers: what is said on it.
 
 A stream socket that the invoker inherits. Each message is a little-endian u32 length and a MessagePack map with its
-`type`. The end of the stream is the platform's end: the invoker and all that it started end with it.
+`type`. The end of the stream is the platform's end: the invoker and all that it started end with it. In a pod `sink.py`
+is in the platform's place, for execution records.
 """
 
 import struct
+from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +15,7 @@ from msgspec import Struct
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
 MAX_MESSAGE = 64 * 1024 * 1024
+T = TypeVar("T")
 
 
 class RuntimeCommand(Struct, frozen=True, kw_only=True):
@@ -28,8 +32,9 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     channel: bool
     """The bootstrap speaks frames on an inherited socket (see `wire.py`) and does not need the HTTP Runtime API."""
     runtime_dir: str
-    readable: list[str]
-    """Files and folders, outside of the system's own, that the runtime must be able to read and execute."""
+    readable: list[str] = []
+    """Files and folders, outside of the system's own, that the runtime must be able to read and execute; on the
+    embedded machine only."""
     environment: dict[str, str] = {}
     """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder."""
 
@@ -77,9 +82,11 @@ class Drain(Struct, frozen=True, kw_only=True, tag="drain"):
 
 
 class RecordsStored(Struct, frozen=True, kw_only=True, tag="records_stored"):
-    """Platform to invoker: the batch is on disk."""
+    """Platform to invoker: the batch is stored."""
 
     batch: int
+    lost: int = 0
+    """Records of it that the store refused for what they are."""
 
 
 class Listening(Struct, frozen=True, kw_only=True, tag="listening"):
@@ -145,3 +152,14 @@ def body_size(header: bytes) -> int:
     if size > MAX_MESSAGE:
         raise ValueError("control message too large")
     return int(size)
+
+
+def taken(buffer: bytearray, decoder: msgspec.msgpack.Decoder[T]) -> Iterator[T]:
+    """Whole messages off the front of `buffer`, which keeps what has come of the next. Raises: as `body_size`."""
+    while len(buffer) >= HEADER_SIZE:
+        end = HEADER_SIZE + body_size(bytes(buffer[:HEADER_SIZE]))
+        if len(buffer) < end:
+            return
+        message = decoder.decode(buffer[HEADER_SIZE:end])
+        del buffer[:end]
+        yield message

@@ -60,6 +60,7 @@ class Environment:
         self._exit: Exit | None = None
         self._timed_out = False
         self._is_doomed = False
+        self._is_ready_early = False
         self._peak_kib = 0
         self._peak_at = 0.0
 
@@ -70,11 +71,13 @@ class Environment:
     def attach(self, process: Process) -> None:
         self.process = process
         process.exited.add_done_callback(self._process_exited)
-        if self.state == DEAD:
+        if self._is_doomed:
             process.kill()
         for waiting in self._when_attached:
             waiting(process)
         self._when_attached.clear()
+        if self._is_ready_early:
+            self._ready()
 
     def when_attached(self, known: Callable[[Process], None]) -> None:
         """`known` is called with the process, at once or when there is one."""
@@ -118,8 +121,11 @@ class Environment:
                 self.kill()
 
     def said_ready(self) -> None:
-        """READY on the channel."""
-        self._ready()
+        """READY on the channel. What can't be measured or ended yet gets no event."""
+        if self.process is None:
+            self._is_ready_early = True
+        else:
+            self._ready()
 
     def said_response(self, request_id: str, body: bytes, *, prelude: bool = False) -> str | None:
         if (refusal := self._refusal(request_id)) is not None:
@@ -231,6 +237,7 @@ class Environment:
     def _process_exited(self, future: "asyncio.Future[Exit]") -> None:
         self._exit = future.result() if not future.cancelled() else Exit(None, signal.SIGKILL, 0)
         self._peak_kib = max(self._peak_kib, self._exit.peak_memory_kib)
+        self.out_of_memory |= self._exit.out_of_memory
         if self.state == BUSY or (self.state == STARTING and self._init_error is None):
             self._loop.call_later(LAST_WORDS_S if self.channel is None or not self.channel.ended else 0, self._end)
         else:
@@ -269,6 +276,8 @@ class Environment:
     def _init_error_outcome(self) -> Outcome:
         if self._init_error is not None:
             return self._init_error
+        if self._timed_out and self.process is None:
+            return invocations.spawn_failed("")  # no user code ran that could have taken so long
         if self._timed_out:
             return invocations.timed_out("", self.deadline - self.started_at)
         return self._exited("")

@@ -34,7 +34,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
 CONTROL_FD = 3
@@ -257,14 +257,15 @@ def _become(held: Held, settings: dict[str, Any], request: dict[str, Any], fds: 
     held.confine(request["directory"])
     environment = request["environment"]
     command = settings["exec"]
-    if not settings["forks"] or _needs_exec(environment):
+    if not settings["forks"] or needs_exec(environment):
         _exec(command, environment, has_channel=bool(rest))
     os.environ.clear()
     os.environ.update(environment)
     return CONTROL_FD
 
 
-def _needs_exec(environment: dict[str, str]) -> bool:
+def needs_exec(environment: Mapping[str, str]) -> bool:
+    """Whether a variable is among them that an interpreter which is running already can't be given."""
     return any(name == WRAPPER or (name.startswith(_EARLY) and name not in _HARMLESS) for name in environment)
 
 

@@ -1,4 +1,4 @@
-"""What the invoker's port serves: `/{hash}`, the platform's raw invoke, and metrics.
+"""What the invoker's port serves: `/{hash}`, the platform's raw invoke, metrics, and in a pod its state.
 
 What may reach a function unsigned is its own URL, where that is open; the rest needs the platform's signature
 (`signing.py`).
@@ -8,6 +8,8 @@ import base64
 import binascii
 import json
 import time
+from collections.abc import Callable
+from ipaddress import ip_address
 
 from lateen_invoker import function_url, signing
 from lateen_invoker.control import Configure
@@ -20,6 +22,8 @@ from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import log_text
 
 SIGNED_LIMIT = 1000
+REFUSED = JSON + f"{signing.REFUSED}: 1\r\n".encode()
+METRICS = b"content-type: text/plain; version=0.0.4\r\n"
 TRACE_ID_LIMIT = 1024
 CLIENT_CONTEXT_LIMIT = 3583
 _PLATFORM_HEADERS = (signing.SIGNATURE, signing.SOURCE, signing.REQUEST_ID)
@@ -33,6 +37,10 @@ class Front:
         self.pool = pool
         self.metrics = metrics
         self.prefix = f"/{configure.hash}"
+        self.state: Callable[[], bytes] | None = None
+        """In a pod: the JSON document that the controller asks for."""
+        self.is_behind_ingress = False
+        """What comes unsigned was sent on by an ingress controller, which says for whom."""
         self.arn = f"{pool.arn}:{configure.version}" if configure.version != "$LATEST" else pool.arn
         self._signed: set[tuple[str, ...]] = set()
         self._signed_at_s = 0
@@ -79,7 +87,12 @@ class Call(Request):
             self._invoke(front)
         elif path == "/metrics":
             if self._is_signed(front):
-                self.connection.respond(self, 200, b"content-type: text/plain; version=0.0.4\r\n", front.metrics.text())
+                self.connection.respond(self, 200, METRICS, front.metrics.text())
+            else:
+                self.say(403, "Forbidden")
+        elif path == "/_lateen/state" and front.state is not None:
+            if self._is_signed(front):
+                self.connection.respond(self, 200, JSON, front.state())
             else:
                 self.say(403, "Forbidden")
         else:
@@ -101,6 +114,8 @@ class Call(Request):
         elif not front.configure.open:
             self.say(403, "Forbidden")
             return
+        elif front.is_behind_ingress:
+            peer, protocol, port = _forwarded(headers, peer)
         for name in _PLATFORM_HEADERS:
             headers.pop(name, None)
         request_id = request_id or new_request_id()
@@ -165,7 +180,7 @@ class Call(Request):
                 return
             self.connection.respond(self, answer.status, answer.head, answer.body, request_id)
         elif outcome.kind == "refused":
-            self.connection.respond(self, outcome.status, JSON, outcome.body, request_id)
+            self.connection.respond(self, outcome.status, REFUSED, outcome.body, request_id)
         else:
             self._failed(request_id, outcome.error_type)
 
@@ -175,7 +190,7 @@ class Call(Request):
         self.connection.respond(self, 502, JSON, json.dumps(document).encode(), request_id)
 
     def _invoke_done(self, invocation: Invocation, outcome: Outcome) -> None:
-        head = JSON
+        head = REFUSED if outcome.kind == "refused" else JSON
         if outcome.kind != "refused":
             front = self.connection.port.front
             assert front is not None
@@ -189,6 +204,23 @@ class Call(Request):
 
     def _is_signed(self, front: Front) -> bool:
         return front.is_signed(self.method, self.target, self.headers)
+
+
+def _forwarded(headers: dict[str, str], peer: str) -> tuple[str, str, str]:
+    """The caller's address, protocol and port, as the ingress controller in front of us saw them.
+
+    What it was told itself by the caller stays in the header, where it may be believed or not.
+    """
+    chain, _, caller = headers.pop("x-forwarded-for", "").rpartition(",")
+    if chain:
+        headers["x-forwarded-for"] = chain
+    try:
+        caller = str(ip_address(caller.strip()))
+    except ValueError:
+        caller = peer
+    protocol = "https" if headers.get("x-forwarded-proto", "").lower() == "https" else "http"
+    port = headers.get("x-forwarded-port", "")
+    return caller, protocol, port if port.isascii() and port.isdigit() and len(port) <= 5 else ""
 
 
 def _trace_id(headers: dict[str, str], now_s: float) -> str:

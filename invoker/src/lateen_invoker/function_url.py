@@ -14,6 +14,8 @@ from urllib.parse import unquote_plus
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from lateen_invoker import signing
+
 
 class InvalidAnswer(Exception):
     """The function's answer can't be made into an HTTP response."""
@@ -81,7 +83,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _OURS = frozenset(
     {
         "connection", "content-length", "date", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "x-amzn-requestid",
+        "upgrade", "x-amzn-requestid", signing.REFUSED,
     }
 )  # fmt: skip
 _JSON_HEAD = b"content-type: application/json\r\n"

@@ -9,6 +9,7 @@ import json
 import socket
 import time
 from collections import deque
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -38,8 +39,10 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 class Port:
     """The listening port, before and after there is a function behind it."""
 
-    def __init__(self, request: "type[Request]") -> None:
+    def __init__(self, request: "type[Request]", *, keep_alive_s: float = KEEP_ALIVE_S) -> None:
         self.new_request = request
+        self.keep_alive_s = keep_alive_s
+        """How long a connection over TCP may be idle."""
         self.front: Any = None
         """What requests are for; None before there is a function."""
         self.connections: set[Connection] = set()
@@ -58,6 +61,25 @@ class Port:
             self._servers.append(await self._loop.create_unix_server(lambda: Connection(self), sock=unix))
         return int(server.sockets[0].getsockname()[1])
 
+    async def serve(self, sockets: Iterable[socket.socket]) -> None:
+        """Listen on these, which are bound."""
+        for sock in sockets:
+            self._servers.append(await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=1024))
+
+    @property
+    def is_quiet(self) -> bool:
+        """No request is answered, or on its way in."""
+        return all(connection.is_quiet for connection in self.connections)
+
+    def wind_down(self) -> None:
+        """Go on with everything, but have each answer end its connection."""
+        self.is_closing = True
+
+    def stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
     def watch(self) -> None:
         """Keep deadlines of clients while there are any."""
         if self._sweep is None:
@@ -65,8 +87,7 @@ class Port:
 
     def close(self) -> None:
         self.is_closing = True
-        for server in self._servers:
-            server.close()
+        self.stop_listening()
         for connection in list(self.connections):
             connection.close_when_idle()
 
@@ -142,6 +163,10 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(400, "Bad Request")
 
+    @property
+    def is_quiet(self) -> bool:
+        return self._running is None and not self._url and not self._head_size
+
     def close_when_idle(self) -> None:
         if self._running is None:
             self._transport.close()
@@ -156,7 +181,7 @@ class Connection(asyncio.Protocol):
         elif self._url or self._head_size:
             late = waited > HEAD_DEADLINE_S
         else:
-            late = waited > KEEP_ALIVE_S
+            late = waited > self._port.keep_alive_s
         if late:
             if self._url:
                 self._refuse(408, "Request Timeout")
@@ -246,7 +271,9 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             self._running = None
             return
-        keep_alive = request.keep_alive and not self._port.is_closing and not self._refused
+        keep_alive = request.keep_alive and not self._refused
+        if self._port.is_closing and not self._queue:
+            keep_alive = False  # what a client has sent already is answered first
         if request_id:
             head = b"%bx-amzn-requestid: %b\r\n" % (head, request_id.encode("ascii"))
         if not keep_alive:

@@ -1,16 +1,14 @@
 """What an invoker counts, and how Prometheus reads it.
 
-The hot path adds to plain numbers; the client library is imported and fed only when somebody asks.
+The hot path adds to plain numbers, and they are written down here: Prometheus' own client would take 2.5 MB of each
+pod's memory for it.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from lateen_invoker.invocations import Invocation
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 
@@ -73,49 +71,57 @@ class Metrics:
         self.init_duration.observe(init_duration_ms / 1000)
 
     def text(self) -> bytes:
-        """The Prometheus exposition."""
-        from prometheus_client import CollectorRegistry, generate_latest
-
-        registry = CollectorRegistry()
-        registry.register(self)
-        return generate_latest(registry)
-
-    def collect(self) -> "Iterator[Metric]":
-        """What `prometheus_client` asks of a collector."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-        def counter(name: str, text: str, values: dict[str, int], label: str) -> Any:
-            family = CounterMetricFamily(name, text, labels=[label])
-            for key, value in sorted(values.items()):
-                family.add_metric([key], value)
-            return family
-
-        for name, text, histogram in (
-            ("lateen_invocation_seconds", "Time from an event's delivery to its answer.", self.duration),
-            (
-                "lateen_init_seconds",
-                "Time from an environment's start to its first request for an event.",
-                self.init_duration,
-            ),
-        ):
-            yield HistogramMetricFamily(name, text, buckets=histogram.cumulated(), sum_value=histogram.sum_s)
-        yield CounterMetricFamily("lateen_invocations", "Events that ran.", value=sum(self.duration.counts))
-        yield counter("lateen_invocation_errors", "Events that ended with an error.", self.errors, "kind")
-        yield counter("lateen_cold_starts", "Environments started.", self.cold_starts, "reason")
-        yield CounterMetricFamily(
-            "lateen_throttles", "Events refused because all environments were busy.", value=self.throttles
-        )
-        yield CounterMetricFamily(
-            "lateen_init_errors", "Environments whose initialisation failed.", value=self.init_errors
-        )
-        yield CounterMetricFamily("lateen_records_dropped", "Execution records lost.", value=self.records_dropped)
+        """The Prometheus exposition, in its text format 0.0.4."""
         gauges = self._gauges
-        for name, text, value in (
-            ("lateen_environments", "Environments alive.", gauges.environments if gauges else 0),
-            ("lateen_invocations_running", "Events in an environment now.", gauges.running if gauges else 0),
-            ("lateen_invocations_waiting", "Callers that wait for an environment.", gauges.waiting if gauges else 0),
-        ):
-            yield GaugeMetricFamily(name, text, value=value)
+        return "".join(
+            [
+                *_histogram("lateen_invocation_seconds", "Time from an event's delivery to its answer.", self.duration),
+                *_histogram(
+                    "lateen_init_seconds",
+                    "Time from an environment's start to its first request for an event.",
+                    self.init_duration,
+                ),
+                *_family("lateen_invocations_total", "counter", "Events that ran.", sum(self.duration.counts)),
+                *_family(
+                    "lateen_invocation_errors_total", "counter", "Events that ended with an error.", self.errors, "kind"
+                ),
+                *_family("lateen_cold_starts_total", "counter", "Environments started.", self.cold_starts, "reason"),
+                *_family(
+                    "lateen_throttles_total", "counter", "Events refused because all environments were busy.",
+                    self.throttles,
+                ),
+                *_family(
+                    "lateen_init_errors_total", "counter", "Environments whose initialisation failed.", self.init_errors
+                ),
+                *_family(
+                    "lateen_records_dropped_total", "counter", "Execution records lost.", self.records_dropped
+                ),
+                *_family("lateen_environments", "gauge", "Environments alive.", gauges.environments if gauges else 0),
+                *_family(
+                    "lateen_invocations_running", "gauge", "Events in an environment now.",
+                    gauges.running if gauges else 0,
+                ),
+                *_family(
+                    "lateen_invocations_waiting", "gauge", "Callers that wait for an environment.",
+                    gauges.waiting if gauges else 0,
+                ),
+            ]
+        ).encode()  # fmt: skip
+
+
+def _family(name: str, kind: str, text: str, values: int | dict[str, int], label: str = "") -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+    if isinstance(values, int):
+        yield f"{name} {float(values)}\n"
+    else:  # labels' values are words of our own: none has to be escaped
+        yield from (f'{name}{{{label}="{key}"}} {float(value)}\n' for key, value in sorted(values.items()))
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} histogram\n"
+    rows = histogram.cumulated()
+    yield from (f'{name}_bucket{{le="{bound}"}} {count}\n' for bound, count in rows)
+    yield f"{name}_count {rows[-1][1]}\n{name}_sum {histogram.sum_s}\n"
 
 
 _PLATFORM_ERRORS = frozenset(

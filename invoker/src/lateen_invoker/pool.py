@@ -39,7 +39,10 @@ INIT_LIMIT_S = 10.0
 
 
 class Pool:
-    """All environments of one function version. `record` gets each invocation when it is over."""
+    """All environments of one function version. `record` gets each invocation when it is over.
+
+    `keep`: so many don't end for want of events.
+    """
 
     def __init__(
         self,
@@ -49,12 +52,14 @@ class Pool:
         *,
         record: Callable[[Invocation], None],
         idle: Callable[[], None],
+        keep: int = 0,
     ) -> None:
         self._configure = configure
         self._spawner = spawner
         self._metrics = metrics
         self._record = record
         self._idle = idle
+        self._keep = keep
         self._loop = asyncio.get_running_loop()
         self._environments: set[Environment] = set()
         self._free: list[Environment] = []
@@ -68,8 +73,6 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
         self._memory_checked_at = 0.0
-        self._spawner_up = False
-        self._spawner_lock = asyncio.Lock()
         self._next_reason = "first"
         self._first: asyncio.Future[Outcome | None] = self._loop.create_future()
         self._empty = asyncio.Event()
@@ -94,12 +97,11 @@ class Pool:
     async def initialise(self) -> Outcome | None:
         """Start a first environment; returns when that has settled: None, or what its initialisation said.
 
-        Raises: `SpawnFailed` where no process can be had at all.
+        Raises: `SpawnFailed` where no process can be had at all; then it may be called again.
         """
-        async with self._spawner_lock:
-            if not self._spawner_up:
-                await self._spawner.start()
-                self._spawner_up = True
+        await self._spawner.start()
+        if self._first.done():
+            self._first = self._loop.create_future()
         self._start_environment()
         return await self._first
 
@@ -264,10 +266,7 @@ class Pool:
 
     async def _spawn(self, environment: Environment) -> None:
         configure = self._configure
-        async with self._spawner_lock:
-            if not self._spawner_up:
-                await self._spawner.start()
-                self._spawner_up = True
+        await self._spawner.start()
         self._started += 1
         directory = os.path.join(configure.work_dir, "environments", str(self._started))
         os.makedirs(directory, mode=0o700)
@@ -291,9 +290,6 @@ class Pool:
                 log_fd=write_end,
                 channel_fd=theirs.fileno() if theirs is not None else None,
             )
-        except SpawnFailed:
-            self._spawner_up = False  # the next environment begins with a new start of it
-            raise
         finally:
             os.close(write_end)
             if theirs is not None:
@@ -360,12 +356,14 @@ class Pool:
             return
         now = time.monotonic()
         for environment in list(self._free):
-            if now - environment.idle_since >= self._configure.idle_s:
+            if now - environment.idle_since >= self._configure.idle_s and len(self._environments) > self._keep:
                 environment.kill()
             else:
                 self._check_usage(environment)
         if self._environments or self._waiting:
             soonest = min((e.idle_since for e in self._free), default=now)
+            if len(self._environments) <= self._keep:
+                soonest = now
             wait_s = min(IDLE_MEMORY_EVERY_S, max(0.01, soonest + self._configure.idle_s - now))
             self._idle_timer = self._loop.call_later(wait_s, self._end_idle)
             return

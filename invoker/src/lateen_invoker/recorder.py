@@ -37,7 +37,7 @@ class Recorder:
         self._buffer: deque[Invocation] = deque()
         self._bytes = 0
         self._batch = 0
-        self._in_flight = False
+        self._in_flight = 0
         self._scheduled = False
         self._dropped = 0
         self._empty = asyncio.Event()
@@ -66,12 +66,17 @@ class Recorder:
         """The platform has the batch on disk."""
         if batch != self._batch:
             return
-        self._in_flight = False
+        self._in_flight = 0
         if self._buffer:
             self._loop.call_later(0 if len(self._buffer) >= BATCH else FLUSH_S, self._flush)
             self._scheduled = True
         else:
             self._empty.set()
+
+    @property
+    def unsaved(self) -> int:
+        """How many records are not stored yet."""
+        return len(self._buffer) + self._in_flight
 
     async def flushed(self) -> None:
         """Returns when everything is stored."""
@@ -87,7 +92,7 @@ class Recorder:
             self._bytes -= _size(invocation)
             records.append(record_for(invocation, self._configure))
         self._batch += 1
-        self._in_flight = True
+        self._in_flight = len(records)
         dropped, self._dropped = self._dropped, 0
         self._send(self._batch, records, dropped)
 

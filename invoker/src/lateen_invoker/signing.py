@@ -9,6 +9,8 @@ import hmac
 SIGNATURE = "x-lateen-signature"
 SOURCE = "x-lateen-source"
 REQUEST_ID = "x-lateen-request-id"
+REFUSED = "x-lateen-refused"
+"""On an answer: the call was not executed, so the platform may give it to another pod."""
 WINDOW_S = 60
 
 

@@ -22,6 +22,8 @@ class Exit(Struct, frozen=True):
     code: int | None
     signal: int | None
     peak_memory_kib: int
+    out_of_memory: bool = False
+    """It was ended for the memory that it took, by whoever watches that there."""
 
 
 class Usage(Struct, frozen=True):
@@ -62,7 +64,8 @@ class Spawner(Protocol):
         """Variables that name paths as user code sees them: `HOME`, `TMPDIR`, `LAMBDA_RUNTIME_DIR`."""
 
     async def start(self) -> None:
-        """Get ready, which for a runtime that forks starts the fork server. Raises: `SpawnFailed`."""
+        """Get ready, which for a runtime that forks starts the fork server. Asked before every `spawn`: costs next to
+        nothing when all is there, and makes anew what has ended. Raises: `SpawnFailed`."""
 
     async def spawn(
         self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None

@@ -4,12 +4,14 @@ Nothing else sees all of them. `/{hash}` goes to the gateway before anything loo
 management surfaces'.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import asdict
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
@@ -25,20 +27,18 @@ from lateen.api.invoking import Invoker
 from lateen.api.metrics import Metrics
 from lateen.api.origins import Origins
 from lateen.domain.master import MasterKey
+from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.invocations import Invocations
 from lateen.gateway.invoker_metrics import invoker_metrics
 from lateen.gateway.pool import Pool
-from lateen.ports.deployer import Deployer
+from lateen.ports.deployer import Engine
+from lateen.services.assembled import assemble
+from lateen.services.background import in_background
 from lateen.services.controller import Controller
-from lateen.services.cursors import Cursors
 from lateen.services.deleted_records import DeletedRecords
-from lateen.services.functions import Functions
 from lateen.services.housekeeping import Chore, Housekeeping
-from lateen.services.keys import Keys
-from lateen.services.records import Records
-from lateen.services.runtimes import Runtimes
-from lateen.services.workspaces import Workspaces
+from lateen.services.routes import Routes
 from lateen.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ STOP_S = 10.0
 """For functions that still run when the last request has been answered."""
 
 
-def create_app(settings: Settings, *, deployer: Deployer | None = None, invoker: Invoker | None = None) -> "Platform":
+def create_app(settings: Settings, *, deployer: Engine | None = None, invoker: Invoker | None = None) -> "Platform":
     """Args:
         deployer, invoker: instead of the embedded ones; for tests.
     Raises: `DataFolderError` if the data folder can't be used, `ValueError` if a runtime's description is wrong.
@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, deployer: Deployer | None = None, invoker:
 class Platform:
     """An ASGI application. `running` starts and stops what works behind it; a server's lifespan does it too."""
 
-    def __init__(self, settings: Settings, *, deployer: Deployer | None, invoker: Invoker | None) -> None:
+    def __init__(self, settings: Settings, *, deployer: Engine | None, invoker: Invoker | None) -> None:
         self.settings = settings
         folder = settings.data.absolute()
         self.administrator_secret = ""
@@ -79,20 +79,22 @@ class Platform:
         self.table = SqliteTable(folder / DATABASE)
         self.objects = FileObjects(folder / "objects")
         master = MasterKey(master_key(folder))
-        cursors = Cursors(master)
         commands = self._commands = RuntimeCommands()
-        self.runtimes = Runtimes(settings.runtimes or RUNTIMES, table=self.table, disabled=commands.disabled)
+        services = assemble(
+            self.table,
+            self.objects,
+            master=master,
+            runtimes=settings.runtimes or RUNTIMES,
+            disabled=commands.disabled,
+            retention_days=settings.retention_days,
+        )
         if isolates:
             keep_apart(folder, commands.readable)
-        self.functions = Functions(self.table, self.objects, runtimes=self.runtimes, master=master, cursors=cursors)
-        self.keys = Keys(self.table, master=master, cursors=cursors)
-        self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
-        self.records = Records(
-            self.table,
-            functions=self.functions,
-            cursors=cursors,
-            retention_s=settings.retention_days * 24 * 3600,
-        )
+        self.functions = services.functions
+        self.keys = services.keys
+        self.workspaces = services.workspaces
+        self.records = services.records
+        self.runtimes = services.runtimes
         self._pool = Pool()
         self._local: LocalDeployer | None = None
         if deployer is None:
@@ -106,7 +108,11 @@ class Platform:
                 settings=LocalSettings(region=settings.region, idle_s=settings.idle_seconds, sandbox=settings.sandbox),
             )
         self.deployer = deployer
-        self.gateway = Gateway(functions=self.functions, keys=self.keys, deployer=deployer, pool=self._pool)
+        # All changes are made in this process, which tells of them.
+        routes = Routes(self.table, master=master, lives_s=math.inf)
+        self.functions.subscribe(routes.changed)
+        connecting = Connecting(deployer, self._pool)
+        self.gateway = Gateway(routes=routes, keys=self.keys, connecting=connecting)
         self.short_way = self.gateway.short_way
         self._controller = Controller(functions=self.functions, deployer=deployer)
         self._housekeeping = Housekeeping(
@@ -126,7 +132,7 @@ class Platform:
             ]
         )
         self.metrics = Metrics(self._invoker_metrics)
-        self.metrics.registry.register(self.gateway)
+        self.metrics.registry.register(self.gateway.counts)
         if self._local is not None:
             self.metrics.registry.register(self._local)
         self.readiness = Readiness(
@@ -134,12 +140,8 @@ class Platform:
         )
         self._management = management_app(
             UseCases(
-                workspaces=self.workspaces,
-                functions=self.functions,
-                keys=self.keys,
-                records=self.records,
-                runtimes=self.runtimes,
-                invoker=invoker or Invocations(functions=self.functions, deployer=deployer, pool=self._pool),
+                **asdict(services),
+                invoker=invoker or Invocations(functions=self.functions, connecting=connecting),
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
@@ -175,7 +177,7 @@ class Platform:
         folder = self.settings.data.absolute()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.table.close)
-            self.administrator_secret = await self.keys.ensure_administrator(
+            self.administrator_secret = await self.keys.administrator(
                 administrator_secret(folder), lambda secret: save_administrator_secret(folder, secret)
             )
             await self.workspaces.ensure_default()
@@ -185,7 +187,7 @@ class Platform:
                 await self._local.start()
                 stack.push_async_callback(self._local.close, within_s=STOP_S)
             for part in (self._controller.run, self._housekeeping.run):
-                stack.push_async_callback(_cancel, asyncio.create_task(_watched(part)))
+                await stack.enter_async_context(in_background(part))
             log.info("started", extra={"data": str(folder), "runtimes": [each.name for each in self.runtimes.list()]})
             yield
             self.stopping()
@@ -213,16 +215,3 @@ async def _lifespan(running: Callable[[], Any], receive: Any, send: Any) -> None
             await send({"type": "lifespan.shutdown.failed", "message": str(exc)})
             return
     await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _watched(part: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await part()
-    except Exception:
-        log.exception("a part ended that should not")
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from lateen.api.problems import Refusal, headers_of
+from lateen.gateway.proxies import FOR, PORT, PROTO, Proxies, plain_address
 from lateen.gateway.short_way import Call, ShortWay
 from lateen_invoker.writes import write_now
 
@@ -28,6 +29,7 @@ LINGER_S = 2.0
 LINGER_BYTES = 8 * 1024 * 1024
 
 
+_FORWARDED = frozenset({FOR, PROTO, PORT})
 _LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
 
@@ -42,6 +44,10 @@ class LateenProtocol(HttpToolsProtocol):
     deadlines = Deadlines()
     short_way: ShortWay | None = None
     """Where ordinary calls of functions go without being a request of the application's."""
+    trusted: Proxies | None = None
+    """Whose word is taken about whom a request comes from."""
+    is_draining = False
+    """No request is the last one yet, but each answer ends its connection. Of all connections at once."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
@@ -70,6 +76,11 @@ class LateenProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._fd = transport.get_extra_info("socket").fileno()
+        self.proxies: Proxies | None = None
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
+            if self.trusted is not None and self.trusted.trust(self.client[0]):
+                self.proxies = self.trusted
         self._arm(self.deadlines.head_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,7 +95,7 @@ class LateenProtocol(HttpToolsProtocol):
             self._held += data
             if len(self._held) > HEAD_BYTES:
                 self.flow.pause_reading()
-        elif self.short_way is not None and self._is_between_requests():
+        elif self.short_way is not None and not self.is_draining and self._is_between_requests():
             if (call := self.short_way.begin(self, data)) is not None:
                 self._call = call
                 if self._timer is not None:
@@ -181,6 +192,8 @@ class LateenProtocol(HttpToolsProtocol):
             raise _Ambiguous
         if self.url[:1] != b"/":
             self._check_absolute_target()
+        if self.proxies is not None:
+            self._take_forwarded(self.proxies)
         self._in_head, self._in_body = False, True
         self._received = 0
         self._discarded = 0
@@ -210,6 +223,19 @@ class LateenProtocol(HttpToolsProtocol):
             if self._framing is not None or (name == b"transfer-encoding" and value.strip().lower() != b"chunked"):
                 raise _Ambiguous
             self._framing = name
+
+    def _take_forwarded(self, proxies: Proxies) -> None:
+        """The request is the caller's, not the proxy's."""
+        assert self.client is not None
+        forwarded = [header for header in self.headers if header[0] in _FORWARDED]
+        address, scheme, port, chain = proxies.source(self.client[0], forwarded)
+        # In place: the scope has this very list.
+        self.headers[:] = [header for header in self.headers if header[0] not in _FORWARDED]
+        if chain:
+            self.headers.append((FOR, chain))
+        self.scope["client"] = (address, 0)
+        self.scope["scheme"] = scheme
+        self.scope["server"] = (self.server[0] if self.server else "", port)
 
     def _check_absolute_target(self) -> None:
         """As a proxy is asked. It names a host too, and there must not be two."""
@@ -258,6 +284,8 @@ class LateenProtocol(HttpToolsProtocol):
         if self._continuation is not None:
             app, self._continuation = self._continuation, None
             cycle.keep_alive = cycle.keep_alive and not self._is_stopping
+        if self.is_draining:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def timeout_keep_alive_handler(self) -> None:

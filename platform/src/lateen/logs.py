@@ -40,7 +40,7 @@ def configure(*, level: str, json: bool, environment: str, service: str, stream:
     # Our own line for each request says more; uvicorn's would hold whole paths.
     logging.getLogger("uvicorn.access").disabled = True
     # Starts and stops are our own lines too.
-    for name in ("uvicorn.error", "httpx", "httpcore", "asyncio"):
+    for name in ("uvicorn.error", "httpx", "httpcore", "asyncio", "botocore", "boto3", "urllib3", "aiohttp"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

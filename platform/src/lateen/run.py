@@ -1,7 +1,6 @@
 """One process that serves everything: what `lateen up` runs. Returns when it was told to stop and has."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 from lateen import logs
 from lateen.adapters.data_folder import DataFolderError
 from lateen.app import create_app
-from lateen.server import BACKLOG, Server
+from lateen.server import CannotListen, Server, listen, settle
 from lateen.settings import Settings
 
 
@@ -38,7 +37,10 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
     Raises: `CannotStart`.
     """
     # The port first: who has it may well have the data folder too, and is told apart more easily.
-    listening = _listen(settings)
+    try:
+        listening = listen(settings.host, settings.port)
+    except CannotListen as exc:
+        raise CannotStart(f"{exc}; stop what has the port, or choose another one with LATEEN_PORT") from exc
     with listening:
         # What is started later has other working folders, and the URLs have the port that it became.
         port = listening.getsockname()[1]
@@ -65,26 +67,8 @@ class _Server(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # What was made by now stays. Calls need not pay for looking through it for circles again and again.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(20_000, 10, 10)
+            settle()
             Thread(target=self.on_started, name="started", daemon=True).start()
-
-
-def _listen(settings: Settings) -> socket.socket:
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as exc:
-        # create_server puts the address into the text itself.
-        reason = socket.gaierror.__name__ if exc.errno is None else (exc.strerror or "").split(" (while")[0].lower()
-        raise CannotStart(
-            f"cannot listen on {where}: {reason}; stop what has the port, or choose another one with LATEEN_PORT"
-        ) from exc
-    listening.setblocking(False)
-    return listening
 
 
 def _address(settings: Settings) -> str:

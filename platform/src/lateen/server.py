@@ -1,23 +1,25 @@
 """uvicorn, as the platform runs it: bounded callers, and a stop that finishes what runs.
 
-On the first SIGTERM or SIGINT the application is told at once, so that it is unready; after `drain_lag_s` no connection
-is taken any more, and what runs has `drain_s` to finish. A second signal doesn't wait for it: what runs is cut with a
-503, and everything is still closed in order.
+On the first SIGTERM or SIGINT the application is told at once, so that it is unready. For `drain_lag_s` requests are
+still taken, each as the last one of its connection; then none is, and what runs has `drain_s` to finish. A second
+signal doesn't wait for it: what runs is cut with a 503, and everything is still closed in order.
 """
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
+from lateen.gateway.proxies import Proxies
 from lateen.http_protocol import Deadlines, LateenProtocol
 from lateen.settings import Settings
 
@@ -26,17 +28,52 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048
 
 
+class CannotListen(Exception):
+    """The text says where and why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises: `CannotListen`."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
+        )
+    except OSError as exc:
+        # create_server puts the address into the text itself.
+        reason = socket.gaierror.__name__ if exc.errno is None else (exc.strerror or "").split(" (while")[0].lower()
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from exc
+    listening.setblocking(False)
+    return listening
+
+
+def settle() -> None:
+    """What was made by now stays. Calls need not pay for looking through it for circles again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
 class Server(UvicornServer):
     """`run` or `await serve`; use `stop` from the same thread to end it without a signal."""
 
-    def __init__(self, app: Any, settings: Settings, *, on_stopping: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        settings: Settings,
+        *,
+        on_stopping: Callable[[], None] = lambda: None,
+        lifespan: Literal["on", "off"] = "on",
+    ) -> None:
         """Args:
         on_stopping: called at once when a stop is asked for, in the event loop.
+        lifespan: whether the application starts and stops what it needs by itself.
         """
 
         class Protocol(LateenProtocol):
             deadlines = Deadlines(head_s=settings.header_seconds, body_s=settings.body_seconds)
             short_way = getattr(app, "short_way", None)
+            trusted = Proxies(settings.trusted_proxies) if settings.trusted_proxies else None
 
         config = Config(
             app,
@@ -44,7 +81,7 @@ class Server(UvicornServer):
             port=settings.port,
             http=Protocol,
             ws="none",
-            lifespan="on",
+            lifespan=lifespan,
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -54,6 +91,7 @@ class Server(UvicornServer):
             timeout_graceful_shutdown=int(settings.drain_seconds) or 1,
         )
         super().__init__(config)
+        self._protocol = Protocol
         self._on_stopping = on_stopping
         self._lag_s = settings.drain_lag_seconds
         self._stops = 0
@@ -80,6 +118,8 @@ class Server(UvicornServer):
         self._on_stopping()
         assert self._loop is not None
         if self._lag_s:
+            # Who comes meanwhile is told to come elsewhere next time, so that nobody relies on a connection that ends.
+            self._protocol.is_draining = True
             self._loop.call_later(self._lag_s, self._exit)
         else:
             self._exit()

@@ -12,15 +12,19 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import fields
 
+from lateen.gateway.proxies import Proxies
+
 _SHARED = {
     "environment": "ENVIRONMENT",
     "log_level": "LOG_LEVEL",
     "cors_origins": "CORS_ORIGINS",
     "region": "AWS_REGION",
+    "table": "DYNAMODB_TABLE_NAME",
+    "bucket": "S3_BUCKET_NAME",
 }
-_LISTS = frozenset({"cors_origins", "hosts"})
-_SWITCHES = frozenset({"sandbox"})
-_PATHS = frozenset({"data", "runtimes"})
+_LISTS = frozenset({"cors_origins", "hosts", "trusted_proxies", "secret_labels"})
+_SWITCHES = frozenset({"sandbox", "s3_path_style", "create_table", "create_bucket"})
+_PATHS = frozenset({"data", "runtimes", "secrets", "functions_config"})
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -48,6 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """TCP port to listen on; 0: the kernel chooses one."""
     hosts: tuple[str, ...] = ()
     """Further host names, comma-separated, by which the management API may be addressed beside localhost; `*`: any."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies, comma-separated, whose `X-Forwarded-For`, `-Proto` and `-Port` are believed."""
     url: str = ""
     """What functions' URLs begin with; empty: `http://127.0.0.1:{port}`."""
     retention_days: Annotated[int, Meta(ge=1, le=3650)] = 7
@@ -85,6 +91,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         for origin in settings.cors_origins:
             if origin != "*" and not _is_origin(origin):
                 raise BadSetting(f"CORS_ORIGINS: '{origin}' is not an origin such as https://console.example.org")
+        try:
+            Proxies(settings.trusted_proxies)
+        except ValueError as exc:
+            raise BadSetting(f"LATEEN_TRUSTED_PROXIES: {exc}") from exc
         return settings
 
     @property

@@ -97,7 +97,14 @@ def _as_dict(value):
 
 _escape = json.encoder.encode_basestring_ascii
 _encode_plain = _plain_encoder(_escape)
-_scan_once = json.JSONDecoder().scan_once
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan_once = _decoder.scan_once
 
 
 def use_execution_env(name):
@@ -119,6 +126,6 @@ def from_json(body):
                 return value
         except StopIteration:
             pass
-        return json.loads(text.removeprefix("\ufeff"))
+        return _decoder.decode(text.removeprefix("\ufeff"))
     except Exception as exc:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None

@@ -18,12 +18,10 @@ from lateen.adapters import sqlite_statements as sql
 from lateen.adapters.data_folder import FolderLock
 from lateen.adapters.sqlite_file import open_reader, open_writer, unavailable_from
 from lateen.adapters.sqlite_writer import GroupWriter
+from lateen.adapters.stored_items import check_key, decoded, encoded
 from lateen.domain.errors import TooLarge
 from lateen.ports.table import (
-    ITEM_LIMIT_BYTES,
-    PK_LIMIT_BYTES,
     QUERY_LIMIT,
-    SK_LIMIT_BYTES,
     TRANSACTION_LIMIT,
     TRANSACTION_LIMIT_BYTES,
     Check,
@@ -41,10 +39,6 @@ from lateen.ports.table import (
 PAGE_LIMIT_BYTES = 4_000_000
 """A page that holds as much ends, so that 1000 large items do not come to 400 MB."""
 READ_THREADS = 4
-
-# MessagePack, not JSON: in JSON a log tail of control characters would grow sixfold and pass the item's limit.
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder()
 
 T = TypeVar("T")
 
@@ -85,14 +79,14 @@ class SqliteTable:
         if not rows:
             raise ItemNotFound(key)
         ((revision, expires_at, data),) = rows
-        return Item(key=key, data=_decoder.decode(data), revision=revision, expires_at=expires_at)
+        return Item(key=key, data=decoded(data), revision=revision, expires_at=expires_at)
 
     async def put(self, item: Item, *, expected: int | None) -> Item:
-        _check_key(item.key)
-        return await self._writer.run(partial(self._put, Put(item, expected), _encoded(item)))
+        check_key(item.key)
+        return await self._writer.run(partial(self._put, Put(item, expected), encoded(item)))
 
     async def delete(self, key: Key, *, expected: int | None = None) -> None:
-        _check_key(key)
+        check_key(key)
         await self._writer.run(partial(self._delete, Delete(key, expected)))
 
     async def query(
@@ -120,21 +114,21 @@ class SqliteTable:
             raise ValueError(f"a transaction has at most {TRANSACTION_LIMIT} operations")
         keys = [operation.item.key if isinstance(operation, Put) else operation.key for operation in operations]
         for key in keys:
-            _check_key(key)
+            check_key(key)
         if len(set(keys)) < len(keys):
             raise ValueError("a transaction names each key once")
-        encoded = [_encoded(operation.item) if isinstance(operation, Put) else b"" for operation in operations]
-        if sum(map(len, encoded)) > TRANSACTION_LIMIT_BYTES:
+        bodies = [encoded(operation.item) if isinstance(operation, Put) else b"" for operation in operations]
+        if sum(map(len, bodies)) > TRANSACTION_LIMIT_BYTES:
             raise TooLarge(f"a transaction holds at most {TRANSACTION_LIMIT_BYTES} bytes")
         if not operations:
             return []
-        return await self._writer.run(partial(self._transact, operations, encoded), in_savepoint=True)
+        return await self._writer.run(partial(self._transact, operations, bodies), in_savepoint=True)
 
     async def write(self, items: Sequence[Item]) -> None:
         rows = []
         for item in items:
-            _check_key(item.key)
-            rows.append((item.key.pk, item.key.sk, item.expires_at, _encoded(item)))
+            check_key(item.key)
+            rows.append((item.key.pk, item.key.sk, item.expires_at, encoded(item)))
         if rows:
             await self._writer.run(lambda connection: connection.executemany(sql.WRITE, rows), in_savepoint=True)
 
@@ -196,7 +190,7 @@ class SqliteTable:
                 if len(items) == limit or size >= PAGE_LIMIT_BYTES:
                     return Page(items, items[-1].key.sk)
                 key = Key(bounds["pk"], sk)
-                items.append(Item(key=key, data=_decoder.decode(data), revision=revision, expires_at=expires_at))
+                items.append(Item(key=key, data=decoded(data), revision=revision, expires_at=expires_at))
                 size += len(data)
         return Page(items, None)
 
@@ -236,10 +230,10 @@ class SqliteTable:
             raise RevisionConflict(check.key)
 
     def _transact(
-        self, operations: Sequence[Operation], encoded: Sequence[bytes], connection: sqlite3.Connection
+        self, operations: Sequence[Operation], bodies: Sequence[bytes], connection: sqlite3.Connection
     ) -> list[Item]:
         stored = []
-        for operation, data in zip(operations, encoded, strict=True):
+        for operation, data in zip(operations, bodies, strict=True):
             match operation:
                 case Put():
                     stored.append(self._put(operation, data, connection))
@@ -248,20 +242,3 @@ class SqliteTable:
                 case Check():
                     self._check(operation, connection)
         return stored
-
-
-def _check_key(key: Key) -> None:
-    if not 1 <= len(key.pk.encode()) <= PK_LIMIT_BYTES or not 1 <= len(key.sk.encode()) <= SK_LIMIT_BYTES:
-        raise ValueError(f"a key is 1 to {PK_LIMIT_BYTES} and 1 to {SK_LIMIT_BYTES} bytes long")
-
-
-def _encoded(item: Item) -> bytes:
-    if item.expires_at is not None and not 0 <= item.expires_at < 1 << 53:
-        raise ValueError("expires_at is Unix time in seconds")
-    try:
-        data = _encoder.encode(item.data)
-    except OverflowError as exc:
-        raise ValueError("integers in an item have at most 64 bits") from exc
-    if len(data) > ITEM_LIMIT_BYTES:
-        raise TooLarge(f"an item holds at most {ITEM_LIMIT_BYTES} bytes")
-    return data

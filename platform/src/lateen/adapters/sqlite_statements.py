@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from lateen.adapters.stored_items import end_of_prefix
+
 # The same in each statement: what has expired is not there, whether it was swept yet or not.
 _LIVE = "(expires_at IS NULL OR expires_at > :now)"
 GET = f"SELECT revision, expires_at, data FROM items WHERE pk = :pk AND sk = :sk AND {_LIVE}"
@@ -34,7 +36,7 @@ def select_range(
     each further page of a long list would cost more than the one before.
     """
     lows = [(begins, False)]
-    highs = [(end, True)] if (end := _end_of_prefix(begins)) is not None else []
+    highs = [(end, True)] if (end := end_of_prefix(begins)) is not None else []
     if lower is not None:
         lows.append((lower, False))
     if upper is not None:
@@ -50,14 +52,3 @@ def select_range(
         statement += " AND sk <= :high" if includes_high else " AND sk < :high"
     statement += " ORDER BY sk DESC LIMIT :rows" if descending else " ORDER BY sk LIMIT :rows"
     return statement, bounds
-
-
-def _end_of_prefix(prefix: str) -> str | None:
-    """The least text greater than all that begin with `prefix`, by UTF-8 bytes; None if there is no such text.
-
-    Code points order as their UTF-8 does, so the last one is raised by one, over the gap of UTF-16's surrogates.
-    """
-    stem = prefix.rstrip("\U0010ffff")
-    if not stem:
-        return None
-    return stem[:-1] + ("\ue000" if stem[-1] == "\ud7ff" else chr(ord(stem[-1]) + 1))

@@ -17,20 +17,27 @@ from lateen.api.fields import (
     Version,
 )  # fmt: skip
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
+from lateen.domain.workspaces import Quota
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
+
+
+class WorkspaceQuota(Quota, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the workspace's functions may use together, where they run as pods. null: what the installation allows."""
 
 
 class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Name
     description: Description = ""
+    quota: WorkspaceQuota = WorkspaceQuota()
 
 
 class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is absent stays as it is."""
+    """What is absent stays as it is; `quota` is replaced as a whole."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
+    quota: WorkspaceQuota | UnsetType = UNSET
 
 
 class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

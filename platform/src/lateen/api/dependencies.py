@@ -6,27 +6,17 @@ from typing import Any
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 from litestar.types import Scope
-from msgspec import Struct
 
 from lateen.api.health import Readiness
 from lateen.api.invoking import Invoker
 from lateen.api.metrics import Metrics
 from lateen.domain.access import Caller
-from lateen.services.functions import Functions
-from lateen.services.keys import Keys
-from lateen.services.records import Records
-from lateen.services.runtimes import Runtimes
-from lateen.services.workspaces import Workspaces
+from lateen.services.assembled import Services
 
 
-class UseCases(Struct, frozen=True, kw_only=True):
+class UseCases(Services, frozen=True, kw_only=True):
     """All that the surfaces call."""
 
-    workspaces: Workspaces
-    functions: Functions
-    keys: Keys
-    records: Records
-    runtimes: Runtimes
     invoker: Invoker
     base_url: str
     """What functions' URLs begin with, without a slash at its end."""

@@ -11,6 +11,7 @@ _WORKSPACE: dict[str, Any] = {
     "name": "default",
     "description": "",
     "account_id": "123456789012",
+    "quota": {"pods": 50, "cpu": "20", "memory": None},
     "revision": 1,
     "created_at": _WHEN,
     "updated_at": _WHEN,
@@ -60,7 +61,7 @@ _CONSOLE: dict[str, Any] = {
 _SOURCE = "def handler(event, context):\n    return 'hello'\n"
 
 EXAMPLES: dict[str, Any] = {
-    "CreateWorkspace": {"name": "team-a", "description": "What team A runs"},
+    "CreateWorkspace": {"name": "team-a", "description": "What team A runs", "quota": {"pods": 50, "cpu": "20"}},
     "UpdateWorkspace": {"description": "What team A runs"},
     "WorkspaceView": _WORKSPACE,
     "CreateFunction": {

@@ -28,7 +28,14 @@ class Readiness:
     def __init__(self, stores: Mapping[str, Callable[[], Awaitable[None]]], *, deadline_s: float) -> None:
         self._stores = stores
         self._deadline_s = deadline_s
+        self._asking: dict[str, asyncio.Task[bool]] = {}
+        """One question to each store at a time: anybody may ask us, as often as he likes."""
         self.is_stopping = False
+        self.is_broken = False
+        """Something has ended that this process is for: only a new one helps."""
+
+    def broke(self) -> None:
+        self.is_broken = True
 
     async def check(self, *, stores: bool) -> Ready:
         if self.is_stopping:
@@ -42,6 +49,13 @@ class Readiness:
         return Ready("ready" if all(answers) else "unready", stores=found)
 
     async def _answers(self, name: str) -> bool:
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = self._asking[name] = asyncio.create_task(self._ask(name))
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, name: str) -> bool:
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._stores[name]()

@@ -20,17 +20,28 @@ Elsewhere = Callable[[], Awaitable[Iterable[Metric]]]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
-    """`registry` is where further parts of the platform register their own."""
+class ProcessMetrics:
+    """`registry` is where parts of the platform register their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    async def text(self) -> bytes:
+        """All of it, in the format of `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+
+class Metrics(ProcessMetrics):
+    """Of a process that serves the management surfaces."""
 
     def __init__(self, elsewhere: Elsewhere | None = None) -> None:
         """Args:
         elsewhere: asks other processes for theirs.
         """
-        self.registry = CollectorRegistry()
+        super().__init__()
         self._elsewhere = elsewhere
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
         self._requests = Counter(
             "lateen_http_requests",
             "Requests to the management surfaces, by route and status.",
@@ -53,7 +64,6 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     async def text(self) -> bytes:
-        """All of it, in the format of `CONTENT_TYPE`."""
         families = [*self.registry.collect()]
         if self._elsewhere is not None:
             families += await self._elsewhere()

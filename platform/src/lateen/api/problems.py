@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from lateen.domain import errors
 from lateen.logs import request_id
-from lateen.ports.deployer import NotRunning
+from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 
@@ -123,6 +123,7 @@ PROBLEMS: dict[type[Exception], str] = {
     errors.Forbidden: "forbidden",
     errors.Unavailable: "unavailable",
     NotRunning: "unavailable",
+    NotYetRunning: "unavailable",
     TableUnavailable: "unavailable",
     ObjectsUnavailable: "unavailable",
     # A service that lets one of these through has a fault: it knows what is missing and the store doesn't.

@@ -9,7 +9,7 @@ from lateen.domain.functions import Auth, Described, State
 from lateen.domain.keys import ApiKey, NewKey
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
-from lateen.domain.workspaces import Workspace
+from lateen.domain.workspaces import Quota, Workspace
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class WorkspaceView(Struct, frozen=True, kw_only=True):
     description: str
     account_id: Annotated[str, Meta(examples=["123456789012"])]
     """What the workspace is called in ARNs."""
+    quota: Quota
     revision: int
     created_at: Timestamp
     updated_at: Timestamp
@@ -149,6 +150,7 @@ def workspace_view(workspace: Workspace) -> WorkspaceView:
         name=workspace.name,
         description=workspace.description,
         account_id=workspace.account_id,
+        quota=workspace.quota,
         revision=workspace.revision,
         created_at=workspace.created_at,
         updated_at=workspace.updated_at,

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET
 
-from lateen.api.bodies import CreateWorkspace, UpdateWorkspace
+from lateen.api.bodies import CreateWorkspace, UpdateWorkspace, WorkspaceQuota
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import (
     DEFAULT,
@@ -22,7 +23,7 @@ from lateen.api.requests import (
 )
 from lateen.api.views import Page, WorkspaceView, page_of, workspace_view
 from lateen.domain.access import Caller
-from lateen.domain.workspaces import Workspace
+from lateen.domain.workspaces import Quota, Workspace
 from lateen.services.workspaces import WorkspaceChange
 
 Force = Annotated[bool, QueryParameter(description="Remove the workspace's functions too.")]
@@ -43,7 +44,11 @@ class WorkspaceController(Controller):
     ) -> Response[WorkspaceView]:
         """Needs a key of the whole installation."""
         made = await use_cases.workspaces.create(
-            caller, name=data.name, description=data.description, once=await once(request, idempotency_key)
+            caller,
+            name=data.name,
+            description=data.description,
+            quota=_quota(data.quota),
+            once=await once(request, idempotency_key),
         )
         return _answer(made, status=201)
 
@@ -76,7 +81,11 @@ class WorkspaceController(Controller):
         caller: CallerDep,
         if_match: IfMatch = None,
     ) -> Response[WorkspaceView]:
-        change = WorkspaceChange(name=data.name, description=data.description)
+        change = WorkspaceChange(
+            name=data.name,
+            description=data.description,
+            quota=UNSET if data.quota is UNSET else _quota(data.quota),
+        )
         expected = await _expected(if_match, workspace_id, use_cases, caller)
         return _answer(await use_cases.workspaces.update(caller, workspace_id, change, expected=expected))
 
@@ -99,6 +108,10 @@ async def _expected(if_match: str | None, workspace_id: str, use_cases: UseCases
         return (await use_cases.workspaces.get(caller, workspace_id)).revision
 
     return await expected_revision(if_match, current)
+
+
+def _quota(asked: WorkspaceQuota) -> Quota:
+    return Quota(pods=asked.pods, cpu=asked.cpu, memory=asked.memory)
 
 
 def _answer(workspace: Workspace, *, status: int = 200) -> Response[WorkspaceView]:

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from lateen.cli import completion, deploy, env, functions, invoke, keys, logs, up, workspaces
+from lateen.cli import completion, deploy, env, functions, invoke, keys, logs, processes, up, workspaces
 from lateen.cli.refusals import DONE, INTERRUPTED, shown
 
 
@@ -33,6 +33,11 @@ for command in (
     workspaces.workspace,
     keys.key,
     completion.completion,
+    processes.api,
+    processes.gateway,
+    processes.controller,
+    processes.migrate,
+    processes.secrets,
 ):
     root.add_command(command)
 

@@ -1,6 +1,7 @@
 """`lateen workspace`: the tenants."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,6 +13,13 @@ from lateen.cli.output import Output, output_option, show_fields, show_json, sho
 from lateen.cli.refusals import hints, note
 
 COLUMNS = {"NAME": "name", "ID": "id", "ACCOUNT": "account_id", "CREATED": "created_at", "DESCRIPTION": "description"}
+_QUOTA_HELP = "Of all its functions' pods together, where they run as pods; 'none': what the installation allows."
+
+
+def quota_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option, example in (("--memory", "64Gi"), ("--cpu", "20"), ("--pods", "50")):
+        command = click.option(option, metavar=example, help=_QUOTA_HELP)(command)
+    return command
 
 
 @click.group(name="workspace")
@@ -35,11 +43,22 @@ def list_workspaces(connection: Connection, output: Output) -> None:
 @workspace.command()
 @click.argument("name")
 @click.option("--description", help="What it is for.")
+@quota_options
 @output_option
 @with_connection
-def create(connection: Connection, name: str, description: str | None, output: Output) -> None:
+def create(
+    connection: Connection,
+    name: str,
+    description: str | None,
+    output: Output,
+    pods: str | None,
+    cpu: str | None,
+    memory: str | None,
+) -> None:
     """Make a workspace."""
-    body = {"name": name} | ({"description": description} if description is not None else {})
+    body: dict[str, Any] = {"name": name} | ({"description": description} if description is not None else {})
+    if quota := _quota({"pods": pods, "cpu": cpu, "memory": memory}):
+        body["quota"] = quota
     with Client(connection) as client, hints(already_exists="'lateen workspace list' shows the names that are taken"):
         _show(client.call("POST", "/api/workspaces", body=json.dumps(body).encode()), output)
 
@@ -58,15 +77,29 @@ def show(connection: Connection, name: str, output: Output) -> None:
 @click.argument("name")
 @click.option("--name", "new_name", metavar="NAME", help="Its new name.")
 @click.option("--description", help="Its new description.")
+@quota_options
 @output_option
 @with_connection
-def update(connection: Connection, name: str, new_name: str | None, description: str | None, output: Output) -> None:
-    """Rename a workspace, or change its description."""
-    changes = {key: value for key, value in (("name", new_name), ("description", description)) if value is not None}
-    if not changes:
-        raise click.UsageError("nothing to change: give --name or --description")
+def update(
+    connection: Connection,
+    name: str,
+    new_name: str | None,
+    description: str | None,
+    output: Output,
+    pods: str | None,
+    cpu: str | None,
+    memory: str | None,
+) -> None:
+    """Rename a workspace, or change its description or quota."""
+    given = (("name", new_name), ("description", description))
+    changes: dict[str, Any] = {key: value for key, value in given if value is not None}
+    quota = _quota({"pods": pods, "cpu": cpu, "memory": memory})
+    if not changes and not quota:
+        raise click.UsageError("nothing to change: give --name, --description, --pods, --cpu or --memory")
     with Client(connection) as client:
         found = workspace_named(client, name)
+        if quota:
+            changes["quota"] = found["quota"] | quota
         _show(client.call("PATCH", f"/api/workspaces/{found['id']}", body=json.dumps(changes).encode()), output)
 
 
@@ -89,4 +122,15 @@ def _show(workspace: dict[str, Any], output: Output) -> None:
     if output == "json":
         show_json(workspace)
     else:
-        show_fields(workspace)
+        limits = (f"{name} {value}" for name, value in workspace["quota"].items() if value is not None)
+        show_fields(workspace | {"quota": ", ".join(limits)})
+
+
+def _quota(asked: dict[str, str | None]) -> dict[str, Any]:
+    """What was given of it."""
+    quota: dict[str, Any] = {name: None if text == "none" else text for name, text in asked.items() if text is not None}
+    if quota.get("pods") is not None:
+        if not quota["pods"].isdecimal():
+            raise click.BadParameter("a whole number, or none", param_hint="'--pods'")
+        quota["pods"] = int(quota["pods"])
+    return quota

@@ -7,11 +7,12 @@ reads another caller's answer.
 
 import asyncio
 import math
+import select
 from typing import Any, cast
 
 import httptools
 
-from lateen.gateway.heads import NOT_PASSED_BACK
+from lateen.gateway.heads import NOT_PASSED_BACK, REFUSED
 from lateen_invoker.writes import write_now
 
 HIGH_WATER = 256 * 1024
@@ -49,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.watcher: asyncio.Task[None] | None = None
         self.deadline_s = math.inf
         self.idle_since_s = 0.0
+        self.retires_at_s = math.inf
+        self._poll: select.poll | None = None
         self._reset(head_only=False)
         self._expecting = False
 
@@ -64,12 +67,21 @@ class Connection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_head = False
         self.is_complete = False
+        self.is_refused = False
+        """The invoker says that it has not executed the call."""
 
     # What the gateway calls
 
     @property
     def is_usable(self) -> bool:
         return self.failure is None and self._transport is not None
+
+    def is_silent(self) -> bool:
+        """Whether nothing has arrived that was not noticed yet: what comes to an idle connection is its end."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN | select.POLLHUP | select.POLLERR)
+        return not self._poll.poll(0)
 
     def start(self, data: bytes, *, head_only: bool = False) -> None:
         """Send the request's first bytes, the whole request where it is small. `head_only`: the method is HEAD."""
@@ -208,6 +220,8 @@ class Connection(asyncio.Protocol):
         name = name.lower()
         if name not in NOT_PASSED_BACK:
             self.headers.append((name, value))
+        elif name == REFUSED:
+            self.is_refused = True
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

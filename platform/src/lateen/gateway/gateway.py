@@ -1,45 +1,44 @@
 """The gateway: `/{hash}` and below, from the caller to the function's invoker and back.
 
 A raw ASGI application, for every instruction here is paid on every call. A request goes on as it came: one write where
-it is small, chunk by chunk with backpressure where it is not. Nothing is sent twice: only a connection that could not
-be made is tried again, so what may have been executed never is.
+it is small, chunk by chunk with backpressure where it is not.
+
+Nothing that may have been executed is sent again, whatever its method: a handler's GET may charge a card. So a call
+whose connection ends before a byte of an answer came is answered with 502, and everything is done so that no call meets
+such a connection (`pool.py`). What is tried again was not executed for certain: the connection could not be made
+(`connecting.py`), or the invoker said so itself, with 429 or 503 and a header of ours; then another pod is asked, once.
 """
 
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from lateen.domain.errors import NotFound, Unauthenticated, Unavailable
-from lateen.domain.functions import Function
 from lateen.gateway import refusals
+from lateen.gateway.bodies import REQUEST_LIMIT, body_length, framed, send_rest
+from lateen.gateway.connecting import NOT_YET, Connecting, may_go_elsewhere
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
+from lateen.gateway.counts import GatewayCounts
 from lateen.gateway.heads import NO_BODY, request_head
-from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
+from lateen.gateway.pool import CallerLeft
 from lateen.gateway.refusals import Receive, Refusal, Send
 from lateen.gateway.short_way import Application, ShortWay
-from lateen.ports.deployer import Deployer, Deployment, Endpoint
-from lateen.services.functions import Functions
+from lateen.ports.deployer import Deployment, Endpoint
 from lateen.services.keys import Keys
+from lateen.services.routes import Routes
 from lateen_invoker.signing import SIGNATURE, SOURCE, sign
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 log = logging.getLogger(__name__)
 
-REQUEST_LIMIT = 6 * 1024 * 1024
 READ_S = 300.0
 """Time for a caller to take an answer that is larger than our buffers."""
 QUEUE_S = 10.0
 SLACK_S = 5.0
-ROUTES = 10_000
 SIGNED = 1_000
-_RECONNECT_AFTER_S = (0.0, 0.02, 0.1)
 _HEX = b"0123456789abcdef"
-_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+_REFUSES = frozenset({429, 503})
 
 
 def answer_limit_s(timeout_s: int) -> float:
@@ -48,30 +47,30 @@ def answer_limit_s(timeout_s: int) -> float:
     return max(QUEUE_S, timeout_s) + timeout_s + SLACK_S
 
 
+class _RefusedUnexecuted(Exception):
+    """The invoker has no room, or stops."""
+
+
 class Gateway:
     """`Gateway.handles` tells which requests are its own."""
 
     def __init__(
         self,
         *,
-        functions: Functions,
+        routes: Routes,
         keys: Keys,
-        deployer: Deployer,
-        pool: Pool,
+        connecting: Connecting,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._functions = functions
+        self._routes = routes
         self._keys = keys
-        self._deployer = deployer
-        self._pool = pool
+        self._connecting = connecting
+        self._pool = connecting.pool
         self._now = now
-        self._routes: dict[bytes, Deployment] = {}
-        self._changes = 0
         self._signed: dict[Signed, bytes] = {}
         self._signed_at_s = 0
-        self._answers: Counter[int] = Counter()
+        self.counts = GatewayCounts(routes=routes, keys=keys, connecting=connecting)
         self.short_way = ShortWay(self)
-        functions.subscribe(self._changed)
 
     @staticmethod
     def handles(raw_path: bytes) -> bool:
@@ -87,45 +86,33 @@ class Gateway:
         """One request; `scope` is of type `http` and `handles` its raw path."""
         try:
             url_hash = scope["raw_path"][1:33]
-            deployment = self._routes.get(url_hash) or await self._find(url_hash)
+            deployment = self._routes.now(url_hash) or await self._find(url_hash)
             if not deployment.open:
                 await self._check_key(deployment, scope)
             await self._forward(deployment, scope, receive, send)
         except Refusal as refusal:
             await self._refuse(send, refusal)
+        except CallerLeft:
+            pass
         except asyncio.CancelledError:
             await self._refuse(send, refusals.stopping())
 
     async def _refuse(self, send: Send, refusal: Refusal) -> None:
-        self._answers[refusal.status] += 1
+        self.counts.answers[refusal.status] += 1
         await refusals.send_refusal(send, refusal)
-
-    def collect(self) -> "Iterator[Metric]":
-        """For a `prometheus_client` registry."""
-        from prometheus_client.core import CounterMetricFamily
-
-        family = CounterMetricFamily(
-            "lateen_gateway_answers", "Calls of function URLs, by HTTP status.", labels=["status"]
-        )
-        for status, count in sorted(self._answers.items()):
-            family.add_metric([str(status)], count)
-        yield family
 
     # What the short way asks for
 
     def open_route(self, url_hash: bytes) -> Deployment | None:
         """Of a function that asks for no key, where it is known already."""
-        deployment = self._routes.get(url_hash)
+        deployment = self._routes.now(url_hash)
         return deployment if deployment is not None and deployment.open else None
 
     def connection_now(self, deployment: Deployment) -> tuple[Endpoint, Connection] | None:
         """Where there is one without waiting."""
-        endpoint = self._deployer.endpoint_now(deployment)
-        connection = self._pool.idle(endpoint) if endpoint is not None else None
-        if endpoint is None or connection is None:
-            return None
-        connection.deadline_s = asyncio.get_running_loop().time() + answer_limit_s(deployment.timeout_s)
-        return endpoint, connection
+        if (found := self._connecting.now(deployment)) is not None:
+            found[1].deadline_s = asyncio.get_running_loop().time() + answer_limit_s(deployment.timeout_s)
+        return found
 
     def own_lines(self, endpoint: Endpoint, call: "Signed") -> bytes:
         """Our headers. The request id is left to the invoker, so equal calls within a second share these lines."""
@@ -138,7 +125,7 @@ class Gateway:
 
     def answered(self, connection: Connection, status: int) -> None:
         self._pool.release(connection)
-        self._answers[status] += 1
+        self.counts.answers[status] += 1
 
     def abandoned(self, connection: Connection) -> None:
         self._pool.release(connection, sent=False)
@@ -154,26 +141,29 @@ class Gateway:
 
         return resume
 
+    def elsewhere(self, deployment: Deployment) -> Application:
+        """What answers a call that an invoker has refused."""
+
+        async def forward(scope: Any, receive: Receive, send: Send) -> None:
+            try:
+                self.counts.elsewhere += 1
+                await self._forward(deployment, scope, receive, send, is_second=True)
+            except Refusal as refusal:
+                await self._refuse(send, refusal)
+            except CallerLeft:
+                pass
+
+        return forward
+
     # Routes
 
-    def _changed(self, function: Function) -> None:
-        self._changes += 1
-        self._routes.pop(function.hash.encode(), None)
-
     async def _find(self, url_hash: bytes) -> Deployment:
-        changes = self._changes
         try:
-            function = await self._functions.at_url(url_hash.decode())
+            return await self._routes.find(url_hash)
         except NotFound:
             raise refusals.not_found() from None
         except Unavailable as exc:
             raise refusals.unavailable() from exc
-        deployment = self._functions.deployment_for(function)
-        if changes == self._changes:  # else what was read may be older than what was changed meanwhile
-            if len(self._routes) >= ROUTES:
-                del self._routes[next(iter(self._routes))]
-            self._routes[url_hash] = deployment
-        return deployment
 
     async def _check_key(self, deployment: Deployment, scope: Any) -> None:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -191,8 +181,11 @@ class Gateway:
 
     # One call
 
-    async def _forward(self, deployment: Deployment, scope: Any, receive: Receive, send: Send) -> None:
-        length = _body_length(scope["headers"])
+    async def _forward(
+        self, deployment: Deployment, scope: Any, receive: Receive, send: Send, *, is_second: bool = False
+    ) -> None:
+        """`is_second`: a pod has refused this call."""
+        length = body_length(scope["headers"])
         body, more = b"", False
         if length != NO_BODY:
             if length is not None and length > REQUEST_LIMIT:
@@ -206,15 +199,24 @@ class Gateway:
                 length = len(body)
             if len(body) > REQUEST_LIMIT:
                 raise refusals.too_large(REQUEST_LIMIT)
-        endpoint, connection = await self._connect(deployment)
+        # A caller whose body is still on its way can't be watched, for what comes next may be a part of it.
+        watch = None if more else receive
+        endpoint, connection = await self._connect(deployment, watch, fresh=is_second)
         head = self._head(deployment, endpoint, scope, length)
         if more:
-            connection.start(head + _framed(body, length))
-            rest = _send_rest(connection, receive, len(body), length)
-        else:
-            connection.start(head + body, head_only=scope["method"] == "HEAD")
-            rest = None
-        await self._relay(deployment, connection, receive, send, rest)
+            connection.start(head + framed(body, length))
+            rest = send_rest(connection, receive, len(body), length)
+            await self._relay(deployment, connection, receive, send, rest)
+            return
+        is_head = scope["method"] == "HEAD"
+        connection.start(head + body, head_only=is_head)
+        try:
+            await self._relay(deployment, connection, receive, send, may_refuse=not is_second)
+        except _RefusedUnexecuted:
+            self.counts.elsewhere += 1
+            endpoint, connection = await self._connect(deployment, receive, fresh=True)
+            connection.start(self._head(deployment, endpoint, scope, length) + body, head_only=is_head)
+            await self._relay(deployment, connection, receive, send)
 
     async def _relay(
         self,
@@ -223,8 +225,16 @@ class Gateway:
         receive: Receive,
         send: Send,
         rest: Coroutine[Any, Any, bool] | None = None,
+        *,
+        may_refuse: bool = False,
     ) -> None:
-        """Pass the answer on and give the connection back. `rest`: sends what is left of the request."""
+        """Pass the answer on and give the connection back.
+
+        Args:
+            rest: sends what is left of the request.
+            may_refuse: the call can be sent to another pod if this one has not executed it.
+        Raises: `_RefusedUnexecuted`, where it may.
+        """
         sent, started, released = rest is None, False, False
         try:
             if rest is not None:
@@ -235,6 +245,8 @@ class Gateway:
             connection.deadline_s = now_s + answer_limit_s(deployment.timeout_s)
             await connection.head()
             status, headers = connection.status, connection.headers
+            if may_refuse and status in _REFUSES and may_go_elsewhere(deployment, connection):
+                raise _RefusedUnexecuted
             if connection.is_complete:
                 # The whole answer is here: the connection is free before a slow caller has taken its answer.
                 body = connection.taken()
@@ -249,7 +261,7 @@ class Gateway:
                 while more:
                     body, more = await connection.chunk()
                     await send({"type": "http.response.body", "body": body, "more_body": more})
-            self._answers[status] += 1
+            self.counts.answers[status] += 1
         except CallerLeft:
             pass
         except asyncio.CancelledError:
@@ -270,28 +282,30 @@ class Gateway:
             if not released:
                 self._pool.release(connection, sent=sent)
 
-    async def _connect(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
-        """Wakes the function if it sleeps. A refused connection was that of an invoker that has just ended."""
-        for after_s in _RECONNECT_AFTER_S:
-            if after_s:
-                await asyncio.sleep(after_s)
+    async def _connect(
+        self, deployment: Deployment, watch: Receive | None, *, fresh: bool
+    ) -> tuple[Endpoint, Connection]:
+        """Wakes the function if it sleeps, and waits for it while it is away and the caller is there.
+
+        Args:
+            watch: tells when the caller leaves.
+            fresh: over a connection that leads to a pod of its own choice.
+        Raises: `CallerLeft`.
+        """
+        if not fresh and (found := self._connecting.now(deployment)) is not None:
+            return found
+        try:
             try:
-                endpoint = await self._deployer.endpoint(deployment)
-                return endpoint, self._pool.idle(endpoint) or await self._pool.connect(endpoint)
-            except ConnectFailed:
-                continue
-            except Unavailable as exc:
-                refusal = refusals.unavailable()
-                log.warning(
-                    "no endpoint",
-                    extra={
-                        "function": deployment.function_id,
-                        "request_id": refusal.request_id,
-                        "reason": str(exc),
-                    },
-                )
-                raise refusal from exc
-        raise refusals.unavailable()
+                return await self._connecting.attempt(deployment, fresh=fresh)
+            except NOT_YET:
+                return await self._connecting.wait_while(deployment, watch, is_there=self._find)
+        except Unavailable as exc:
+            refusal = refusals.unavailable()
+            log.warning(
+                "no endpoint",
+                extra={"function": deployment.function_id, "request_id": refusal.request_id, "reason": str(exc)},
+            )
+            raise refusal from exc
 
     def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None) -> bytes:
         method: str = scope["method"]
@@ -312,39 +326,3 @@ def _own_lines(key: bytes, call: Signed, now_s: int) -> bytes:
     source = "" if client is None else f"{client} {scheme} {port or ''}"
     signature = sign(key, method=method, target=target.decode("latin-1"), source=source, request_id="", now_s=now_s)
     return f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n".encode("latin-1")
-
-
-def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Bytes of the body by `Content-Length`; None: it is chunked; or `NO_BODY`."""
-    for name, value in headers:
-        if name in _BODY_HEADERS:
-            return int(value) if name == b"content-length" and value.isdigit() else None
-    return NO_BODY
-
-
-async def _part(receive: Receive) -> tuple[bytes, bool]:
-    # How long a caller may take for it is the server's business, which tells us that the caller left.
-    message = await receive()
-    if message["type"] != "http.request":
-        raise CallerLeft("the caller left")
-    return message.get("body", b""), message.get("more_body", False)
-
-
-async def _send_rest(connection: Connection, receive: Receive, received: int, length: int | None) -> bool:
-    """Whether the body was sent to its end: an invoker that answers before that does not want the rest."""
-    more = True
-    while more and not connection.has_head:
-        part, more = await _part(receive)
-        received += len(part)
-        if received > REQUEST_LIMIT:
-            raise refusals.too_large(REQUEST_LIMIT)
-        if part:
-            await connection.send(_framed(part, length))
-    if length is None and not more:
-        await connection.send(b"0\r\n\r\n")
-    return not more
-
-
-def _framed(part: bytes, length: int | None) -> bytes:
-    """As it is, or as a chunk where the length is not known."""
-    return part if length is not None or not part else b"%x\r\n%b\r\n" % (len(part), part)

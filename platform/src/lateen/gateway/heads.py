@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from lateen_invoker import signing
+
 Header = tuple[bytes, bytes]
 
 NO_BODY = -1
@@ -14,7 +16,8 @@ _HOP = frozenset(
     }
 )  # fmt: skip
 """About one connection only, or about framing, which is made anew for each."""
-NOT_PASSED_BACK = _HOP - {b"content-length"} | {b"date"}
+REFUSED = signing.REFUSED.encode()
+NOT_PASSED_BACK = _HOP - {b"content-length"} | {b"date", REFUSED}
 """The way back keeps the length. The server in front writes its own date."""
 _HOP_AND_KEY = _HOP | {b"authorization"}
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})

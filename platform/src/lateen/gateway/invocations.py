@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from lateen.domain.errors import InvalidInput, TooLarge, Unavailable
+from lateen.domain.errors import InvalidInput, TooLarge
 from lateen.domain.functions import Function
+from lateen.gateway.bodies import REQUEST_LIMIT
+from lateen.gateway.connecting import Connecting, may_go_elsewhere
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
-from lateen.gateway.gateway import REQUEST_LIMIT, answer_limit_s
-from lateen.gateway.pool import ConnectFailed, Pool
-from lateen.ports.deployer import Deployer, Endpoint
+from lateen.gateway.gateway import answer_limit_s
+from lateen.ports.deployer import Deployment, Endpoint
 from lateen.services.functions import Functions
 from lateen_invoker.ids import new_request_id
 from lateen_invoker.signing import REQUEST_ID, SIGNATURE, SOURCE, sign
@@ -41,12 +42,10 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Invocations:
-    def __init__(
-        self, *, functions: Functions, deployer: Deployer, pool: Pool, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, functions: Functions, connecting: Connecting, now: Callable[[], float] = time.time) -> None:
         self._functions = functions
-        self._deployer = deployer
-        self._pool = pool
+        self._connecting = connecting
+        self._pool = connecting.pool
         self._now = now
 
     async def invoke(
@@ -67,17 +66,28 @@ class Invocations:
             if len(client_context) > CONTEXT_LIMIT or not (client_context.isascii() and client_context.isprintable()):
                 raise InvalidInput("X-Amz-Client-Context", f"Base64, at most {CONTEXT_LIMIT} characters")
             lines += f"x-amz-client-context: {client_context}\r\n"
-        endpoint, connection = await self._connect(function)
+        deployment = self._functions.deployment_for(function)
+        answer = await self._sent(deployment, event, lines, request_id, fresh=False)
+        if answer is None:
+            answer = await self._sent(deployment, event, lines, request_id, fresh=True)
+        assert answer is not None
+        return answer
+
+    async def _sent(
+        self, deployment: Deployment, event: bytes, lines: str, request_id: str, *, fresh: bool
+    ) -> Answer | None:
+        """`fresh`: one pod has refused it. None: it was not executed, and may be by another pod."""
+        endpoint, connection = await self._connecting.connection(deployment, fresh=fresh)
         complete = False
         try:
             connection.start(signed_head(endpoint, "POST", TARGET, request_id, lines, now_s=self._now()) + event)
-            connection.deadline_s = asyncio.get_running_loop().time() + answer_limit_s(function.timeout_s)
+            connection.deadline_s = asyncio.get_running_loop().time() + answer_limit_s(deployment.timeout_s)
             body = await whole_body(connection, ANSWER_LIMIT)
             complete = True
         except UpstreamFailed as exc:
             log.warning(
                 "invocation not answered by its invoker",
-                extra={"function": function.id, "request_id": request_id, "outcome": str(exc)},
+                extra={"function": deployment.function_id, "request_id": request_id, "outcome": str(exc)},
             )
             if isinstance(exc, UpstreamTimedOut):
                 return _failed(504, "Gateway Timeout", "Lateen.Timeout", request_id)
@@ -85,6 +95,8 @@ class Invocations:
         finally:
             headers, status = dict(connection.headers), connection.status
             self._pool.release(connection, sent=complete)
+        if not fresh and status != 200 and may_go_elsewhere(deployment, connection):
+            return None
         return Answer(
             status=status,
             body=body,
@@ -93,17 +105,6 @@ class Invocations:
             executed_version=_text(headers.get(b"x-amz-executed-version")),
             log_result=_text(headers.get(b"x-amz-log-result")),
         )
-
-    async def _connect(self, function: Function) -> tuple[Endpoint, Connection]:
-        deployment = self._functions.deployment_for(function)
-        for after_s in (0.0, 0.02, 0.1):
-            await asyncio.sleep(after_s)
-            endpoint = await self._deployer.endpoint(deployment)
-            try:
-                return endpoint, await self._pool.acquire(endpoint)
-            except ConnectFailed:
-                continue
-        raise Unavailable("the function's invoker does not answer")
 
 
 def signed_head(endpoint: Endpoint, method: str, target: str, request_id: str, lines: str, *, now_s: float) -> bytes:

@@ -10,12 +10,15 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lateen.gateway.connecting import may_go_elsewhere
 from lateen.gateway.connections import Connection
+from lateen.gateway.heads import REFUSED
+from lateen.gateway.proxies import Proxies
 from lateen.gateway.refusals import Receive, Send
 from lateen.ports.deployer import Deployment
 
 if TYPE_CHECKING:
-    from lateen.gateway.gateway import Gateway
+    from lateen.gateway.gateway import Gateway, Signed
 
 HEAD_LIMIT = 8 * 1024
 HEAD_FIELDS = 100
@@ -38,6 +41,7 @@ _HOST, _LENGTH = b"\r\nhost:", b"\r\ncontent-length:"
 # As invokers write them.
 _ANSWER_LENGTH = b"\r\ncontent-length: "
 _ANSWER_NOT_PLAIN = (b"\r\nconnection:", b"\r\ntransfer-encoding:")
+_ANSWER_REFUSED = b"\r\n%b:" % REFUSED
 
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
@@ -48,6 +52,8 @@ class Caller(Protocol):
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     scheme: Any
+    proxies: Proxies | None
+    """Set where the other side is a proxy that is trusted."""
 
     def answered(self, answer: bytes) -> None:
         """The whole answer, head and body."""
@@ -114,15 +120,19 @@ class Call:
     def received(self, data: bytes) -> bool:
         """The first bytes of the answer. False: they are not all of it; the connection parses them, then `go_on`."""
         status = plain_status(data)
-        if status is None:
+        if status is None or ((status == 429 or status == 503) and _ANSWER_REFUSED in data):
             return False
         self._gateway.answered(self._connection, status)
         self._caller.answered(data)
         return True
 
     def go_on(self) -> None:
-        """The long way from here: the answer is on its way in parts, or will never come."""
-        self._caller.hand_over(self._request, self._gateway.resumed(self._deployment, self._connection))
+        """The long way from here: the answer is on its way in parts, or will never come, or is none."""
+        if self._connection.has_head and may_go_elsewhere(self._deployment, self._connection):
+            self._gateway.abandoned(self._connection)
+            self._caller.hand_over(self._request, self._gateway.elsewhere(self._deployment))
+        else:
+            self._caller.hand_over(self._request, self._gateway.resumed(self._deployment, self._connection))
 
     def take_the_long_way(self) -> None:
         """Though nothing has been answered: Lateen stops, and only there can a call be waited for and cut."""
@@ -150,10 +160,13 @@ class ShortWay:
         endpoint, connection = ready
         method, target = found
         client, server = caller.client, caller.server
-        own = self._gateway.own_lines(
-            endpoint, (method.decode(), target, client and client[0], caller.scheme, server and server[1])
-        )
         call = Call(self._gateway, caller, data, deployment, connection)
+        if caller.proxies is not None and client is not None:
+            (address, scheme, port, _), data = caller.proxies.plain_source(client[0], data)
+            signed: Signed = (method.decode(), target, address, scheme, port)
+        else:
+            signed = (method.decode(), target, client and client[0], caller.scheme, server and server[1])
+        own = self._gateway.own_lines(endpoint, signed)
         after_line = data.index(b"\n") + 1
         connection.start_call(b"%b%b%b" % (data[:after_line], own, data[after_line:]), call)
         return call

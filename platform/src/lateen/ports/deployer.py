@@ -1,4 +1,4 @@
-"""`Deployer`: makes a function version run, says where, and stops it."""
+"""`Deployer`: makes a function version run, says where, and stops it. `Endpoints` is the part that says where."""
 
 from collections.abc import AsyncIterator, Collection
 from typing import Protocol
@@ -57,6 +57,18 @@ class NotRunning(Unavailable):
     """The function has no endpoint: it failed to start, or was removed meanwhile. The text says why."""
 
 
+class NotYetRunning(NotRunning):
+    """Nothing leads to the function at the moment; worth another try in the next one."""
+
+
+class Endpoints(Protocol):
+    async def endpoint(self, deployment: Deployment) -> Endpoint:
+        """A ready endpoint, waking the function if it sleeps. Raises: `NotRunning`, `NotYetRunning`."""
+
+    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
+        """A ready endpoint where there is one without waiting."""
+
+
 class Deployer(Protocol):
     async def apply(self, deployment: Deployment) -> None:
         """Make it run, beside what runs of it already; replace that without a failed call. Idempotent.
@@ -71,8 +83,6 @@ class Deployer(Protocol):
     def observations(self) -> AsyncIterator[Observation]:
         """State changes of all deployments, as they happen; one reader."""
 
-    async def endpoint(self, deployment: Deployment) -> Endpoint:
-        """A ready endpoint, waking the function if it sleeps. Raises: `NotRunning`."""
 
-    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
-        """A ready endpoint where there is one without waiting."""
+class Engine(Deployer, Endpoints, Protocol):
+    """Both at once, where one process does both."""

@@ -1,10 +1,9 @@
 """Artifacts: functions' code in the object store. Blobs are stored before the state that names them, and swept when no
-state does."""
+state does (`code_sweep`)."""
 
 import asyncio
 import io
 import zipfile
-from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
@@ -24,8 +23,7 @@ class Artifacts:
         self._threads = CapacityLimiter(_PACKAGERS)
 
     def changing(self, function_id: str) -> asyncio.Lock:
-        """Held from the storing of a function's blobs until the state that names them is stored, so that the sweep does
-        not meet a blob in between, which may have the key of an old one."""
+        """Held by an update, so that those of one process wait for each other instead of losing races."""
         return self._locks.setdefault(function_id, asyncio.Lock())
 
     async def package(self, code: bytes, *, file: str) -> Package:
@@ -46,25 +44,6 @@ class Artifacts:
             return None
         whole = b"".join([chunk async for chunk in self._objects.read(code.artifact_key)])
         return await to_thread.run_sync(_text_in, whole, code.source_file, limiter=self._threads)
-
-    async def sweep(self, code_of: Callable[[str, str], Awaitable[Code | None]], *, modified_before_s: float) -> int:
-        """Remove what no state names.
-
-        Args:
-            code_of: by workspace and function id, the code that the function's state names.
-            modified_before_s: Unix time; younger blobs may be on their way into a state.
-        """
-        swept = 0
-        async for blob in self._objects.list():
-            parts = blob.key.split("/")
-            if len(parts) != 3 or blob.modified.timestamp() >= modified_before_s:
-                continue
-            async with self.changing(parts[1]):
-                code = await code_of(parts[0], parts[1])
-                if code is None or blob.key not in (code.artifact_key, code.source_key):
-                    await self._objects.delete(blob.key)
-                    swept += 1
-        return swept
 
 
 def _text_in(artifact: bytes, name: str) -> str:

@@ -2,7 +2,8 @@
 
 Level-triggered. A change is acted on at once, and every minute the whole table is compared with what was reported and
 with what runs, so that a message that was lost, a crash, or a store that was away heals by itself. Functions that were
-`Active` before a restart are left asleep; their next call starts them.
+`Active` before a restart are left asleep, and their next call starts them; unless the deployer is one that keeps all
+of them as they should be, and so has to be told of all.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ from lateen.domain.access import PLATFORM
 from lateen.domain.errors import LateenError, NotFound
 from lateen.domain.functions import Function
 from lateen.ports.deployer import Deployer, Observation
+from lateen.ports.places import Places
 from lateen.services.functions import Functions
+from lateen.services.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +39,24 @@ class _Retry(Struct):
 class Controller:
     """`run` until cancelled."""
 
-    def __init__(self, *, functions: Functions, deployer: Deployer, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        *,
+        functions: Functions,
+        deployer: Deployer,
+        workspaces: Workspaces | None = None,
+        places: Places | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
+        """Args:
+        places: where workspaces' functions run, if that is for the controller to look after. `workspaces` are needed
+            then, and the deployer is told of each function in each comparison.
+        """
         self._functions = functions
         self._deployer = deployer
+        self._workspaces = workspaces
+        self._places = places
+        self._settled: set[str] = set()
         self._every_s = every_s
         self._changed: dict[str, Function] = {}
         self._has_changed = asyncio.Event()
@@ -84,12 +102,43 @@ class Controller:
                 await asyncio.sleep(self._every_s)
 
     async def _compare(self) -> None:
-        async for function in self._functions.undeployed():
+        workspaces = await self._settle_all()
+        seen: set[str] = set()
+        async for function in self._functions.all() if self._places else self._functions.undeployed():
+            seen.add(function.id)
             retry = self._retries.get(function.id)
             if retry is None or retry.revision < function.revision:
                 await self._deploy(function)
         for function_id in await self._deployer.deployed():
-            await self._remove_if_deleted(function_id)
+            if function_id not in seen:
+                await self._remove_if_deleted(function_id)
+        await self._clear_others(workspaces)
+
+    async def _settle_all(self) -> set[str]:
+        """Returns: ids of all workspaces."""
+        if self._places is None or self._workspaces is None:
+            return set()
+        quotas = {workspace.id: workspace.quota async for workspace in self._workspaces.all()}
+        for workspace_id, quota in quotas.items():
+            self._places.settle(workspace_id, quota)
+        self._settled = set(quotas)
+        return self._settled
+
+    async def _settle(self, workspace_id: str) -> None:
+        """A function of a workspace that was made since the last comparison must not run without its limits."""
+        if self._places is None or self._workspaces is None or workspace_id in self._settled:
+            return
+        self._places.settle(workspace_id, (await self._workspaces.get(PLATFORM, workspace_id)).quota)
+        self._settled.add(workspace_id)
+
+    async def _clear_others(self, workspaces: set[str]) -> None:
+        if self._places is None or self._workspaces is None:
+            return
+        for workspace_id in set(await self._places.places()) - workspaces:
+            try:
+                await self._workspaces.get(PLATFORM, workspace_id)
+            except NotFound:
+                await self._places.clear(workspace_id)
 
     async def _retry_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -138,6 +187,7 @@ class Controller:
                 self._retries.pop(function.id, None)
                 await self._deployer.remove(function.id)
             else:
+                await self._settle(function.workspace_id)
                 await self._deployer.apply(self._functions.deployment_for(function))
         except LateenError as exc:
             log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})

@@ -2,8 +2,10 @@
 
 import msgspec
 
+from lateen.domain.access import Caller
+from lateen.domain.errors import NotFound
 from lateen.domain.functions import Function
-from lateen.ports.table import Item, Key
+from lateen.ports.table import Item, ItemNotFound, Key, Table
 from lateen.services.tenants import partition
 
 
@@ -12,7 +14,11 @@ def function_key(workspace_id: str, function_id: str) -> Key:
 
 
 def status_key(function: Function) -> Key:
-    return Key(partition(function.workspace_id), f"STATUS#{function.id}")
+    return status_key_of(function.workspace_id, function.id)
+
+
+def status_key_of(workspace_id: str, function_id: str) -> Key:
+    return Key(partition(workspace_id), f"STATUS#{function_id}")
 
 
 def name_key(workspace_id: str, name: str) -> Key:
@@ -43,3 +49,22 @@ def name_item(function: Function) -> Item:
 
 def pointer_item(key: Key, function: Function) -> Item:
     return Item(key=key, data={"workspace_id": function.workspace_id, "function_id": function.id})
+
+
+NO_SUCH_FUNCTION = "no such function"
+
+
+async def find_function(table: Table, caller: Caller, pointer: Key, is_wellformed: bool) -> Function:
+    """What an item points to (its name's, id's or hash's), also a deleted one. Raises: `NotFound`.
+
+    Args:
+        is_wellformed: False: the key was made of something that is no id or hash, and is not looked up.
+    """
+    if not is_wellformed:
+        raise NotFound(NO_SUCH_FUNCTION)
+    try:
+        found = (await table.get(pointer)).data
+        caller.must_see(found["workspace_id"], "function")
+        return function_from(await table.get(function_key(found["workspace_id"], found["function_id"])))
+    except ItemNotFound:
+        raise NotFound(NO_SUCH_FUNCTION) from None

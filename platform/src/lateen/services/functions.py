@@ -1,14 +1,15 @@
 """Functions: desired state, and the status that the controller reports. They are two items."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
-from lateen.domain.functions import LATEST, Code, Described, Function, status_shown
+from lateen.domain.functions import Described, Function, status_shown
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash, is_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
@@ -17,9 +18,13 @@ from lateen.ports.deployer import Deployment, Observation
 from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
+from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
+from lateen.services.deployments import deployment_of
 from lateen.services.function_drafts import Drafts, FunctionChange, NewFunction
 from lateen.services.function_items import (
+    NO_SUCH_FUNCTION,
+    find_function,
     function_from,
     function_key,
     hash_key,
@@ -36,7 +41,12 @@ from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
 
+log = logging.getLogger(__name__)
+
 __all__ = ["FunctionChange", "Functions", "NewFunction"]
+
+_LOOKS = 16
+"""At a time, at functions that another process has changed."""
 
 
 class Functions:
@@ -54,6 +64,7 @@ class Functions:
         self._artifacts = Artifacts(objects)
         self._drafts = Drafts(runtimes, self._artifacts, now=now)
         self._statuses = Statuses(table, now=now)
+        self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
         self._master = master
         self._cursors = cursors
         self._now = now
@@ -61,9 +72,28 @@ class Functions:
         self._listeners: list[Callable[[Function], None]] = []
 
     def subscribe(self, listener: Callable[[Function], None]) -> None:
-        """Be told of every create, update and delete (`deleted_at` is set) of this process, after it is stored.
-        Called in the event loop; must not block or raise."""
+        """Be told of every create, update and delete (`deleted_at` is set) of this process, after it is stored, and of
+        those of other processes that `look_at` is told of. Called in the event loop; must not block or raise."""
         self._listeners.append(listener)
+
+    async def look_at(self, function_ids: Sequence[str]) -> None:
+        """Tell listeners of these functions, which another process has changed, as they are now."""
+        gate = asyncio.Semaphore(_LOOKS)
+
+        async def look(function_id: str) -> None:
+            async with gate:
+                try:
+                    found = await find_function(self._table, PLATFORM, id_key(function_id), is_id(function_id))
+                except NotFound:
+                    return
+                except Unavailable:
+                    raise
+                except Exception:  # one that can't be read must not keep others from being seen
+                    log.exception("function can't be read", extra={"function": function_id})
+                    return
+                self._tell(found)
+
+        await asyncio.gather(*(look(function_id) for function_id in function_ids))
 
     async def create(
         self, caller: Caller, workspace_id: str, new: NewFunction, *, once: Once | None = None
@@ -116,10 +146,6 @@ class Functions:
     async def by_hash(self, caller: Caller, function_hash: str) -> Described:
         """Raises: `NotFound`."""
         return await self._statuses.described(await self._live(caller, hash_key(function_hash), is_hash(function_hash)))
-
-    async def at_url(self, function_hash: str) -> Function:
-        """What `/{hash}` serves, for the gateway, which knows no caller. Raises: `NotFound`."""
-        return await self._live(PLATFORM, hash_key(function_hash), is_hash(function_hash))
 
     async def list(
         self,
@@ -175,9 +201,10 @@ class Functions:
                 new, package = await self._drafts.changed(old, change, packages)
                 if new == old:
                     return await self._statuses.described(old)
-                if package is not None:
-                    await self._artifacts.store(new.code, package)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision)]
+                if package is not None:
+                    operations.append(await self._sweep.guard(old))
+                    await self._artifacts.store(new.code, package)
                 if new.name != old.name:
                     operations += [Delete(name_key(old.workspace_id, old.name)), Put(name_item(new), expected=None)]
                 try:
@@ -212,27 +239,8 @@ class Functions:
             await self.delete(PLATFORM, function.id)
 
     def deployment_for(self, function: Function) -> Deployment:
-        """What a deployer is told. Pure."""
-        return Deployment(
-            function_id=function.id,
-            function_name=function.name,
-            workspace_id=function.workspace_id,
-            account_id=function.account_id,
-            hash=function.hash,
-            revision=function.revision,
-            version=LATEST,
-            runtime=function.runtime,
-            handler=function.handler,
-            environment=function.environment,
-            timeout_s=function.timeout_s,
-            memory_mib=function.memory_mib,
-            concurrency=function.concurrency,
-            replicas=function.replicas,
-            open=function.auth == "none",
-            artifact_key=function.code.artifact_key,
-            artifact_sha256=function.code.sha256,
-            invoke_key=self._master.invoke_key(function.id, function.hash),
-        )
+        """What a deployer is told."""
+        return deployment_of(function, master=self._master)
 
     async def report(self, observation: Observation) -> None:
         """Store what became of a revision. Reports about earlier revisions and deleted functions change nothing."""
@@ -266,11 +274,11 @@ class Functions:
 
     async def sweep(self, *, older_than_s: float = 3600) -> int:
         """Remove blobs that no function names. Returns: how many."""
-        return await self._artifacts.sweep(self._code_of, modified_before_s=self._now() - older_than_s)
+        return await self._sweep.run(older_than_s=older_than_s)
 
     async def _delete(self, caller: Caller, pointer: Key, is_wellformed: bool, expected: int | None) -> bool:
         for _ in range(ATTEMPTS):
-            old = await self._find(caller, pointer, is_wellformed)
+            old = await find_function(self._table, caller, pointer, is_wellformed)
             if old.deleted_at is not None:
                 return False
             _check_expected(old, expected)
@@ -305,25 +313,10 @@ class Functions:
         return True
 
     async def _live(self, caller: Caller, pointer: Key, is_wellformed: bool) -> Function:
-        function = await self._find(caller, pointer, is_wellformed)
+        function = await find_function(self._table, caller, pointer, is_wellformed)
         if function.deleted_at is not None:
-            raise NotFound(_NO_SUCH_FUNCTION)
+            raise NotFound(NO_SUCH_FUNCTION)
         return function
-
-    async def _find(self, caller: Caller, pointer: Key, is_wellformed: bool) -> Function:
-        """What an item points to (its name's, id's or hash's), also a deleted one.
-
-        Args:
-            is_wellformed: False: the key was made of something that is no id or hash, and is not looked up.
-        """
-        if not is_wellformed:
-            raise NotFound(_NO_SUCH_FUNCTION)
-        try:
-            found = (await self._table.get(pointer)).data
-            caller.must_see(found["workspace_id"], "function")
-            return function_from(await self._table.get(function_key(found["workspace_id"], found["function_id"])))
-        except ItemNotFound:
-            raise NotFound(_NO_SUCH_FUNCTION) from None
 
     async def _behind(self, pointer: Item) -> Function | None:
         """As `_live`, for items of a listing: None for what was deleted since."""
@@ -344,19 +337,9 @@ class Functions:
             if (after := page.next) is None:
                 return
 
-    async def _code_of(self, workspace_id: str, function_id: str) -> Code | None:
-        try:
-            function = function_from(await self._table.get(function_key(workspace_id, function_id)))
-        except ItemNotFound:
-            return None
-        return function.code if function.deleted_at is None else None
-
     def _tell(self, function: Function) -> None:
         for listener in self._listeners:
             listener(function)
-
-
-_NO_SUCH_FUNCTION = "no such function"
 
 
 def _check_expected(function: Function, expected: int | None) -> None:

@@ -1,8 +1,8 @@
 """API keys: made, listed, revoked, and checked on every call."""
 
+import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -27,9 +27,10 @@ from lateen.domain.times import iso_ms
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.idempotency import Idempotency, Once
+from lateen.services.known import LIVES_S, Known
 from lateen.services.tenants import ATTEMPTS, BUSY, check_open, partition, read_workspace
 
-CACHE_S = 5.0
+CACHE_S = LIVES_S
 _CACHE_ENTRIES = 1024
 _RANDOM_BYTES = 24
 _NO_SUCH_KEY = "no such key"
@@ -57,31 +58,37 @@ class Keys:
         self._master = master
         self._cursors = cursors
         self._now = now
-        self._monotonic = monotonic
         self._idempotency = Idempotency(table, now=now)
-        self._cache: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
-        self._revocations = 0
+        self.known: Known[_Shown, Caller] = Known(self._caller, entries=_CACHE_ENTRIES, clock=monotonic)
 
-    async def ensure_administrator(self, secret: str | None, save: Callable[[str], None]) -> str:
-        """The administrator's secret, whose key exists from then on. For every start.
+    async def ensure_administrator(self, secret: str) -> bool:
+        """Have the administrator's key, whose secret was made with `new_secret` and is kept outside of the stores. For
+        every start. False: the text is no secret of ours, or its key was revoked, which stays so."""
+        if (key_id := key_id_in(secret)) is None:
+            return False
+        for _ in range(ATTEMPTS):
+            try:
+                key, _ = await self._find(key_id)
+                return key.revoked_at is None and key.workspace_id is None and is_secret_of(key, secret)
+            except NotFound:
+                pass
+            try:
+                await self._store(self._key(key_id, None, "administrator", secret, is_administrator=True))
+            except RevisionConflict:  # another process was faster
+                continue
+        raise Conflict(BUSY)
+
+    async def administrator(self, secret: str | None, save: Callable[[str], None]) -> str:
+        """The administrator's secret, whose key exists from then on.
 
         Args:
             secret: what was saved by an earlier start.
             save: keeps a new secret (in `.lateen/admin`); called before the key is stored, so that a crash between the
                 two leaves a secret whose key the next start stores.
         """
-        if secret is not None and (key_id := key_id_in(secret)) is not None:
-            try:
-                key, _ = await self._find(key_id)
-                if key.revoked_at is None and key.workspace_id is None and is_secret_of(key, secret):
-                    return secret
-            except NotFound:
-                await self._store(self._key(key_id, None, "administrator", secret, is_administrator=True))
-                return secret
-        key_id = new_id()
-        secret = secret_text(key_id, secrets.token_bytes(_RANDOM_BYTES))
-        save(secret)
-        await self._store(self._key(key_id, None, "administrator", secret, is_administrator=True))
+        while secret is None or not await self.ensure_administrator(secret):
+            secret = new_secret()
+            save(secret)
         return secret
 
     async def create(
@@ -154,18 +161,12 @@ class Keys:
         """Raises: `Unauthenticated`."""
         if (key_id := key_id_in(secret)) is None:
             raise Unauthenticated(_UNKNOWN)
-        known = digest(secret)
-        if (cached := self._cache.get(known)) is not None and self._monotonic() < cached[1]:
-            return cached[0]
-        revocations, asked_at = self._revocations, self._monotonic()
-        caller, key = await self._valid(key_id)
-        if not is_secret_of(key, secret):
+        return await self.known.get((key_id, digest(secret)))
+
+    async def _caller(self, shown: "_Shown") -> Caller:
+        caller, key = await self._valid(shown[0])
+        if not hmac.compare_digest(key.secret_sha256, shown[1]):
             raise Unauthenticated(_UNKNOWN)
-        if revocations == self._revocations:  # else it may be the one that was revoked while we read
-            self._cache[known] = (caller, asked_at + CACHE_S)
-            self._cache.move_to_end(known)
-            if len(self._cache) > _CACHE_ENTRIES:
-                self._cache.popitem(last=False)
         return caller
 
     def aws_pair(self, key: ApiKey) -> AwsPair:
@@ -201,7 +202,7 @@ class Keys:
         """A request that is sent again must get the same secret, which is not stored. So it follows from the master key
         and from the Idempotency-Key, of which only a digest is stored: neither store nor caller alone can make it."""
         if once is None:
-            return secret_text(key_id, secrets.token_bytes(_RANDOM_BYTES))
+            return new_secret(key_id)
         return secret_text(key_id, self._master.derive("key", key_id, once.key)[:_RANDOM_BYTES])
 
     def _key(
@@ -222,9 +223,16 @@ class Keys:
         await self._table.transact([*operations, Put(item, expected=None), *indexes])
 
     def _forget(self, key_id: str) -> None:
-        self._revocations += 1
-        for known in [known for known, (caller, _) in self._cache.items() if caller.key_id == key_id]:
-            del self._cache[known]
+        self.known.forget_all(lambda shown: shown[0] == key_id)
+
+
+_Shown = tuple[str, str]
+"""A key's id, and the digest of the whole secret."""
+
+
+def new_secret(key_id: str | None = None) -> str:
+    """A random one, `ltn_{key id}_{hex}`. None: of a key that is still to be made."""
+    return secret_text(key_id or new_id(), secrets.token_bytes(_RANDOM_BYTES))
 
 
 def _key(key_id: str) -> Key:

@@ -8,7 +8,16 @@ from lateen.domain.functions import Described, Function, FunctionStatus, status_
 from lateen.domain.times import iso_ms
 from lateen.ports.deployer import Observation
 from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
-from lateen.services.function_items import function_key, status_key
+from lateen.services.function_items import function_key, status_key, status_key_of
+
+
+async def is_reported(table: Table, workspace_id: str, function_id: str) -> bool:
+    """Whether anything was ever reported about this function."""
+    try:
+        await table.get(status_key_of(workspace_id, function_id))
+    except ItemNotFound:
+        return False
+    return True
 
 
 class Statuses:
@@ -24,6 +33,11 @@ class Statuses:
         """Whether nothing was reported about the current revision."""
         status, _ = await self._read(function)
         return status is None or status.revision < function.revision
+
+    async def is_active(self, function: Function) -> bool:
+        """Whether the current revision runs."""
+        status, _ = await self._read(function)
+        return status is not None and status.state == "Active" and status.revision >= function.revision
 
     async def store(self, function: Function, observation: Observation) -> None:
         """Keep what is news. Raises: `RevisionConflict` if the function or its status was changed meanwhile."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -12,7 +12,7 @@ from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMism
 from lateen.domain.names import check_description, check_name, new_account_id, new_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
-from lateen.domain.workspaces import DEFAULT_ID, Workspace
+from lateen.domain.workspaces import DEFAULT_ID, Quota, Workspace
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
@@ -32,6 +32,7 @@ from lateen.services.tenants import (
 class WorkspaceChange(Struct, frozen=True, kw_only=True):
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    quota: Quota | UnsetType = UNSET
 
 
 class Workspaces:
@@ -53,12 +54,20 @@ class Workspaces:
             except NotFound:
                 pass
             try:
-                return await self._store(self._new(DEFAULT_ID, DEFAULT_ID, ""))
+                return await self._store(self._new(DEFAULT_ID, DEFAULT_ID, "", Quota()))
             except RevisionConflict:
                 continue
         raise Conflict(BUSY)
 
-    async def create(self, caller: Caller, *, name: str, description: str = "", once: Once | None = None) -> Workspace:
+    async def create(
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        description: str = "",
+        quota: Quota | None = None,
+        once: Once | None = None,
+    ) -> Workspace:
         """Raises: `Forbidden`, `InvalidInput`, `AlreadyExists`, `Conflict` (by `once`)."""
         caller.must_be_installation()
         check_name(name)
@@ -66,7 +75,7 @@ class Workspaces:
         for _ in range(ATTEMPTS):
             if (outcome := await self._idempotency.outcome(caller, once)) is not None:
                 return msgspec.convert(outcome, Workspace)
-            workspace = self._new(new_id(), name, description)
+            workspace = self._new(new_id(), name, description, quota or Quota())
             made = msgspec.to_builtins(msgspec.structs.replace(workspace, revision=1))
             try:
                 return await self._store(workspace, *self._idempotency.record(caller, once, made))
@@ -101,6 +110,17 @@ class Workspaces:
             [w for w in found if w is not None], self._cursors.seal("workspaces", page.next) if page.next else None
         )
 
+    async def all(self) -> AsyncIterator[Workspace]:
+        """That are not deleted; for the controller."""
+        after = None
+        while True:
+            page = await self._table.query(INDEX, begins="WS#", after=after)
+            for item in page.items:
+                if (workspace := await self._listed(item)) is not None:
+                    yield workspace
+            if (after := page.next) is None:
+                return
+
     async def update(
         self, caller: Caller, workspace_id: str, change: WorkspaceChange, *, expected: int | None = None
     ) -> Workspace:
@@ -116,6 +136,7 @@ class Workspaces:
                 old,
                 name=old.name if change.name is UNSET else change.name,
                 description=old.description if change.description is UNSET else change.description,
+                quota=old.quota if change.quota is UNSET else change.quota,
             )
             check_name(new.name)
             check_description(new.description)
@@ -195,12 +216,13 @@ class Workspaces:
             return
         raise Conflict(BUSY)
 
-    def _new(self, workspace_id: str, name: str, description: str) -> Workspace:
+    def _new(self, workspace_id: str, name: str, description: str, quota: Quota) -> Workspace:
         now = iso_ms(self._now())
         return Workspace(
             id=workspace_id,
             name=name,
             description=description,
+            quota=quota,
             account_id=new_account_id(),
             created_at=now,
             updated_at=now,

@@ -2,21 +2,18 @@
 
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import structs
 
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
 from lateen.ports.table import Table
-from lateen.services.cursors import Cursors
-from lateen.services.functions import Functions
-from lateen.services.keys import Keys
-from lateen.services.records import Records
-from lateen.services.runtimes import Disabled, Runtimes
-from lateen.services.workspaces import Workspaces
+from lateen.services import assembled
+from lateen.services.runtimes import Disabled
 
 MASTER = MasterKey(bytes(range(32)))
-RETENTION_S = 14 * 24 * 3600
+RETENTION_DAYS = 14
+RETENTION_S = RETENTION_DAYS * 24 * 3600
 
 
 class ManualClock:
@@ -29,15 +26,10 @@ class ManualClock:
         return self.now_s
 
 
-class Services(Struct, frozen=True, kw_only=True):
+class Services(assembled.Services, frozen=True, kw_only=True):
     table: Table
     objects: Objects
     clock: ManualClock
-    runtimes: Runtimes
-    functions: Functions
-    keys: Keys
-    workspaces: Workspaces
-    records: Records
     admin: Caller = PLATFORM
     """Sees all; keys that tests make are further callers."""
 
@@ -45,17 +37,14 @@ class Services(Struct, frozen=True, kw_only=True):
 def assemble(
     table: Table, objects: Objects, runtimes: Path, *, clock: ManualClock, disabled: Disabled = lambda _: None
 ) -> Services:
-    cursors = Cursors(MASTER)
-    catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=clock)
-    functions = Functions(table, objects, runtimes=catalogue, master=MASTER, cursors=cursors, now=clock)
-    keys = Keys(table, master=MASTER, cursors=cursors, now=clock, monotonic=clock)
-    return Services(
-        table=table,
-        objects=objects,
-        clock=clock,
-        runtimes=catalogue,
-        functions=functions,
-        keys=keys,
-        workspaces=Workspaces(table, functions=functions, keys=keys, cursors=cursors, now=clock),
-        records=Records(table, functions=functions, cursors=cursors, retention_s=RETENTION_S, now=clock),
+    services = assembled.assemble(
+        table,
+        objects,
+        master=MASTER,
+        runtimes=runtimes,
+        disabled=disabled,
+        retention_days=RETENTION_DAYS,
+        now=clock,
+        monotonic=clock,
     )
+    return Services(**structs.asdict(services), table=table, objects=objects, clock=clock)

@@ -40,6 +40,9 @@ class FakeDeployer:
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         raise NotRunning("nothing runs in a test")
 
+    def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
+        return None
+
     async def deployed(self) -> Collection[str]:
         return list(self.applied)
 

@@ -160,12 +160,7 @@ class InvokerProcess(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         try:
-            while len(self._buffer) >= control.HEADER_SIZE:
-                end = control.HEADER_SIZE + control.body_size(bytes(self._buffer[: control.HEADER_SIZE]))
-                if len(self._buffer) < end:
-                    return
-                message = control.to_platform.decode(self._buffer[control.HEADER_SIZE : end])
-                del self._buffer[:end]
+            for message in control.taken(self._buffer, control.to_platform):
                 self._told(message)
         except (ValueError, msgspec.MsgspecError):
             log.exception("invoker killed because of what it said", extra={"pid": self.pid})

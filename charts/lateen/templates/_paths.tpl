@@ -1,0 +1,10 @@
+{{/* YAML of a list: what the api answers; all else is a function's hash, and the gateway's. */}}
+{{- define "lateen.apiPaths" -}}
+- /api
+- /lambda
+- /health
+- /metrics
+- /docs
+- /redoc
+- /openapi.json
+{{- end }}

@@ -1,0 +1,42 @@
+{{/* An impossible installation ends here, with a sentence. */}}
+{{- define "lateen.validated" -}}
+{{- $values := .Values -}}
+{{- $_ := include "lateen.bucket" . -}}
+{{- if and $values.localStores.enabled (or $values.stores.dynamodb.endpoint $values.stores.s3.endpoint $values.stores.credentials.existingSecret $values.functions.roleArn $values.functions.credentials.existingSecret) -}}
+{{- fail "localStores.enabled: stores of your own are configured (stores, functions.roleArn, functions.credentials), so set it to false" -}}
+{{- end -}}
+{{/* An upgrade that was not given all values would meet an empty table, take every function for deleted, and end its pods. */}}
+{{- if and .Release.IsUpgrade (not $values.stores.allowChange) -}}
+{{- with (lookup "v1" "ConfigMap" .Release.Namespace (include "lateen.fullname" .)).data -}}
+{{- $now := . -}}
+{{- $wanted := include "lateen.storeEnvironment" $ | fromYaml -}}
+{{- range $name := list "AWS_REGION" "DYNAMODB_TABLE_NAME" "AWS_ENDPOINT_URL_DYNAMODB" "S3_BUCKET_NAME" "AWS_ENDPOINT_URL_S3" -}}
+{{- if ne (toString (get $now $name)) (toString (get $wanted $name)) -}}
+{{- fail (printf "stores: the release has %s=%q, and would get %q; functions that the new stores don't have end. Were all values given? stores.allowChange=true does it" $name (toString (get $now $name)) (toString (get $wanted $name))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.functions.roleArn $values.functions.credentials.existingSecret -}}
+{{- fail "functions.roleArn and functions.credentials.existingSecret: give one of them" -}}
+{{- end -}}
+{{- range $component := list "api" "gateway" "controller" -}}
+{{- $scaling := (get $values $component).autoscaling -}}
+{{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling: minReplicas is above maxReplicas" $component) -}}
+{{- end -}}
+{{- if and $scaling.enabled (not $scaling.targetCPUUtilizationPercentage) (not $scaling.targetMemoryUtilizationPercentage) -}}
+{{- fail (printf "%s.autoscaling: it needs a target for CPU or memory" $component) -}}
+{{- end -}}
+{{- end -}}
+{{- range $route := list $values.httpRoute $values.functions.httpRoute -}}
+{{- if and $route.enabled (not $route.parentRefs) (not $values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: name the Gateway to attach to" -}}
+{{- end -}}
+{{- end -}}
+{{- if not (get $values.functions.runtimes $values.tests.runtime) -}}
+{{- if $values.tests.enabled -}}
+{{- fail (printf "tests.runtime: functions.runtimes has no '%s'" $values.tests.runtime) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,310 @@
+"""`Spawner` in a pod: environments are processes of the other container; `init` there starts, watches and ends them.
+
+The invoker listens on a Unix socket in a volume that both containers have. `init` connects before any user code runs;
+then the socket's name is removed, and is there again only when that connection has ended. What is said on it is in
+`runtimes/init/README.md`. Nothing here looks at processes: they are in another PID namespace.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from lateen_invoker.control import Configure
+from lateen_invoker.forkserver import MAX_MESSAGE, needs_exec
+from lateen_invoker.spawner import Exit, SpawnFailed, Usage
+
+SOCKET = "/run/lateen/init.sock"
+TASK_ROOT = "/var/task"
+TMP = "/tmp"  # noqa: S108 - of the runtime's container
+PROTOCOL = 1
+CONNECT_S = 60.0
+"""For `init` to come: its container may have to be restarted first."""
+START_S = 20.0
+SPAWN_S = 10.0
+PROCESSES = 256
+"""That one environment may have; those of all have the user's limit as well."""
+_MESSAGE = 4096
+_DATA_SLACK = 512 * 1024 * 1024
+"""As for child processes: with twice the memory the limit of one process' data, until the next look at memory."""
+
+
+class PodSpawner:
+    """See the module. After `init` or its connection has gone, `start` and `spawn` wait for it to come again."""
+
+    isolation = "container"
+
+    def __init__(self, configure: Configure, *, path: str = SOCKET, task_root: str = TASK_ROOT, tmp: str = TMP) -> None:
+        self._runtime = configure.runtime
+        self._settings = _settings(configure, task_root, tmp)
+        self._path = path
+        self._tmp = tmp
+        self._listener: socket.socket | None = None
+        self._connection: socket.socket | None = None
+        self._arrived = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
+        self._lock = asyncio.Lock()
+        self._living: set[PodProcess] = set()
+        self._is_closed = False
+        self.task_root = task_root
+        self.stopping = asyncio.Event()
+        """Set when the runtime's container was told to stop. It stays until `release`."""
+
+    def listen(self) -> None:
+        """Make the socket, so that `init` can come; `start` does it too. Again is no error."""
+        if self._listener is not None or self._connection is not None or self._is_closed:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            listener.setblocking(False)
+            listener.bind(self._path)
+            os.chmod(self._path, 0o666)  # noqa: S103 - `init` is another user; who else could come is not running yet
+            listener.listen(1)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept)
+
+    async def connected(self) -> None:
+        """Returns when `init` is there."""
+        self.listen()
+        await self._arrived.wait()
+
+    def release(self) -> None:
+        """Let `init`, and with it the runtime's container, end. Everything that still runs there ends too."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.send(b'{"release":true}')
+
+    def variables(self, directory: str) -> Mapping[str, str]:
+        own = self._folder(directory)
+        return {"HOME": own, "TMPDIR": own, "LAMBDA_RUNTIME_DIR": self._runtime.runtime_dir}
+
+    async def start(self) -> None:
+        async with self._lock:
+            if self._ready is not None and self._ready.done() and self._ready.exception() is None:
+                return
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await self.connected()
+            except TimeoutError:
+                raise SpawnFailed("the runtime's container did not start its first process") from None
+            try:
+                if self._ready is None:
+                    self._ready = asyncio.get_running_loop().create_future()
+                    await self._send(json.dumps({"settings": self._settings}).encode(), [])
+                async with asyncio.timeout(START_S):
+                    await asyncio.shield(self._ready)
+            except TimeoutError:
+                raise SpawnFailed("the runtime did not start in time") from None
+            except SpawnFailed:
+                self._ready = None  # the next start says it all again
+                raise
+
+    async def spawn(
+        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+    ) -> "PodProcess":
+        start = {
+            "environment": dict(environment),
+            "directory": self._folder(directory),
+            "fork": self._runtime.forks and not needs_exec(environment),
+        }
+        message = json.dumps({"start": start}).encode()
+        if len(message) > MAX_MESSAGE:
+            raise SpawnFailed("the environment variables are too large")
+        await self.start()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs:
+                await self._send(message, [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])])
+            told = await _receive(ours, SPAWN_S)
+            if "started" not in told:
+                raise SpawnFailed(str(told.get("error", "the runtime's first process has ended")))
+        except BaseException:
+            ours.close()
+            raise
+        process = PodProcess(ours, int(told["started"]), int(told.get("peak_kib", 0)))
+        self._living.add(process)
+        process.exited.add_done_callback(lambda _: self._living.discard(process))
+        return process
+
+    async def close(self) -> None:
+        """End all environments. `init` stays, for `release`; without it, nothing can be started any more."""
+        self._is_closed = True
+        self._stop_listening()
+        for process in list(self._living):
+            process.kill()
+        if self._living:
+            await asyncio.wait([process.exited for process in self._living], timeout=2.0)
+
+    def _folder(self, directory: str) -> str:
+        """The environment's own folder in the runtime's container, where `init` makes and removes it."""
+        return f"{self._tmp}/environment-{os.path.basename(directory)}"
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        self._stop_listening()
+        connection.setblocking(False)
+        self._connection = connection
+        asyncio.get_running_loop().add_reader(connection, self._read)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            # The name goes first: whoever finds it can't have been early enough.
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _read(self) -> None:
+        assert self._connection is not None
+        try:
+            message = self._connection.recv(_MESSAGE)
+            told: dict[str, Any] = json.loads(message) if message else {}
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            told = {}
+        if told.get("protocol") == PROTOCOL:
+            self._arrived.set()
+        elif told.get("stopping"):
+            self.stopping.set()
+        elif self._ready is not None and not self._ready.done() and (told.get("ready") or "error" in told):
+            if "error" in told:
+                self._ready.set_exception(SpawnFailed(str(told["error"])))
+            else:
+                self._ready.set_result(None)
+        else:
+            self._lost()
+
+    def _lost(self) -> None:
+        """The connection is over, which `init` takes as the end of all environments, and then connects again."""
+        assert self._connection is not None
+        asyncio.get_running_loop().remove_reader(self._connection)
+        self._connection.close()
+        self._connection = None
+        self._arrived.clear()
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.done():
+            ready.set_exception(SpawnFailed("the runtime's first process has ended"))
+        self.listen()
+
+    async def _send(self, message: bytes, fds: list[int]) -> None:
+        try:
+            async with asyncio.timeout(SPAWN_S):
+                while (connection := self._connection) is not None:
+                    try:
+                        socket.send_fds(connection, [message], fds)
+                        return
+                    except BlockingIOError:
+                        # Readers and writers of one descriptor don't disturb each other.
+                        await _writable(connection)
+        except (OSError, TimeoutError):
+            pass
+        raise SpawnFailed("the runtime's first process does not listen")
+
+
+class PodProcess:
+    """`Process`: one environment, by its status socket. Its memory and processes are `init`'s to limit."""
+
+    def __init__(self, status: socket.socket, pid: int, peak_kib: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._status = status
+        self._peak_kib = peak_kib
+        self._is_over = False
+        self.pid = pid
+        self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self._loop.add_reader(status, self._read)
+
+    def kill(self) -> None:
+        if not self._is_over:
+            with contextlib.suppress(OSError):
+                self._status.shutdown(socket.SHUT_WR)
+
+    def usage(self) -> Usage | None:
+        return None
+
+    def peak_memory_kib(self) -> int:
+        """As last told: within a tenth of a second of the truth."""
+        return self._peak_kib
+
+    def owns_connection(self, local_port: int, peer_port: int) -> bool:
+        """Always: in a pod one function version is one trust domain, and nobody else is on its loopback."""
+        return True
+
+    def _read(self) -> None:
+        told: dict[str, Any] = {}
+        try:
+            told = json.loads(self._status.recv(_MESSAGE) or b"{}")
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            pass
+        self._peak_kib = max(self._peak_kib, int(told.get("peak_kib", 0)))
+        code, number = told.get("code"), told.get("signal")
+        if told and code is None and number is None:
+            return
+        self._is_over = True
+        self._loop.remove_reader(self._status)
+        self._status.close()
+        if code is None and number is None:
+            number = signal.SIGKILL  # `init` is gone, and everything with it
+        if not self.exited.done():
+            out_of_memory = bool(told.get("out_of_memory"))
+            self.exited.set_result(Exit(code, number, self._peak_kib, out_of_memory=out_of_memory))
+
+
+def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
+    runtime = configure.runtime
+    memory = configure.memory_mib * 1024 * 1024
+    return {
+        "fork_server": [*runtime.command, "init"] if runtime.forks else [],
+        # A fork server needs none of the machine's packages; an environment on its own finds its way like any program.
+        "command": [w for w in runtime.command if w not in ("-I", "-S")] if runtime.forks else runtime.command,
+        "task_root": task_root,
+        "tmp": tmp,
+        "memory_kib": configure.memory_mib * 1024,
+        "processes": PROCESSES,
+        "limits": {
+            "core": 0,
+            "nofile": 1024,
+            "fsize": 512 * 1024 * 1024,
+            "data": 2 * memory + _DATA_SLACK,
+            "nproc": 64 + 192 * configure.concurrency,
+        },
+    }
+
+
+async def _receive(sock: socket.socket, within_s: float) -> dict[str, Any]:
+    """One message; empty at the end of the stream. Raises: `SpawnFailed` when it takes long."""
+    try:
+        async with asyncio.timeout(within_s):
+            message = await asyncio.get_running_loop().sock_recv(sock, _MESSAGE)
+    except TimeoutError:
+        raise SpawnFailed("no process could be started in time") from None
+    except OSError:
+        return {}
+    return json.loads(message) if message else {}
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    writable: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, lambda: None if writable.done() else writable.set_result(None))
+    try:
+        await writable
+    finally:
+        loop.remove_writer(sock)

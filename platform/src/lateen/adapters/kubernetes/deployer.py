@@ -1,0 +1,472 @@
+"""`KubernetesDeployer`: functions as Deployments. The only part of the platform that changes the cluster.
+
+What is wanted is told by `apply` and `remove`; what is there is seen by watches. Whenever either changes, the function
+is looked at: what differs is applied, and what became of it is told. So whatever someone deletes or edits heals, and
+doing nothing costs no call.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from lateen.adapters.kubernetes.api import ApiRefused, ApiUnavailable, KubernetesApi
+from lateen.adapters.kubernetes.applier import Applier
+from lateen.adapters.kubernetes.config import FunctionsConfig
+from lateen.adapters.kubernetes.kinds import (
+    DEPLOYMENT,
+    HTTP_ROUTE,
+    INGRESS,
+    NAMESPACE,
+    POD,
+    SECRET,
+    SERVICE,
+    Manifest,
+    Ref,
+    annotated,
+    ref_of,
+)
+from lateen.adapters.kubernetes.labels import (
+    CONFIGURATION,
+    FUNCTION,
+    REVISION,
+    TEMPLATE,
+    WORKSPACE,
+    selector_of_functions,
+    selector_of_places,
+)
+from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, objects_for, owned
+from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
+from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
+from lateen.adapters.kubernetes.pod_states import NoState, PodStates
+from lateen.adapters.kubernetes.rollouts import essentials, is_creating, refusal_text, rollout_of
+from lateen.adapters.kubernetes.watcher import Watched
+from lateen.adapters.kubernetes.work import Work, together
+from lateen.domain.errors import LateenError
+from lateen.domain.functions import State
+from lateen.domain.workspaces import Quota
+from lateen.ports.deployer import Deployment, Observation
+from lateen_invoker.control import RuntimeCommand
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+log = logging.getLogger(__name__)
+
+STUCK_S = 5.0
+"""A pod whose containers are not even made after this long may lack a Secret."""
+LAG_S = 1.0
+"""For which nodes may still send calls to a pod that is stopping."""
+HEALS, HEALS_S = 5, 60.0
+"""So many times in so long is put right at once what somebody changes; against another machine nobody wins."""
+REMEMBERED = 10_000
+ROLLING = 10
+"""Functions at a time whose pods are replaced for the installation's sake: a new invoker, other values. Those that
+users change are not among them, and don't wait."""
+ROLLING_S = 300.0
+"""So long one that doesn't get ready counts among them. An image that is broken is soon in nobody's way and goes no
+further than these few; the others' pods stay as they are."""
+ROLLING_AGAIN_S = 2.0
+
+
+class RunnableRuntimes(Protocol):
+    """`runtime_images.RuntimeImages`. The first two raise `LateenError`."""
+
+    def command(self, name: str) -> RuntimeCommand: ...
+
+    def image(self, name: str) -> str: ...
+
+    def has_init(self, name: str) -> bool: ...
+
+
+class _Init(Struct, frozen=True):
+    """How the first initialisation of these pods went."""
+
+    template: str
+    error: str | None
+
+
+class _Wanted(Struct):
+    deployment: Deployment
+    objects: FunctionObjects | None = None
+    secret_of: str | None = None
+    """Uid of the Deployment for whose pods the Secret was made, by this process."""
+    secret_at_s: float = 0.0
+    init: _Init | None = None
+    complete_at_s: float | None = None
+    told: Observation | None = None
+    heals: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=HEALS))
+
+
+class KubernetesDeployer:
+    """`Deployer` and `Places`; `run` makes it work. One for each time that this process leads."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        config: FunctionsConfig,
+        *,
+        runtimes: RunnableRuntimes,
+        leads_for_s: Callable[[], float] = lambda: math.inf,
+        retention_s: int = WEEK_S,
+        pod_states: PodStates | None = None,
+        digest_key: bytes = b"",
+    ) -> None:
+        """Args:
+        digest_key: of digests of secrets, which are no secrets themselves.
+        leads_for_s: seconds for which no other process may act; asked before each write.
+        retention_s: execution records are kept so long.
+        """
+        self._config = config
+        self._runtimes = runtimes
+        self._retention_s = retention_s
+        self._states = pod_states or PodStates()
+        self._wanted: dict[str, _Wanted] = {}
+        self._removing: dict[str, None] = {}
+        self._news: dict[str, Observation] = {}
+        self._has_news = asyncio.Event()
+        self._rolling: dict[str, float] = {}
+        """Since when."""
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        functions, places = selector_of_functions(config), selector_of_places(config)
+        namespace = config.functions_namespace
+        watched = self._watched = {
+            kind: Watched(api, kind, namespace, selector=functions, label=FUNCTION, changed=self._seen)
+            for kind in (DEPLOYMENT, SERVICE, INGRESS, *([HTTP_ROUTE] if config.http_route.enabled else []))
+        }
+        self._pods = watched[POD] = Watched(
+            api, POD, namespace, selector=functions, label=FUNCTION, changed=self._seen, reduced=essentials
+        )
+        for kind in OWN_KINDS if namespace is None else SHARED_KINDS:
+            watched[kind] = Watched(api, kind, namespace, selector=places, label=WORKSPACE, changed=self._place_seen)
+        self._applier = Applier(api, watched, leads_for_s=leads_for_s)
+        self._places = PlaceKeeper(config, applier=self._applier, watched=watched, digest_key=digest_key)
+        self._work = Work(self._look)
+        self._routes = [kind for kind in (INGRESS, HTTP_ROUTE) if kind in watched]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for watched in self._watched.values():
+                    tasks.create_task(watched.run())
+                await self._synced()
+                tasks.create_task(self._places.run())
+                tasks.create_task(self._work.run())
+        finally:
+            for task in self._asking.values():
+                task.cancel()
+            await self._states.close()
+
+    # Deployer
+
+    async def apply(self, deployment: Deployment) -> None:
+        function_id = deployment.function_id
+        known = self._wanted.get(function_id)
+        if known is not None and known.deployment.revision > deployment.revision:
+            return
+        if known is not None and known.deployment == deployment:
+            if known.init is not None and known.init.error is not None:
+                known.init = None  # ask again: what it lacked may be there by now
+            self._work.add(function_id)
+            return
+        self._removing.pop(function_id, None)
+        self._wanted[function_id] = _Wanted(deployment)
+        self._work.add(function_id, anew=True)
+
+    async def remove(self, function_id: str) -> None:
+        self._wanted.pop(function_id, None)
+        self._rolling.pop(function_id, None)
+        self._news.pop(function_id, None)
+        self._removing[function_id] = None
+        while len(self._removing) > REMEMBERED:
+            del self._removing[next(iter(self._removing))]
+        self._work.add(function_id, anew=True)
+
+    async def deployed(self) -> Collection[str]:
+        await self._synced()
+        kinds = (DEPLOYMENT, SERVICE, *self._routes)
+        return set(self._wanted).union(*(self._watched[kind].label_values() for kind in kinds))
+
+    async def observations(self) -> AsyncIterator[Observation]:
+        while True:
+            await self._has_news.wait()
+            news, self._news = self._news, {}
+            self._has_news.clear()
+            for observation in news.values():
+                yield observation
+
+    # Places
+
+    def settle(self, workspace_id: str, quota: Quota) -> None:
+        self._places.settle(workspace_id, quota)
+
+    async def places(self) -> Collection[str]:
+        await self._synced()
+        return await self._places.places()
+
+    async def clear(self, workspace_id: str) -> None:
+        await self._synced()
+        try:
+            await self._places.clear(workspace_id)
+        except (ApiRefused, ApiUnavailable) as exc:
+            log.warning("namespace not removed", extra={"workspace": workspace_id, "reason": str(exc)})
+
+    # What was seen
+
+    async def _synced(self) -> None:
+        for watched in self._watched.values():
+            await watched.synced.wait()
+
+    def _seen(self, manifest: Manifest) -> None:
+        function_id = manifest["metadata"]["labels"].get(FUNCTION)
+        if function_id in self._wanted or function_id in self._removing:
+            self._work.add(function_id)
+
+    def _place_seen(self, manifest: Manifest) -> None:
+        self._places.seen(manifest)
+        if manifest["kind"] == NAMESPACE.name:
+            for function_id in self._watched[DEPLOYMENT].label_values() & set(self._wanted):
+                if self._namespace(self._wanted[function_id].deployment) == manifest["metadata"]["name"]:
+                    self._work.add(function_id)
+
+    async def _look(self, function_id: str) -> None:
+        wanted = self._wanted.get(function_id)
+        if wanted is None:
+            if function_id in self._removing:
+                await self._take_away(function_id)
+            return
+        try:
+            if wanted.objects is None:
+                wanted.objects = self._objects(wanted.deployment)
+            await self._places.ensure(wanted.deployment.workspace_id)
+            await self._make(wanted, wanted.objects)
+        except LateenError as exc:
+            self._tell(wanted, "Failed", str(exc))
+            raise ApiUnavailable(str(exc)) from exc
+        except ApiRefused as exc:
+            if exc.status in (404, 409) or "being terminated" in str(exc):
+                # Its namespace is not there, or not any more: made anew as soon as it is gone.
+                self._places.doubt(wanted.deployment.workspace_id)
+                raise ApiUnavailable(str(exc)) from exc
+            self._tell(wanted, "Failed", refusal_text(str(exc)))
+            raise
+        self._observe(wanted, wanted.objects)
+        await self._prune(wanted, wanted.objects)
+
+    def _objects(self, deployment: Deployment) -> FunctionObjects:
+        """Raises: `LateenError`."""
+        return objects_for(
+            deployment,
+            self._config,
+            command=self._runtimes.command(deployment.runtime),
+            image=self._runtimes.image(deployment.runtime),
+            has_init=self._runtimes.has_init(deployment.runtime),
+            retention_s=self._retention_s,
+        )
+
+    # Making it so
+
+    async def _make(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        deployment = objects.deployment["metadata"]
+        live = self._watched[DEPLOYMENT].get(deployment["namespace"], deployment["name"])
+        if live is not None and "deletionTimestamp" in live["metadata"]:
+            raise ApiUnavailable("the Deployment is being deleted")
+        await together(self._make_pods(wanted, objects, live), self._make_ways_in(objects))
+
+    async def _make_pods(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest | None) -> None:
+        desired = adopted(objects.deployment, live, CONFIGURATION)
+        if live is None:
+            # First the Deployment, which owns the Secret: so no Secret is ever left behind. Its pods wait for it.
+            live = await self._applier.apply(desired)
+            await self._make_secret(wanted, objects, live)
+            return
+        is_stuck = wanted.secret_of != live["metadata"]["uid"] and not self._is_complete(wanted, objects, live)
+        waits = self._waits(wanted)
+        if is_stuck or waits:
+            await self._make_secret(wanted, objects, live)
+        if waits:
+            await self._places.copy_again(wanted.deployment.workspace_id)
+        where = difference(desired, live)
+        if where is not None and self._may_roll(wanted, desired, live) and self._may_heal(wanted):
+            log.info(
+                "deployment applied", extra={"function": wanted.deployment.function_id, "differs": where.lstrip(".")}
+            )
+            await self._applier.apply(desired)
+
+    async def _make_secret(self, wanted: _Wanted, objects: FunctionObjects, owner: Manifest) -> None:
+        await self._applier.apply(owned(objects.secret, owner))
+        wanted.secret_of = owner["metadata"]["uid"]
+        wanted.secret_at_s = asyncio.get_running_loop().time()
+
+    async def _make_ways_in(self, objects: FunctionObjects) -> None:
+        await self._make_one(objects.service)
+        if objects.route is not None:
+            await self._make_one(objects.route)
+        kept = None if objects.route is None else ref_of(objects.route).kind
+        metadata = objects.service["metadata"]
+        for kind in self._routes:
+            if kind is not kept and self._watched[kind].get(metadata["namespace"], metadata["name"]) is not None:
+                await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
+
+    async def _make_one(self, manifest: Manifest) -> None:
+        ref = ref_of(manifest)
+        live = self._watched[ref.kind].get(ref.namespace, ref.name)
+        if live is None or difference(manifest, live) is not None:
+            await self._applier.apply(manifest)
+
+    def _may_roll(self, wanted: _Wanted, desired: Manifest, live: Manifest) -> bool:
+        function_id, now_s = wanted.deployment.function_id, asyncio.get_running_loop().time()
+        new, old = desired["metadata"]["annotations"], live["metadata"].get("annotations") or {}
+        if new[TEMPLATE] == old.get(TEMPLATE) or new[REVISION] != old.get(REVISION):
+            return True
+        self._rolling = {each: since_s for each, since_s in self._rolling.items() if since_s > now_s - ROLLING_S}
+        if len(self._rolling) >= ROLLING and function_id not in self._rolling:
+            self._work.add_later(function_id, ROLLING_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311
+            return False
+        self._rolling.setdefault(function_id, now_s)
+        return True
+
+    def _may_heal(self, wanted: _Wanted) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if len(wanted.heals) == HEALS and wanted.heals[0] > now_s - HEALS_S:
+            self._work.add_later(wanted.deployment.function_id, HEALS_S / HEALS)
+            return False
+        wanted.heals.append(now_s)
+        return True
+
+    def _waits(self, wanted: _Wanted) -> bool:
+        """Whether a pod has been waiting for long for what its containers need."""
+        function_id = wanted.deployment.function_id
+        if not any(is_creating(pod) for pod in self._pods.with_label(function_id)):
+            return False
+        left_s = wanted.secret_at_s + STUCK_S - asyncio.get_running_loop().time()
+        self._work.add_later(function_id, max(0.1, left_s if left_s > 0 else STUCK_S))
+        return left_s <= 0
+
+    async def _take_away(self, function_id: str) -> None:
+        for kind in (*self._routes, SERVICE, DEPLOYMENT):
+            for live in self._watched[kind].with_label(function_id):
+                if "deletionTimestamp" not in live["metadata"]:
+                    metadata = live["metadata"]
+                    await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
+
+    async def _prune(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        """Remove the Secrets of pods that are gone."""
+        metadata = objects.deployment["metadata"]
+        live = self._watched[DEPLOYMENT].get(metadata["namespace"], metadata["name"])
+        if live is None or len(names_in(live, CONFIGURATION)) < 2 or not self._is_complete(wanted, objects, live):
+            return
+        current = objects.secret["metadata"]["name"]
+        pods = self._pods.with_label(wanted.deployment.function_id)
+        if not (names := unneeded(live, pods, CONFIGURATION, current)):
+            return
+        for name in names:
+            await self._applier.delete(Ref(SECRET, metadata["namespace"], name))
+        kept = [name for name in names_in(live, CONFIGURATION) if name not in names]
+        await self._applier.apply(annotated(objects.deployment, CONFIGURATION, ",".join(kept)))
+
+    # Telling
+
+    def _is_complete(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest) -> bool:
+        pods = self._pods.with_label(wanted.deployment.function_id)
+        rollout = rollout_of(template=objects.template, replicas=wanted.deployment.replicas, live=live, pods=pods)
+        return rollout.is_complete
+
+    def _observe(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        metadata = objects.deployment["metadata"]
+        rollout = rollout_of(
+            template=objects.template,
+            replicas=wanted.deployment.replicas,
+            live=self._watched[DEPLOYMENT].get(metadata["namespace"], metadata["name"]),
+            pods=self._pods.with_label(wanted.deployment.function_id),
+        )
+        if rollout.is_complete:
+            self._rolling.pop(wanted.deployment.function_id, None)
+        if rollout.state is None:
+            return
+        if not rollout.is_complete:
+            self._tell(wanted, rollout.state, rollout.reason)
+        elif rollout.replaces and self._lags(wanted):
+            return
+        elif wanted.init is not None and wanted.init.template == objects.template:
+            self._tell(wanted, "Active", wanted.init.error)
+        elif rollout.pod is not None:
+            self._ask(wanted, objects.template, rollout.pod["status"].get("podIP", ""))
+
+    def _lags(self, wanted: _Wanted) -> bool:
+        """Whether calls may still reach the pods of the version before."""
+        now_s = asyncio.get_running_loop().time()
+        if wanted.complete_at_s is None:
+            wanted.complete_at_s = now_s
+        left_s = wanted.complete_at_s + LAG_S - now_s
+        if left_s > 0:
+            self._work.add_later(wanted.deployment.function_id, left_s)
+        return left_s > 0
+
+    def _ask(self, wanted: _Wanted, template: str, address: str) -> None:
+        function_id = wanted.deployment.function_id
+        if function_id not in self._asking:
+            task = self._asking[function_id] = asyncio.create_task(self._ask_pod(wanted, template, address))
+            task.add_done_callback(lambda _: self._asking.pop(function_id, None))
+
+    async def _ask_pod(self, wanted: _Wanted, template: str, address: str) -> None:
+        try:
+            error = await self._states.init_error(wanted.deployment, address)
+        except NoState as exc:
+            log.warning(
+                "a pod did not say how it began", extra={"function": wanted.deployment.function_id, "reason": str(exc)}
+            )
+            error = None
+        wanted.init = _Init(template, error)
+        # Not from here: it looks up this task, which is not done yet.
+        asyncio.get_running_loop().call_soon(self._work.add, wanted.deployment.function_id)
+
+    def _tell(self, wanted: _Wanted, state: State, reason: str | None) -> None:
+        deployment = wanted.deployment
+        observation = Observation(
+            function_id=deployment.function_id, revision=deployment.revision, state=state, reason=reason
+        )
+        if wanted.told != observation and self._wanted.get(deployment.function_id) is wanted:
+            wanted.told = observation
+            self._news[deployment.function_id] = observation
+            self._has_news.set()
+
+    def _namespace(self, deployment: Deployment) -> str:
+        return self._config.namespace_of(deployment.workspace_id)
+
+    @property
+    def waiting(self) -> int:
+        """Functions that are to be looked at."""
+        return self._work.length
+
+    def writes(self) -> dict[tuple[str, str, str], int]:
+        """Calls that were to change the cluster, by verb, kind and outcome."""
+        return dict(self._applier.counts)
+
+    def collect(self) -> "Iterator[Metric]":
+        """For a `prometheus_client` registry."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        writes = CounterMetricFamily(
+            "lateen_controller_writes",
+            "Calls that change the cluster, by verb, kind of object and outcome.",
+            labels=("verb", "kind", "outcome"),
+        )
+        for labels, count in self.writes().items():
+            writes.add_metric(labels, count)
+        yield writes
+        yield GaugeMetricFamily(
+            "lateen_controller_queue", "Functions that wait to be compared with the cluster.", value=self.waiting
+        )
+        yield GaugeMetricFamily(
+            "lateen_controller_functions",
+            "Functions that this controller keeps as they should be.",
+            value=len(self._wanted),
+        )

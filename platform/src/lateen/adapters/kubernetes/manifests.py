@@ -1,0 +1,226 @@
+"""What a function is in the cluster: a Secret with its configuration, Deployment, Service, and a way in where its URL
+is open. Pure; the same function makes the same objects."""
+
+import base64
+import hashlib
+
+import msgspec
+from msgspec import Struct
+
+from lateen.adapters.kubernetes.config import HTTP_PORT, FunctionsConfig, name_of
+from lateen.adapters.kubernetes.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS, SECRET, SERVICE, Kind, Manifest
+from lateen.adapters.kubernetes.labels import CONFIGURATION, FUNCTION, INSTANCE, REVISION, TEMPLATE, function_labels
+from lateen.adapters.kubernetes.pod_manifests import pod_template_for, stamped
+from lateen.ports.deployer import Deployment
+from lateen_invoker.control import RuntimeCommand
+from lateen_invoker.pod_configure import PodConfigure
+
+QUEUE = 1000
+"""Callers of one pod that may wait for an environment; the next one is answered 429."""
+PROGRESS_S = 600
+"""A rollout that got no further for this long has failed; the invoker itself waits 300 s for an object store."""
+LAG_S = 2
+"""After which nodes send a Service's calls to a pod that got ready."""
+WEEK_S = 7 * 86_400
+
+
+class FunctionObjects(Struct, frozen=True, kw_only=True):
+    """All objects of one function."""
+
+    secret: Manifest
+    deployment: Manifest
+    service: Manifest
+    route: Manifest | None
+    """Ingress or HTTPRoute."""
+
+    @property
+    def template(self) -> str:
+        """Digest of the pods."""
+        digest: str = self.deployment["metadata"]["annotations"][TEMPLATE]
+        return digest
+
+
+def objects_for(
+    deployment: Deployment,
+    config: FunctionsConfig,
+    *,
+    command: RuntimeCommand,
+    image: str,
+    has_init: bool = True,
+    retention_s: int = WEEK_S,
+) -> FunctionObjects:
+    """Args:
+    command, image, has_init: of the function's runtime.
+    """
+    namespace = config.namespace_of(deployment.workspace_id)
+    labels = function_labels(
+        config, workspace_id=deployment.workspace_id, function_id=deployment.function_id, version=deployment.version
+    )
+    name = name_of(deployment.function_id)
+    secret = _secret_for(
+        configure_for(deployment, config, command=command, retention_s=retention_s), name, namespace, labels
+    )
+    template = pod_template_for(
+        deployment, config, image=image, labels=labels, configuration=secret["metadata"]["name"], has_init=has_init
+    )
+    route = _route_for(deployment, config, labels)
+    return FunctionObjects(
+        secret=secret,
+        deployment=_deployment_for(deployment, config, labels, template, secret["metadata"]["name"]),
+        service=stamped(_service_for(name, namespace, labels)),
+        route=None if route is None else stamped(route),
+    )
+
+
+def configure_for(
+    deployment: Deployment, config: FunctionsConfig, *, command: RuntimeCommand, retention_s: int = WEEK_S
+) -> PodConfigure:
+    """What the invoker is told. Nothing of it changes unless the pods have to: no description, no number of pods."""
+    stores = config.stores.environment
+    return PodConfigure(
+        function_id=deployment.function_id,
+        function_name=deployment.function_name,
+        workspace_id=deployment.workspace_id,
+        account_id=deployment.account_id,
+        version=deployment.version,
+        # Not the function's: every change would be another pod's. The Deployment has it as an annotation.
+        revision=0,
+        hash=deployment.hash,
+        region=stores.get("AWS_REGION", "us-east-1"),
+        handler=deployment.handler,
+        environment=deployment.environment,
+        timeout_s=deployment.timeout_s,
+        memory_mib=deployment.memory_mib,
+        concurrency=deployment.concurrency,
+        queue=QUEUE,
+        open=deployment.open,
+        invoke_key=deployment.invoke_key,
+        artifact_bucket=stores["S3_BUCKET_NAME"],
+        artifact_key=deployment.artifact_key,
+        artifact_sha256=deployment.artifact_sha256,
+        runtime=msgspec.structs.replace(
+            # A handler is letters, digits, dots, dashes and slashes, and never an option.
+            command,
+            command=[part.replace("{handler}", deployment.handler) for part in command.command],
+        ),
+        retention_s=retention_s,
+        drain_lag_s=config.drain_lag_s,
+    )
+
+
+def owned(secret: Manifest, owner: Manifest) -> Manifest:
+    """As the Deployment's: with it it goes."""
+    reference = {
+        "apiVersion": DEPLOYMENT.version,
+        "kind": DEPLOYMENT.name,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    return {**secret, "metadata": {**secret["metadata"], "ownerReferences": [reference]}}
+
+
+def route_kind(config: FunctionsConfig) -> Kind | None:
+    """How open functions are reached from outside without the gateway."""
+    if config.http_route.enabled:
+        return HTTP_ROUTE
+    return INGRESS if config.ingress.enabled else None
+
+
+def _secret_for(configure: PodConfigure, name: str, namespace: str, labels: dict[str, str]) -> Manifest:
+    content = msgspec.json.encode(configure, order="deterministic")
+    # Its name is in the pods' manifests, which more people may read than Secrets; so it is no digest of the content
+    # alone, which somebody could guess. The key is the function's own.
+    digest = hashlib.blake2b(content, key=configure.invoke_key[:64], digest_size=8).hexdigest()
+    return {
+        "apiVersion": SECRET.version,
+        "kind": SECRET.name,
+        "metadata": {"name": f"{name}-{digest}", "namespace": namespace, "labels": labels},
+        "type": "Opaque",
+        "immutable": True,
+        "data": {"configure.json": base64.b64encode(content).decode()},
+    }
+
+
+def _deployment_for(
+    deployment: Deployment, config: FunctionsConfig, labels: dict[str, str], template: Manifest, secret: str
+) -> Manifest:
+    return {
+        "apiVersion": DEPLOYMENT.version,
+        "kind": DEPLOYMENT.name,
+        "metadata": {
+            "name": name_of(deployment.function_id),
+            "namespace": config.namespace_of(deployment.workspace_id),
+            "labels": labels,
+            "annotations": {
+                REVISION: str(deployment.revision),
+                TEMPLATE: template["metadata"]["annotations"][TEMPLATE],
+                CONFIGURATION: secret,
+            },
+        },
+        "spec": {
+            "replicas": deployment.replicas,
+            "selector": {"matchLabels": {INSTANCE: config.release, FUNCTION: deployment.function_id}},
+            # Beside the old ones, and none of those goes before a new one is ready, and nodes have heard of it.
+            "minReadySeconds": LAG_S,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": PROGRESS_S,
+            "template": template,
+        },
+    }
+
+
+def _service_for(name: str, namespace: str, labels: dict[str, str]) -> Manifest:
+    return {
+        "apiVersion": SERVICE.version,
+        "kind": SERVICE.name,
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {INSTANCE: labels[INSTANCE], FUNCTION: labels[FUNCTION]},
+            "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": HTTP_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def _route_for(deployment: Deployment, config: FunctionsConfig, labels: dict[str, str]) -> Manifest | None:
+    kind = route_kind(config)
+    if kind is None or not deployment.open:
+        return None
+    name = name_of(deployment.function_id)
+    manifest: Manifest = {
+        "apiVersion": kind.version,
+        "kind": kind.name,
+        "metadata": {"name": name, "namespace": config.namespace_of(deployment.workspace_id), "labels": labels},
+    }
+    path = f"/{deployment.hash}"
+    if kind is HTTP_ROUTE:
+        route = config.http_route
+        manifest["spec"] = {
+            "parentRefs": route.parent_refs,
+            "rules": [
+                {
+                    "matches": [{"path": {"type": "PathPrefix", "value": path}}],
+                    "backendRefs": [{"name": name, "port": HTTP_PORT}],
+                }
+            ],
+        }
+        if route.hostnames:
+            manifest["spec"]["hostnames"] = route.hostnames
+        return manifest
+    ingress = config.ingress
+    backend = {"service": {"name": name, "port": {"number": HTTP_PORT}}}
+    rule: Manifest = {"http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}}
+    if ingress.host is not None:
+        rule["host"] = ingress.host
+    manifest["spec"] = {"rules": [rule]}
+    if ingress.annotations:
+        manifest["metadata"]["annotations"] = ingress.annotations
+    if ingress.class_name is not None:
+        manifest["spec"]["ingressClassName"] = ingress.class_name
+    if ingress.tls_secret is not None:
+        tls: Manifest = {"secretName": ingress.tls_secret}
+        if ingress.host is not None:
+            tls["hosts"] = [ingress.host]
+        manifest["spec"]["tls"] = [tls]
+    return manifest

@@ -1,0 +1,278 @@
+"""The pod of a function: the invoker as a native sidecar, and the runtime container whose first process is `init`.
+
+Pod Security *restricted* in full. The containers share a network and three volumes, and nothing else: other users, no
+group in common, no token, and what is secret is mounted in the sidecar only.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from lateen.adapters.kubernetes.config import HTTP_PORT, OPERATIONS_PORT, FunctionsConfig
+from lateen.adapters.kubernetes.kinds import Manifest, annotated
+from lateen.adapters.kubernetes.labels import MANIFEST, TEMPLATE
+from lateen.adapters.kubernetes.quantities import cpu, mib
+from lateen.ports.deployer import Deployment
+
+INVOKER = "invoker"
+RUNTIME = "runtime"
+SERVICE_ACCOUNT_NAME = "lateen-function"
+INVOKER_USER = 65_532
+GRACE_S = 15
+"""Beside the function's timeout: for the lag of endpoints, and for the last records."""
+PROBE_S = 20
+"""A readiness probe's patience. The invoker holds it until the function is ready: the kubelet asks once a second, which
+would add half a second to each start."""
+SPARE_MIB = 32
+"""Of the runtime container beside its environments."""
+CODE_MIB = 320
+"""Unpacked code is at most 250 MiB, and the zip lies beside it until it is."""
+_SCRATCH_MIB = 64
+"""Of a container's `/tmp`, where nothing says more, and of what it prints."""
+
+_CODE, _RUN = "/var/task", "/run/lateen"
+_CONFIGURE = "/etc/lateen/function"
+_CREDENTIALS = "/etc/lateen/aws"
+_TOKEN = "/etc/lateen/token"  # noqa: S105 - a folder
+_CA = "/etc/lateen/ca"
+
+_INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
+_CONFINED: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "privileged": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def pod_template_for(
+    deployment: Deployment,
+    config: FunctionsConfig,
+    *,
+    image: str,
+    labels: dict[str, str],
+    configuration: str,
+    has_init: bool = True,
+) -> Manifest:
+    """Args:
+    image: of the runtime.
+    has_init: it has `/lateen/init`. Where it has not, as AWS's base images, that is copied from the invoker's.
+    configuration: name of the Secret that tells the invoker what it serves.
+    """
+    pods = config.pods
+    spec: Manifest = {
+        "serviceAccountName": SERVICE_ACCOUNT_NAME,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "hostNetwork": False,
+        "hostPID": False,
+        "hostIPC": False,
+        "shareProcessNamespace": False,
+        "terminationGracePeriodSeconds": deployment.timeout_s + GRACE_S,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "initContainers": [_invoker(deployment, config), *([] if has_init else [_copying(config)])],
+        "containers": [_runtime(deployment, config, image, has_init=has_init)],
+        "volumes": [*_volumes(config, configuration), *([] if has_init else [_INIT_VOLUME])],
+        "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
+        "nodeSelector": pods.node_selector,
+        "tolerations": pods.tolerations,
+        "affinity": pods.affinity,
+        "topologySpreadConstraints": [
+            {"labelSelector": {"matchLabels": labels}, **each} for each in pods.topology_spread_constraints
+        ],
+        "priorityClassName": pods.priority_class_name,
+        "runtimeClassName": pods.runtime_class_name,
+    }
+    template: Manifest = {
+        # Ours last: a selector must never be led astray by a value of the chart.
+        "metadata": {"labels": {**pods.labels, **labels}, "annotations": _annotations(config)},
+        "spec": {name: value for name, value in spec.items() if value not in (None, {}, [])},
+    }
+    template["metadata"]["annotations"][TEMPLATE] = digest_of(template)
+    return template
+
+
+def digest_of(value: Any) -> str:
+    """16 hex digits, the same for the same content."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
+def stamped(manifest: Manifest) -> Manifest:
+    """With a digest of itself."""
+    return annotated(manifest, MANIFEST, digest_of(manifest))
+
+
+def user_of(function_id: str, config: FunctionsConfig) -> int:
+    """The runtime container's: of each function always the same, so that a limit on processes, which the kernel counts
+    by user on the whole node, is its own."""
+    number = int.from_bytes(hashlib.sha256(function_id.encode()).digest()[:8], "big")
+    return config.pods.first_user_id + number % config.pods.user_ids
+
+
+def _annotations(config: FunctionsConfig) -> dict[str, str]:
+    return {
+        **config.pods.annotations,
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(OPERATIONS_PORT),
+        "prometheus.io/path": "/metrics",
+        "kubectl.kubernetes.io/default-container": RUNTIME,
+        # AWS's webhooks would hand the role to each container.
+        "eks.amazonaws.com/skip-containers": RUNTIME,
+    }
+
+
+def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
+    stores = config.stores
+    environment = {
+        **stores.environment,
+        "LATEEN_PROBE_TIMEOUT_SECONDS": str(PROBE_S),
+        "TMPDIR": "/tmp",  # noqa: S108 - its own
+    }
+    mounts: list[Manifest] = [
+        {"name": "run", "mountPath": _RUN},
+        {"name": "code", "mountPath": _CODE},
+        {"name": "invoker-tmp", "mountPath": "/tmp"},  # noqa: S108
+        {"name": "configuration", "mountPath": _CONFIGURE, "readOnly": True},
+    ]
+    if stores.credentials_secret is not None:
+        environment["AWS_SHARED_CREDENTIALS_FILE"] = f"{_CREDENTIALS}/credentials"
+        mounts.append({"name": "credentials", "mountPath": _CREDENTIALS, "readOnly": True})
+    if stores.role_arn is not None:
+        environment["AWS_ROLE_ARN"] = stores.role_arn
+        environment["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{_TOKEN}/token"
+        mounts.append({"name": "token", "mountPath": _TOKEN, "readOnly": True})
+    if stores.ca_secret is not None:
+        environment["AWS_CA_BUNDLE"] = f"{_CA}/ca.crt"
+        mounts.append({"name": "ca", "mountPath": _CA, "readOnly": True})
+    operations = {"port": OPERATIONS_PORT}
+    return {
+        "name": INVOKER,
+        "image": config.images.invoker,
+        "imagePullPolicy": config.images.pull_policy,
+        "restartPolicy": "Always",
+        "command": ["python", "-m", "lateen_invoker", "--pod"],
+        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "operations", "containerPort": OPERATIONS_PORT, "protocol": "TCP"},
+        ],
+        "readinessProbe": {
+            "httpGet": {"path": "/health/ready", **operations},
+            "periodSeconds": 1,
+            "timeoutSeconds": PROBE_S,
+            "failureThreshold": 1,
+        },
+        "livenessProbe": {
+            "httpGet": {"path": "/health/live", **operations},
+            "periodSeconds": 20,
+            "timeoutSeconds": 10,
+            "failureThreshold": 3,
+        },
+        "resources": _invoker_resources(deployment, config),
+        "securityContext": {**_CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
+        "terminationMessagePolicy": "File",
+        "volumeMounts": mounts,
+    }
+
+
+def _copying(config: FunctionsConfig) -> Manifest:
+    """Puts `init` where the runtime's image has none. Runs beside the invoker, and before the runtime."""
+    return {
+        "name": "init",
+        "image": config.images.invoker,
+        "imagePullPolicy": config.images.pull_policy,
+        # The image has no shell and no cp.
+        "command": ["python", "-c", "import shutil; shutil.copy('/lateen/init', '/copied/init')"],
+        "resources": {
+            "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "32Mi"},
+            "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"},
+        },
+        "securityContext": {**_CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
+        "volumeMounts": [{"name": "init", "mountPath": "/copied"}],
+    }
+
+
+def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has_init: bool) -> Manifest:
+    user = user_of(deployment.function_id, config)
+    init: list[Manifest] = [] if has_init else [{"name": "init", "mountPath": "/lateen", "readOnly": True}]
+    return {
+        "name": RUNTIME,
+        "image": image,
+        "imagePullPolicy": config.images.pull_policy,
+        "command": ["/lateen/init"],
+        "resources": _runtime_resources(deployment, config),
+        "securityContext": {**_CONFINED, "runAsUser": user, "runAsGroup": user},
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "run", "mountPath": _RUN, "readOnly": True},
+            {"name": "code", "mountPath": _CODE, "readOnly": True},
+            {"name": "runtime-tmp", "mountPath": "/tmp"},  # noqa: S108
+            *init,
+        ],
+    }
+
+
+def _volumes(config: FunctionsConfig, configuration: str) -> list[Manifest]:
+    stores = config.stores
+    # 0444: the files are root's, and the sidecar, which alone has them mounted, is not.
+    mode = 0o444
+    volumes: list[Manifest] = [
+        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "code", "emptyDir": {"sizeLimit": mib(CODE_MIB)}},
+        {"name": "invoker-tmp", "emptyDir": {"sizeLimit": mib(_SCRATCH_MIB)}},
+        {"name": "runtime-tmp", "emptyDir": {"sizeLimit": mib(config.pods.tmp_mib)}},
+        {"name": "configuration", "secret": {"secretName": configuration, "defaultMode": mode}},
+    ]
+    if stores.credentials_secret is not None:
+        volumes.append(
+            {"name": "credentials", "secret": {"secretName": stores.credentials_secret, "defaultMode": mode}}
+        )
+    if stores.role_arn is not None:
+        token = {"audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}
+        volumes.append(
+            {"name": "token", "projected": {"defaultMode": mode, "sources": [{"serviceAccountToken": token}]}}
+        )
+    if stores.ca_secret is not None:
+        volumes.append({"name": "ca", "secret": {"secretName": stores.ca_secret, "defaultMode": mode}})
+    return volumes
+
+
+def _runtime_resources(deployment: Deployment, config: FunctionsConfig) -> Manifest:
+    pods = config.pods
+    environments_mib = deployment.memory_mib * deployment.concurrency
+    memory_mib = environments_mib + SPARE_MIB
+    cores = environments_mib / pods.mib_per_cpu
+    disk_mib = pods.tmp_mib + _SCRATCH_MIB
+    ratio = pods.request_ratio
+    return {
+        "limits": {"cpu": cpu(cores), "memory": mib(memory_mib), "ephemeral-storage": mib(disk_mib)},
+        "requests": {
+            "cpu": cpu(cores * ratio),
+            "memory": mib(memory_mib * ratio),
+            "ephemeral-storage": mib(disk_mib * ratio),
+        },
+    }
+
+
+def _invoker_resources(deployment: Deployment, config: FunctionsConfig) -> Manifest:
+    """Unless the chart says otherwise: a Python process, and each running call's event and answer, 6 MiB both."""
+    memory_mib = 160 + 16 * deployment.concurrency
+    disk_mib = CODE_MIB + 2 * _SCRATCH_MIB
+    given = config.pods.invoker_resources
+    return {
+        "limits": {
+            "cpu": "1",
+            "memory": mib(memory_mib),
+            "ephemeral-storage": mib(disk_mib),
+            **given.get("limits", {}),
+        },
+        "requests": {
+            "cpu": "10m",
+            "memory": "48Mi",
+            "ephemeral-storage": mib(_SCRATCH_MIB),
+            **given.get("requests", {}),
+        },
+    }

@@ -1,0 +1,138 @@
+"""`Watched`: all objects of one kind that are the controller's own, as the API server last told of them."""
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from lateen.adapters.kubernetes.api import ApiError, KubernetesApi, VersionTooOld
+from lateen.adapters.kubernetes.kinds import Kind, Manifest
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class Watched:
+    """Held by `run`. `changed` is called for each object that came, changed or went, with what it is or was last."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        selector: str,
+        label: str,
+        changed: Callable[[Manifest], None],
+        reduced: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+    ) -> None:
+        """Args:
+        namespace: None: in all.
+        label: objects can be found by its value.
+        reduced: what of an object is kept.
+        """
+        self.kind = kind
+        self._api = api
+        self._namespace = namespace
+        self._selector = selector
+        self._label = label
+        self._changed = changed
+        self._reduced = reduced
+        self._items: dict[Key, Manifest] = {}
+        self._labelled: defaultdict[str, dict[Key, Manifest]] = defaultdict(dict)
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. What can't be had now is tried again."""
+        wait_s = FIRST_RETRY_S
+        version: str | None = None
+        while True:
+            try:
+                if version is None:
+                    version = await self._list()
+                    wait_s = FIRST_RETRY_S
+                began_at = version
+                async for event in self._api.watch(
+                    self.kind, self._namespace, version=version, selector=self._selector
+                ):
+                    version = event.object["metadata"]["resourceVersion"]
+                    if event.type == "DELETED":
+                        self.drop(event.object)
+                    elif event.type != "BOOKMARK":
+                        self.put({"apiVersion": self.kind.version, "kind": self.kind.name, **event.object})
+                if version != began_at:
+                    wait_s = FIRST_RETRY_S
+            except VersionTooOld:
+                version = None
+            except ApiError as exc:
+                log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
+                await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+                wait_s = min(LAST_RETRY_S, wait_s * 2)
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        return self._items.get((namespace, name))
+
+    def with_label(self, value: str) -> list[Manifest]:
+        return list(self._labelled[value].values()) if value in self._labelled else []
+
+    def label_values(self) -> set[str]:
+        return {value for value, items in self._labelled.items() if items}
+
+    def __iter__(self) -> Iterator[Manifest]:
+        return iter(list(self._items.values()))
+
+    def put(self, manifest: Manifest) -> None:
+        """From the watch, or from the answer to a write, which is there earlier. The newer of two wins."""
+        key, version = _key(manifest), _version(manifest)
+        old = self._items.get(key)
+        if old is not None and _version(old) >= version:
+            return
+        manifest["metadata"].pop("managedFields", None)
+        self._items[key] = kept = self._reduced(manifest)
+        if value := self._value(kept):
+            self._labelled[value][key] = kept
+        self._changed(kept)
+
+    def drop(self, manifest: Manifest) -> None:
+        """It is gone, as of this version of it."""
+        key = _key(manifest)
+        old = self._items.get(key)
+        if old is None or _version(old) > _version(manifest):
+            return
+        self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        old = self._items.pop(key)
+        if value := self._value(old):
+            self._labelled[value].pop(key, None)
+            if not self._labelled[value]:
+                del self._labelled[value]
+        self._changed(old)
+
+    async def _list(self) -> str:
+        objects, version = await self._api.list(self.kind, self._namespace, selector=self._selector)
+        there = {_key(each) for each in objects}
+        for each in objects:
+            self.put(each)
+        for key in [key for key, item in self._items.items() if key not in there and _version(item) <= int(version)]:
+            self._forget(key)
+        self.synced.set()
+        return version
+
+    def _value(self, manifest: Manifest) -> str | None:
+        value: str | None = (manifest["metadata"].get("labels") or {}).get(self._label)
+        return value
+
+
+def _key(manifest: Manifest) -> Key:
+    metadata = manifest["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _version(manifest: Manifest) -> int:
+    return int(manifest["metadata"]["resourceVersion"])

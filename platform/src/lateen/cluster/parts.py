@@ -1,0 +1,62 @@
+"""What several of the cluster's processes are made of: the stores, the secrets, how functions are reached."""
+
+from functools import partial
+from pathlib import Path
+
+from lateen.adapters.dynamodb import DynamoTable
+from lateen.adapters.kubernetes.config import FunctionsConfig
+from lateen.adapters.kubernetes.service_endpoints import ServiceEndpoints
+from lateen.adapters.s3 import S3Objects
+from lateen.api.health import Readiness
+from lateen.cluster.settings import ClusterSettings
+from lateen.domain.master import MasterKey
+from lateen.gateway.connecting import Connecting
+from lateen.gateway.pool import Network, Pool
+from lateen.services.statuses import is_reported
+
+MASTER_KEY, ADMIN_TOKEN = "master-key", "admin-token"
+IDLE_S = 4.0
+RUNTIMES = Path(__file__).resolve().parents[4] / "runtimes"
+"""Of the checkout that this file lies in; the image says where its own are."""
+
+
+class BadSecret(Exception):
+    """The mounted Secret lacks something; the text says what."""
+
+
+def table_of(settings: ClusterSettings) -> DynamoTable:
+    """Connects to nothing yet."""
+    return DynamoTable(settings.table, region=settings.region)
+
+
+def objects_of(settings: ClusterSettings) -> S3Objects:
+    """Connects to nothing yet."""
+    return S3Objects(settings.bucket, region=settings.region, path_style=settings.s3_path_style)
+
+
+def readiness_of(settings: ClusterSettings, table: DynamoTable, objects: S3Objects | None = None) -> Readiness:
+    stores = {"table": table.ping} | ({} if objects is None else {"objects": objects.ping})
+    return Readiness(stores, deadline_s=settings.store_seconds)
+
+
+def master_of(settings: ClusterSettings) -> MasterKey:
+    """Raises: `BadSecret`."""
+    try:
+        return MasterKey(read_secret(settings, MASTER_KEY))
+    except ValueError as exc:
+        raise BadSecret(f"{MASTER_KEY} in {settings.secrets}: {exc}") from exc
+
+
+def read_secret(settings: ClusterSettings, name: str) -> bytes:
+    """Raises: `BadSecret`."""
+    try:
+        return (settings.secrets / name).read_bytes()
+    except OSError as exc:
+        raise BadSecret(f"{name} in {settings.secrets} cannot be read: {exc.strerror}") from exc
+
+
+def connecting_of(config: FunctionsConfig, table: DynamoTable) -> Connecting:
+    """To functions' pods."""
+    # No connection is idle for as long as a pod that stops still answers.
+    network = Network(idle_s=min(IDLE_S, config.drain_lag_s * 0.8))
+    return Connecting(ServiceEndpoints(config, is_reported=partial(is_reported, table)), Pool(network))

@@ -1,0 +1,56 @@
+"""The use cases put together over any `Table` and `Objects`: what every process that serves them has in common."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from lateen.domain.master import MasterKey
+from lateen.ports.objects import Objects
+from lateen.ports.table import Table
+from lateen.services.cursors import Cursors
+from lateen.services.functions import Functions
+from lateen.services.keys import Keys
+from lateen.services.records import Records
+from lateen.services.runtimes import Disabled, Runtimes
+from lateen.services.workspaces import Workspaces
+
+RETENTION_DAYS = 7
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    runtimes: Runtimes
+    functions: Functions
+    keys: Keys
+    workspaces: Workspaces
+    records: Records
+
+
+def assemble(
+    table: Table,
+    objects: Objects,
+    *,
+    master: MasterKey,
+    runtimes: Path,
+    disabled: Disabled = lambda _: None,
+    retention_days: int = RETENTION_DAYS,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Services:
+    """Args:
+        runtimes: the folder.
+        now, monotonic: clocks, in seconds; for tests.
+    Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
+    """
+    cursors = Cursors(master)
+    catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=now)
+    functions = Functions(table, objects, runtimes=catalogue, master=master, cursors=cursors, now=now)
+    keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
+    return Services(
+        runtimes=catalogue,
+        functions=functions,
+        keys=keys,
+        workspaces=Workspaces(table, functions=functions, keys=keys, cursors=cursors, now=now),
+        records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
+    )

@@ -1,0 +1,3 @@
+module lateen.dev/init
+
+go 1.22

@@ -1,0 +1,80 @@
+"""An environment whose runtime is faster than the word that it was started."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lateen_invoker.environments import DEAD, IDLE, STARTING, Environment
+from lateen_invoker.invocations import Outcome
+from lateen_invoker.spawner import Exit
+
+pytestmark = pytest.mark.anyio
+
+
+class LateProcess:
+    """`Process`, of which the spawner has just been told."""
+
+    pid = 7
+
+    def __init__(self) -> None:
+        self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.kills = 0
+
+    def kill(self) -> None:
+        self.kills += 1
+
+    def usage(self) -> None:
+        return None
+
+    def peak_memory_kib(self) -> int:
+        return 4321
+
+    def owns_connection(self, local_port: int, peer_port: int) -> bool:
+        return True
+
+
+class Owner:
+    """Notes what an environment says of itself."""
+
+    def __init__(self) -> None:
+        self.idle: list[Environment] = []
+        self.dead: list[Environment] = []
+
+    def environment_idle(self, environment: Environment) -> None:
+        self.idle.append(environment)
+
+    def environment_done(self, environment: Environment, invocation: Any) -> None:
+        raise AssertionError("no event was given")
+
+    def environment_dead(self, environment: Environment, init_error: Outcome | None) -> None:
+        self.dead.append(environment)
+
+
+def an_environment(owner: Owner) -> Environment:
+    return Environment(owner, asyncio.get_running_loop(), cold_reason="first", init_limit_s=10.0)
+
+
+async def test_no_event_before_its_process_is_known() -> None:
+    """A runtime that is ready before that is idle when it is known, once: what takes an event can be measured, so that
+    no record says that it took no memory, and can be ended."""
+    owner = Owner()
+    environment = an_environment(owner)
+    environment.said_ready()
+    environment.said_ready()
+    assert (environment.state, owner.idle) == (STARTING, [])
+    environment.attach(LateProcess())
+    assert (environment.state, owner.idle) == (IDLE, [environment])
+    assert environment._peak() == 4321
+
+
+async def test_one_that_was_given_up_is_ended_when_its_process_is_known() -> None:
+    """It is nobody's any more, ready or not."""
+    owner = Owner()
+    environment = an_environment(owner)
+    environment.said_ready()
+    environment.kill()
+    process = LateProcess()
+    environment.attach(process)
+    assert (environment.state, owner.idle, owner.dead) == (DEAD, [], [environment])
+    assert process.kills == 1
