@@ -93,12 +93,11 @@ async def test_an_update_loses_no_call(setting: Setting) -> None:
     assert len(await setting.objects(SECRET, function)) == 2
 
     async def one_secret() -> bool:
-        return len(await setting.objects(SECRET, function)) == 1
+        live = await setting.deployment(function)
+        names = live["metadata"]["annotations"]["lateen.dev/configurations"]
+        return [secret["metadata"]["name"] for secret in await setting.objects(SECRET, function)] == [names]
 
     await until(one_secret)
-    live = await setting.deployment(function)
-    names = live["metadata"]["annotations"]["lateen.dev/configurations"]
-    assert [secret["metadata"]["name"] for secret in await setting.objects(SECRET, function)] == [names]
     assert await setting.get(INGRESS, function) == ingress
 
 

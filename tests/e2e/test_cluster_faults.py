@@ -69,6 +69,7 @@ def two_of_each(release: Release) -> Iterator[None]:
 def double(release: Release, two_of_each: None) -> Iterator[Json]:
     """A function of two pods."""
     function = release.deploy(f"double-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S), replicas=2)
+    release.call_through_ingress(function)
     yield function
     release.delete(function)
 
@@ -77,6 +78,7 @@ def double(release: Release, two_of_each: None) -> Iterator[Json]:
 def single(release: Release, two_of_each: None) -> Iterator[Json]:
     """A function of one pod."""
     function = release.deploy(f"single-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S))
+    release.call_through_ingress(function)
     yield function
     release.delete(function)
 
