@@ -1,7 +1,7 @@
 """`lateen migrate`: what has to be there before the processes are of use. Again changes nothing.
 
-The table, its expiry and the bucket; then what a first start makes: the administrator's key, the workspace `default`,
-the runtimes. Stores that do not answer yet are waited for: they may be starting beside it.
+The table, its expiry and the bucket; then what a first start makes: a mark of whose they are, the administrator's key,
+the workspace `default`, the runtimes. Stores that do not answer yet are waited for: they may be starting beside it.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from lateen.cluster.settings import ClusterSettings
 from lateen.domain.errors import LateenError, Unavailable
 from lateen.domain.master import MasterKey
 from lateen.services.assembled import assemble
+from lateen.services.installation import claim
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ async def _fill(settings: ClusterSettings, master: MasterKey, token: str, folder
         while True:
             try:
                 await objects.ping()
+                await claim(table, objects, master)
                 await services.workspaces.ensure_default()
                 is_known = await services.keys.ensure_administrator(token)
                 await services.runtimes.setup()
