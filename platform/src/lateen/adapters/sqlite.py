@@ -141,6 +141,20 @@ class SqliteTable:
         bounds = {"now": self._now_s(), "limit": limit}
         return await self._writer.run(lambda connection: connection.execute(sql.SWEEP, bounds).rowcount)
 
+    # What else lives in the file
+
+    async def in_writer(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `action` in the writer's thread; all of it or nothing is on disk after the return."""
+        return await self._writer.run(action, in_savepoint=True)
+
+    def read(self, statement: str, bounds: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+        """For what takes microseconds: it runs where it is called."""
+        with self._reader() as connection:
+            return connection.execute(statement, bounds).fetchall()
+
+    async def read_in_thread(self, statement: str, bounds: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return await self._in_thread(partial(self.read, statement, bounds))
+
     async def close(self) -> None:
         """Finish what was begun, close the file and let the folder go. Later calls raise `TableUnavailable`."""
         if not self._is_closed:

@@ -22,6 +22,32 @@ MIGRATIONS = (
     );
     CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
     """,
+    # The queue's. Times are Unix time in milliseconds; `number` breaks ties in the order of sending.
+    """
+    CREATE TABLE queue_messages (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        lane TEXT NOT NULL,
+        due_at INTEGER NOT NULL,
+        sent_at INTEGER NOT NULL,
+        deliveries INTEGER NOT NULL,
+        lease INTEGER NOT NULL,
+        leased INTEGER NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX queue_messages_by_lane ON queue_messages (lane, due_at);
+    CREATE INDEX queue_messages_by_due ON queue_messages (due_at);
+    CREATE TABLE queue_lanes (lane TEXT PRIMARY KEY, messages INTEGER NOT NULL, turn INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX queue_lanes_by_turn ON queue_lanes (turn);
+    CREATE TABLE queue_dead (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        sent_at INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        reason TEXT NOT NULL
+    );
+    """,
 )
 """Scripts, never edited once released; `user_version` counts those that a file has seen."""
 

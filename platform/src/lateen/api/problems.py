@@ -15,6 +15,7 @@ from lateen.domain import errors
 from lateen.logs import request_id
 from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
+from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -126,10 +127,13 @@ PROBLEMS: dict[type[Exception], str] = {
     NotYetRunning: "unavailable",
     TableUnavailable: "unavailable",
     ObjectsUnavailable: "unavailable",
+    QueueUnavailable: "unavailable",
+    QueueFull: "unavailable",
     # A service that lets one of these through has a fault: it knows what is missing and the store doesn't.
     ItemNotFound: "internal",
     ObjectNotFound: "internal",
     RevisionConflict: "internal",
+    LeaseLost: "internal",
 }
 
 _BY_STATUS = {status: slug for slug, (status, _) in reversed(SLUGS.items())}
