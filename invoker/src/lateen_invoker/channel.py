@@ -16,7 +16,8 @@ class Listener(Protocol):
     """The environment at the other end, and what its runtime may say."""
 
     def said_ready(self) -> None: ...
-    def said_response(self, request_id: str, body: bytes) -> str | None: ...
+    def said_response(self, request_id: str, body: bytes, *, media_type: str = "") -> str | None: ...
+    def said_piece(self, request_id: str, piece: bytes) -> None: ...
     def said_too_much(self, request_id: str) -> str: ...
     def said_error(self, request_id: str, error_type: str, document: bytes) -> str | None: ...
     def said_init_error(self, error_type: str, document: bytes) -> str | None: ...
@@ -114,12 +115,21 @@ class Channel(asyncio.Protocol):
             return
         meta = frame[wire.HEADER_SIZE : start].decode("utf-8", "replace")
         if kind == wire.RESPONSE:
-            environment.said_response(meta, frame[start:])
+            if "\n" in meta:
+                request_id, _, media_type = meta.partition("\n")
+                environment.said_response(request_id, frame[start:], media_type=media_type)
+            else:
+                environment.said_response(meta, frame[start:])
             environment.said_next_on_channel()
         elif kind == wire.ERROR:
             request_id, _, error_type = meta.partition("\n")
             environment.said_error(request_id, error_type, frame[start:])
             environment.said_next_on_channel()
+        elif kind == wire.CHUNK:
+            environment.said_piece(meta, frame[start:])
+        elif kind == wire.FATAL:
+            request_id, _, error_type = meta.partition("\n")
+            environment.said_error(request_id, error_type, frame[start:])
         elif kind == wire.READY:
             environment.said_ready()
         elif kind == wire.INIT_ERROR:

@@ -5,6 +5,7 @@ A stream socket that the invoker inherits. Each message is a little-endian u32 l
 is in the platform's place, for execution records.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import TypeVar
@@ -14,6 +15,8 @@ from msgspec import Struct
 
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
+_MEMORY = re.compile(r"\{memory:([0-9]{1,3})%\}")
+_FORK_SERVER_ONLY = ("-I", "-S")
 MAX_MESSAGE = 64 * 1024 * 1024
 T = TypeVar("T")
 
@@ -26,7 +29,8 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     execution_env: str | None
     """Value of `AWS_EXECUTION_ENV`, such as `AWS_Lambda_python3.12`; None: not set."""
     command: list[str]
-    """The bootstrap's argv, absolute paths; started with `LAMBDA_RUNTIME_DIR` as below."""
+    """The bootstrap's argv, absolute paths or such that begin with `./`, which are in the code's folder; started with
+    `LAMBDA_RUNTIME_DIR` as below. `{memory:90%}` stands for so much of the function's memory, in whole MiB."""
     forks: bool
     """The command is a fork server (see `spawner.py`) and not one environment."""
     channel: bool
@@ -37,6 +41,11 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     embedded machine only."""
     environment: dict[str, str] = {}
     """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder."""
+
+    def environment_command(self, memory_mib: int) -> list[str]:
+        """The argv of one environment, for which a fork server's flags are none of its own."""
+        words = [_MEMORY.sub(lambda share: str(max(1, memory_mib * int(share[1]) // 100)), w) for w in self.command]
+        return [word for word in words if word not in _FORK_SERVER_ONLY] if self.forks else words
 
 
 class Configure(Struct, frozen=True, kw_only=True, tag="configure"):

@@ -25,6 +25,7 @@ LAST_WORDS_S = 0.02
 LAST_BREATH_S = 0.5
 # A peak only grows, and reading the kernel's figure takes three system calls.
 PEAK_EVERY_S = 0.1
+_PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
 
 
 class Owner(Protocol):
@@ -63,6 +64,7 @@ class Environment:
         self._is_ready_early = False
         self._peak_kib = 0
         self._peak_at = 0.0
+        self._streamed: bytearray | None = None
 
     def on_end(self, cleanup: Callable[[], None]) -> None:
         """Called once when the environment is over."""
@@ -127,13 +129,24 @@ class Environment:
         else:
             self._ready()
 
-    def said_response(self, request_id: str, body: bytes, *, prelude: bool = False) -> str | None:
+    def said_response(self, request_id: str, body: bytes, *, media_type: str = "") -> str | None:
         if (refusal := self._refusal(request_id)) is not None:
             return refusal
+        if self._streamed is not None:
+            body = bytes(self._streamed) + body
         if len(body) > RESPONSE_LIMIT:
             return self.said_too_much(request_id)
-        self._answer(Outcome("answer", body, prelude=prelude))
+        # AWS takes any bytes; a media type only matters for a stream that begins with status and headers.
+        self._answer(Outcome("answer", body, prelude=media_type.startswith(_PRELUDE_TYPE)))
         return None
+
+    def said_piece(self, request_id: str, piece: bytes) -> None:
+        """A piece of a streamed answer, which waits here for the rest."""
+        if self._refusal(request_id) is None:
+            if self._streamed is None:
+                self._streamed = bytearray()
+            # One byte too many is enough to know.
+            self._streamed += piece[: RESPONSE_LIMIT + 1 - len(self._streamed)]
 
     def said_too_much(self, request_id: str) -> str:
         """An answer beyond the limit, of which nothing was kept."""
@@ -209,6 +222,7 @@ class Environment:
         running = self.invocation
         assert running is not None
         self.state = ANSWERED
+        self._streamed = None
         if running.wants_log:
             self._collect(running)
         running.finish(outcome)

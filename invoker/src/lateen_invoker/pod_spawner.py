@@ -273,7 +273,7 @@ def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
     return {
         "fork_server": [*runtime.command, "init"] if runtime.forks else [],
         # A fork server needs none of the machine's packages; an environment on its own finds its way like any program.
-        "command": [w for w in runtime.command if w not in ("-I", "-S")] if runtime.forks else runtime.command,
+        "command": runtime.environment_command(configure.memory_mib),
         "task_root": task_root,
         "tmp": tmp,
         "memory_kib": configure.memory_mib * 1024,

@@ -23,7 +23,6 @@ from lateen_invoker.writes import write_now
 CONNECTIONS_LIMIT = 64
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _TRAILER_LIMIT = 64 * 1024
-_PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
 _REASONS = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Request Entity Too Large",
@@ -205,9 +204,8 @@ class _Connection(asyncio.Protocol):
             return self._environment.said_too_much(request_id)
         if (error_type := self._headers.get(b"lambda-runtime-function-error-type")) is not None:
             return self._environment.said_error(request_id, error_type, self._stream_error())
-        # The emulator and AWS take any bytes; the content type only matters for a stream with a prelude.
-        prelude = self._headers.get(b"content-type", "").startswith(_PRELUDE_TYPE)
-        return self._environment.said_response(request_id, bytes(self._body), prelude=prelude)
+        media_type = self._headers.get(b"content-type", "")
+        return self._environment.said_response(request_id, bytes(self._body), media_type=media_type)
 
     def _stream_error(self) -> bytes:
         given = self._headers.get(b"lambda-runtime-function-error-body", "")

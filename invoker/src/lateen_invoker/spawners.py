@@ -223,7 +223,7 @@ def _settings(configure: Configure, code_dir: str, environments: str) -> dict[st
     return {
         "sandbox": configure.sandbox,
         "forks": runtime.forks,
-        "exec": [word for word in runtime.command if word not in ("-I", "-S")] if runtime.forks else runtime.command,
+        "exec": runtime.environment_command(configure.memory_mib),
         "code_dir": code_dir,
         "environments": environments,
         "runtime_dir": runtime.runtime_dir,

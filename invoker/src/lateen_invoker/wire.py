@@ -8,9 +8,11 @@ nothing of ours.
 | --- | --- | --- | --- |
 | INVOKE | invoker | seven lines, below | the event |
 | READY | bootstrap | empty | empty: initialised, waiting for the first event |
-| RESPONSE | bootstrap | request id | the answer; waiting for the next event |
+| RESPONSE | bootstrap | request id; of a streamed answer newline, media type | the answer; waiting for the next event |
 | ERROR | bootstrap | request id, newline, error type | the error document; waiting for the next event |
 | INIT_ERROR | bootstrap | error type | the error document; the process exits after it |
+| CHUNK | bootstrap | request id | a piece of a streamed answer, whose end is a RESPONSE or an ERROR |
+| FATAL | bootstrap | as ERROR | the error document; the process exits after it |
 
 The lines of INVOKE's meta, each empty where there is none: request id, deadline (Unix time in ms), ARN, trace id,
 client context (JSON), Cognito identity, and a number of bytes. Where there is one, only so many bytes of the body are
@@ -19,7 +21,7 @@ the event's JSON, and the rest is the text of its member `body`.
 
 import struct
 
-INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, CHUNK, FATAL = 1, 2, 3, 4, 5, 6, 7
 HEADER = struct.Struct("<IBH")
 HEADER_SIZE = HEADER.size
 PREFIX_SIZE = 3  # kind and meta length, which the frame's length includes

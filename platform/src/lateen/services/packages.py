@@ -93,7 +93,7 @@ def _zip_of(file: str, source: bytes) -> bytes:
     """The same bytes for the same source on every machine: no clock, no user, and stored, since zlibs differ."""
     entry = zipfile.ZipInfo(file, _OLDEST_ZIP_TIME)
     entry.create_system = 3  # Unix; the default is the machine's
-    entry.external_attr = 0o100644 << 16
+    entry.external_attr = (0o100755 if source.startswith(b"#!") else 0o100644) << 16
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(entry, source)

@@ -45,6 +45,15 @@ def find_interpreter(
     return None
 
 
+def found_versions(
+    candidates: Iterable[str], probe: tuple[str, ...], environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """What the machine has of it, wanted or not: versions with where they are."""
+    paths = (path for candidate in candidates if candidate != LATEEN for path in _matches(candidate, environ))
+    found = (_asked(path, probe) for path in paths) if probe else ()
+    return list(dict.fromkeys(f"{each.version} ({each.executable})" for each in found if each is not None))
+
+
 def _matches(candidate: str, environ: Mapping[str, str]) -> Iterator[str]:
     if "/" in candidate:
         home = environ.get("HOME", "/")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from lateen.adapters.local.interpreters import find_interpreter
+from lateen.adapters.local.interpreters import Interpreter, find_interpreter, found_versions
 from lateen.domain.errors import Unavailable
 from lateen.domain.runtimes import Runtime
 from lateen_invoker.control import RuntimeCommand
@@ -20,6 +20,7 @@ class _Embedded(Struct, frozen=True):
 
     command: list[str]
     interpreters: list[str] = []
+    """None: the code itself is what runs."""
     probe: list[str] = []
     forks: bool = False
     channel: bool = False
@@ -48,9 +49,15 @@ class RuntimeCommands:
             raise ValueError(f"{runtime.folders[0]}/runtime.toml: [embedded]: {exc}") from exc
         folder = runtime.folders[0]
         probe = tuple(_filled(part, {"runtime_dir": folder}, runtime.folders) for part in embedded.probe)
-        found = find_interpreter(embedded.interpreters, runtime.version, probe)
+        if embedded.interpreters:
+            found = find_interpreter(embedded.interpreters, runtime.version, probe)
+        else:
+            found = Interpreter("", runtime.version, [])
         if found is None:
-            return f"this machine has none of: {', '.join(embedded.interpreters)}"
+            others = found_versions(embedded.interpreters, probe)
+            instead = f", only {', '.join(others)}" if others else ""
+            wanted = f"{runtime.runtime} {runtime.version}"
+            return f"this machine has no {wanted}{instead}; looked for {', '.join(embedded.interpreters)}"
         if found.version != runtime.version:
             self.notes[runtime.name] = (
                 f"This machine has no {runtime.name}: functions run on {found.version}, which runs Lateen."

@@ -1,0 +1,157 @@
+// The life of an environment: find the handler, then one event after the other.
+"use strict";
+
+const { contextOf } = require("./context.cjs");
+const { UnhandledPromiseRejection, documentOf } = require("./faults.cjs");
+const { findHandler } = require("./handlers.cjs");
+const { log } = require("./output.cjs");
+const { ResponseStream } = require("./streams.cjs");
+
+// Exit codes of AWS's client.
+const UNCAUGHT = 129;
+const UNHANDLED = 128;
+
+let channel;
+let found;
+// The one that runs and is not answered; before the first, and between two, there is none.
+let current = null;
+let isInitialised = false;
+let whenNothingIsLeft = null;
+
+async function run(given, taskRoot, name) {
+  channel = given;
+  process.on("uncaughtException", (error) => endWith(UNCAUGHT, "Uncaught Exception", error));
+  process.on("unhandledRejection", (reason, promise) =>
+    endWith(UNHANDLED, "Unhandled Promise Rejection", new UnhandledPromiseRejection(reason, promise)),
+  );
+  process.on("beforeExit", () => {
+    const what = whenNothingIsLeft;
+    whenNothingIsLeft = null;
+    what?.();
+  });
+  try {
+    found = await findHandler(taskRoot, name);
+  } catch (error) {
+    endWith(UNCAUGHT, "Uncaught Exception", error);
+    return;
+  }
+  isInitialised = true;
+  channel.ready();
+  setImmediate(step);
+}
+
+function endWith(code, where, error) {
+  log.thrown(where, error);
+  if (!isInitialised) channel.failInit(documentOf(error));
+  else if (current !== null) channel.failForGood(current, documentOf(error));
+  process.exit(code);
+}
+
+// One event. What is left over of the one before has had a turn of the event loop by now.
+function step() {
+  const invocation = channel.next();
+  if (invocation === null) process.exit(0);
+  current = invocation.requestId;
+  log.runs(current);
+  if (found.isStreaming) stream(invocation);
+  else call(invocation);
+}
+
+function eventOf({ event, body }) {
+  const value = JSON.parse(event);
+  if (body !== undefined) value.body = body;
+  return value;
+}
+
+function call(invocation) {
+  const requestId = invocation.requestId;
+  const [callback, given] = waysToAnswer(requestId);
+  // Neither called back nor promised anything, and nothing is left that could.
+  whenNothingIsLeft = () => respond(requestId, null);
+  try {
+    const result = found.handler(eventOf(invocation), contextOf(given, invocation), callback);
+    if (typeof result?.then === "function") result.then(given.succeed, given.fail).catch(given.fail);
+  } catch (error) {
+    callback(error);
+  }
+}
+
+// The callback, and the members of the context that answer or say how to. Only the first answer counts.
+function waysToAnswer(requestId) {
+  let isAnswered = false;
+  let waits = true;
+  const once = (answer) => (error, result) => {
+    if (isAnswered) return;
+    answer(error, result);
+    isAnswered = true;
+  };
+  const done = (error, result) => {
+    whenNothingIsLeft = null;
+    if (error !== undefined && error !== null) fail(requestId, error);
+    else respond(requestId, result);
+  };
+  const callback = (error, result) => {
+    if (!waits || (error !== undefined && error !== null)) done(error, result);
+    else whenNothingIsLeft = () => respond(requestId, result);
+  };
+  const given = {
+    get callbackWaitsForEmptyEventLoop() {
+      return waits;
+    },
+    set callbackWaitsForEmptyEventLoop(value) {
+      waits = value;
+    },
+    succeed: once((result) => done(null, result)),
+    fail: once((error) => done(error ?? "handled")),
+    done: once(done),
+  };
+  return [once(callback), given];
+}
+
+function respond(requestId, result) {
+  if (current !== requestId) return;
+  let text;
+  try {
+    text = JSON.stringify(result === undefined ? null : result) ?? "null";
+  } catch {
+    throw new Error("Unable to stringify response body");
+  }
+  current = null;
+  channel.respond(requestId, text);
+  setImmediate(step);
+}
+
+function fail(requestId, error) {
+  if (current !== requestId) return;
+  log.thrown("Invoke Error", error);
+  current = null;
+  channel.fail(requestId, documentOf(error));
+  setImmediate(step);
+}
+
+async function stream(invocation) {
+  const { requestId } = invocation;
+  const answer = new ResponseStream(channel, requestId, found.highWaterMark);
+  const finished = new Promise((resolve, reject) => {
+    answer.on("finish", resolve);
+    answer.on("error", reject);
+  });
+  finished.catch(() => {});
+  whenNothingIsLeft = () => fail(requestId, "Response stream is not finished.");
+  try {
+    const result = found.handler(eventOf(invocation), answer, contextOf({ callbackWaitsForEmptyEventLoop: true }, invocation));
+    if (typeof result?.then !== "function") throw "Streaming does not support non-async handlers.";
+    if ((await result) !== undefined) console.warn("Streaming handlers ignore return values.");
+    await finished;
+    if (current !== requestId) return;
+    whenNothingIsLeft = null;
+    current = null;
+    channel.endStream(requestId, answer.contentType);
+    setImmediate(step);
+  } catch (error) {
+    whenNothingIsLeft = null;
+    fail(requestId, error);
+  }
+}
+
+module.exports = { run };
