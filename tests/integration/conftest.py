@@ -28,6 +28,7 @@ from lateen.services.controller import Controller
 from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.keys import Keys
+from lateen.services.layers import Layers
 from lateen.services.records import Records
 from lateen.services.routes import Routes
 from lateen.services.runtimes import Runtimes
@@ -56,7 +57,12 @@ class Stores:
         runtimes = Runtimes(RUNTIMES, table=self.table, disabled=self.commands.disabled)
         self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
-        self.workspaces = Workspaces(self.table, functions=self.functions, keys=self.keys, cursors=cursors)
+        self.layers = Layers(
+            self.table, self.objects, used=self.functions.layers_of, cursors=cursors, region="eu-central-1"
+        )
+        self.workspaces = Workspaces(
+            self.table, functions=self.functions, layers=self.layers, keys=self.keys, cursors=cursors
+        )
         self.records = Records(self.table, functions=self.functions, cursors=cursors, retention_s=3600)
 
     async def create(self, code: str, *, name: str = "f", **settings: Any) -> Function:

@@ -71,7 +71,7 @@ def test_a_zip_is_kept_byte_for_byte() -> None:
     """Its digest is the one that the user knows."""
     archive = zip_of(("app.py", SOURCE), ("pkg/", b""), ("pkg/data.bin", bytes(1000)), ("pkg/läßt.txt", b"x"))
     made = package(archive, file="code.py")
-    assert made == type(made)(archive, hashlib.sha256(archive).hexdigest(), None)
+    assert made == type(made)(archive, hashlib.sha256(archive).hexdigest(), None, len(SOURCE) + 1001)
 
 
 def test_a_stored_zip_and_an_executable_are_fine() -> None:

@@ -87,6 +87,7 @@ class Platform:
             runtimes=settings.runtimes or RUNTIMES,
             disabled=commands.disabled,
             retention_days=settings.retention_days,
+            region=settings.region,
         )
         if isolates:
             keep_apart(folder, commands.readable)
@@ -129,6 +130,7 @@ class Platform:
                     every_s=SWEEP_EVERY_S,
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
+                Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
             ]
         )
         self.metrics = Metrics(self._invoker_metrics)

@@ -31,6 +31,7 @@ class ApiProcess:
             runtimes=settings.runtimes or RUNTIMES,
             disabled=RuntimeImages(config.images.runtimes).disabled,
             retention_days=settings.retention_days,
+            region=settings.region,
         )
         self._changes = ChangeWriter(self._table)
         services.functions.subscribe(self._changes.changed)

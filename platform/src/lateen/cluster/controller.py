@@ -115,6 +115,7 @@ class _Leading:
             [
                 Chore(name="records of deleted functions", run=deleted.sweep, every_s=RECORDS_SWEEP_EVERY_S),
                 Chore(name="unreferenced code", run=services.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
+                Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
             ]
         )
         changes = ChangeReader(table, act=services.functions.look_at)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from lateen.domain.errors import InvalidInput
+from lateen.domain.layers import UsedLayer
 
 Auth = Literal["none", "key"]
 AUTHS: tuple[Auth, ...] = ("none", "key")
@@ -32,6 +33,8 @@ class Code(Struct, frozen=True, kw_only=True):
     """Of the zip, hex."""
     size: int
     """Of the zip, bytes."""
+    unzipped: int = 0
+    """Bytes of all files in the zip; 0: not known."""
     source_key: str | None = None
     """The single source file as given; None: a zip was given."""
     source_file: str | None = None
@@ -60,6 +63,8 @@ class Function(Struct, frozen=True, kw_only=True):
     """Environments a pod."""
     replicas: int = 1
     auth: Auth = "none"
+    layers: tuple[UsedLayer, ...] = ()
+    """Unpacked into `/opt` in this order, a later one over those before."""
     code: Code
     revision: int = 0
     created_at: str

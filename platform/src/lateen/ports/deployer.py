@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from lateen.domain.errors import Unavailable
 from lateen.domain.functions import State
+from lateen.domain.layers import UsedLayer
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Its URL asks for no key."""
     artifact_key: str
     artifact_sha256: str
+    layers: tuple[UsedLayer, ...] = ()
+    """In the order in which they are unpacked."""
     invoke_key: bytes
 
 

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 
 from lateen.domain.functions import Code
 from lateen.ports.objects import Objects
-from lateen.services.packages import Package, package
+from lateen.services.packages import Package, package, package_of_zip
 
 _PACKAGERS = 2
 """Packages that are checked at a time: each may hold 50 MiB and inflate five times as much."""
@@ -29,6 +29,10 @@ class Artifacts:
     async def package(self, code: bytes, *, file: str) -> Package:
         """`packages.package`, in a thread."""
         return await to_thread.run_sync(lambda: package(code, file=file), limiter=self._threads)
+
+    async def layer(self, content: bytes) -> Package:
+        """A layer's zip, checked as a function's. Raises: `InvalidInput`, `TooLarge`."""
+        return await to_thread.run_sync(package_of_zip, content, "content", limiter=self._threads)
 
     async def store(self, code: Code, made: Package) -> None:
         await self._objects.put(code.artifact_key, made.artifact)

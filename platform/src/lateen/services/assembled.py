@@ -12,6 +12,7 @@ from lateen.ports.table import Table
 from lateen.services.cursors import Cursors
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
+from lateen.services.layers import Layers
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
 from lateen.services.workspaces import Workspaces
@@ -22,6 +23,7 @@ RETENTION_DAYS = 7
 class Services(Struct, frozen=True, kw_only=True):
     runtimes: Runtimes
     functions: Functions
+    layers: Layers
     keys: Keys
     workspaces: Workspaces
     records: Records
@@ -35,11 +37,13 @@ def assemble(
     runtimes: Path,
     disabled: Disabled = lambda _: None,
     retention_days: int = RETENTION_DAYS,
+    region: str = "us-east-1",
     now: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Services:
     """Args:
         runtimes: the folder.
+        region: part of ARNs.
         now, monotonic: clocks, in seconds; for tests.
     Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
     """
@@ -47,10 +51,12 @@ def assemble(
     catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=now)
     functions = Functions(table, objects, runtimes=catalogue, master=master, cursors=cursors, now=now)
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
+    layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
     return Services(
         runtimes=catalogue,
         functions=functions,
+        layers=layers,
         keys=keys,
-        workspaces=Workspaces(table, functions=functions, keys=keys, cursors=cursors, now=now),
+        workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
     )

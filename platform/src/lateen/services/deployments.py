@@ -25,5 +25,6 @@ def deployment_of(function: Function, *, master: MasterKey) -> Deployment:
         open=function.auth == "none",
         artifact_key=function.code.artifact_key,
         artifact_sha256=function.code.sha256,
+        layers=function.layers,
         invoke_key=master.invoke_key(function.id, function.hash),
     )

@@ -1,13 +1,14 @@
 """What users ask of a function, turned into its next desired state; nothing is stored here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lateen.domain.environment import check_environment
-from lateen.domain.errors import InvalidInput, NotFound
+from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
+from lateen.domain.layers import UsedLayer
 from lateen.domain.names import check_description, check_handler, check_name, new_hash, new_id
 from lateen.domain.runtimes import Runtime
 from lateen.domain.times import iso_ms
@@ -15,6 +16,7 @@ from lateen.domain.workspaces import Workspace
 from lateen.services.artifacts import Artifacts
 from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
+from lateen.services.zips import MAX_UNZIPPED
 
 _NO_CODE = Code(artifact_key="", sha256="", size=0)
 _PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth")
@@ -38,10 +40,12 @@ class NewFunction(Struct, frozen=True, kw_only=True):
     replicas: int = 1
     auth: Auth = "none"
     description: str = ""
+    layers: Sequence[str] = ()
+    """ARNs of layer versions."""
 
 
 class FunctionChange(Struct, frozen=True, kw_only=True):
-    """What an update changes; UNSET stays as it is. `environment` is replaced as a whole."""
+    """What an update changes; UNSET stays as it is. `environment` and `layers` are replaced as a whole."""
 
     name: str | UnsetType = UNSET
     runtime: str | UnsetType = UNSET
@@ -57,6 +61,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     replicas: int | UnsetType = UNSET
     auth: Auth | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    layers: Sequence[str] | UnsetType = UNSET
 
 
 class Drafts:
@@ -65,8 +70,10 @@ class Drafts:
         self._artifacts = artifacts
         self._now = now
 
-    async def first(self, workspace: Workspace, new: NewFunction) -> tuple[Function, Package]:
-        """A function that never was, and its code."""
+    async def first(
+        self, workspace: Workspace, new: NewFunction, layers: tuple[UsedLayer, ...]
+    ) -> tuple[Function, Package]:
+        """A function that never was, and its code. `layers`: those that the create asks for."""
         now = iso_ms(self._now())
         check_name(new.name)
         runtime = self._runtimes.resolve(new.runtime, new.version)
@@ -85,20 +92,24 @@ class Drafts:
             concurrency=new.concurrency,
             replicas=new.replicas,
             auth=new.auth,
+            layers=layers,
             code=_NO_CODE,
             created_at=now,
             updated_at=now,
         )
         _check(function)
         package = await self._artifacts.package(new.code, file=runtime.file)
-        return _with_code(function, package, runtime), package
+        function = _with_code(function, package, runtime)
+        _check_size(function)
+        return function, package
 
     async def changed(
-        self, old: Function, change: FunctionChange, packages: dict[str, Package]
+        self, old: Function, change: FunctionChange, packages: dict[str, Package], layers: tuple[UsedLayer, ...]
     ) -> tuple[Function, Package | None]:
         """The function after the change, with a new `updated_at` if it is one.
 
         Args:
+            layers: those that it has after the change.
             packages: by file name, what was made of the change's code by an attempt before.
         """
         values = {
@@ -115,7 +126,7 @@ class Drafts:
             values["handler"] = change.handler
         elif runtime is not None and old.handler == self._known_runtime(old).handler:
             values["handler"] = runtime.handler
-        new = msgspec.structs.replace(old, **values)
+        new = msgspec.structs.replace(old, **values, layers=layers)
         _check(new)
         package = None
         if change.code is not UNSET:
@@ -125,6 +136,8 @@ class Drafts:
             new = _with_code(new, package, runtime)
         elif runtime is not None and old.code.source_file not in (None, runtime.file):
             raise InvalidInput("code", f"needed: {runtime.name} calls a source file {runtime.file}")
+        if package is not None or layers != old.layers:
+            _check_size(new)
         return (new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))), package
 
     def _runtime_after(self, old: Function, change: FunctionChange) -> Runtime | None:
@@ -156,6 +169,12 @@ def _check(function: Function) -> None:
         raise InvalidInput("auth", f"one of: {', '.join(AUTHS)}")
 
 
+def _check_size(function: Function) -> None:
+    """Code and layers together; code alone was checked as it was unpacked."""
+    if function.layers and function.code.unzipped + sum(layer.unzipped for layer in function.layers) > MAX_UNZIPPED:
+        raise TooLarge(f"layers: with the code, unzipped size must be smaller than {MAX_UNZIPPED} bytes")
+
+
 def _with_code(function: Function, package: Package, runtime: Runtime) -> Function:
     folder = f"{function.workspace_id}/{function.id}"
     has_source = package.source is not None
@@ -165,6 +184,7 @@ def _with_code(function: Function, package: Package, runtime: Runtime) -> Functi
             artifact_key=f"{folder}/{package.sha256}.zip",
             sha256=package.sha256,
             size=len(package.artifact),
+            unzipped=package.unzipped,
             source_key=f"{folder}/{runtime.file}" if has_source else None,
             source_file=runtime.file if has_source else None,
         ),

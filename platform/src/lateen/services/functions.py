@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
@@ -36,6 +37,7 @@ from lateen.services.function_items import (
     status_key,
 )
 from lateen.services.idempotency import Idempotency, Once
+from lateen.services.layer_items import Used, layers_used
 from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
@@ -102,7 +104,8 @@ class Functions:
         workspace = await read_workspace(self._table, caller, workspace_id)
         if (made := await self._made(caller, once)) is not None:
             return made
-        function, package = await self._drafts.first(workspace, new)
+        used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
+        function, package = await self._drafts.first(workspace, new, used.layers)
         if await self._is_taken(workspace.id, new.name):  # before the code is stored for nothing
             if (made := await self._made(caller, once)) is not None:
                 return made
@@ -115,6 +118,7 @@ class Functions:
                     [
                         *self._idempotency.record(caller, once, msgspec.to_builtins(stored)),
                         check_open(workspace),
+                        *used.checks,
                         Put(name_item(function), expected=None),
                         Put(item_of(function), expected=None),
                         Put(pointer_item(id_key(function.id), function), expected=None),
@@ -127,6 +131,7 @@ class Functions:
                 if exc.key == name_key(workspace.id, function.name):
                     raise _taken(function.name) from exc
                 workspace = await read_workspace(self._table, caller, workspace_id)
+                used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
                 continue
             self._tell(stored)
             return Described(stored, status_shown(stored, None))
@@ -198,10 +203,11 @@ class Functions:
             async with self._artifacts.changing(function_id):
                 old = await self._live(caller, id_key(function_id), is_id(function_id))
                 _check_expected(old, expected)
-                new, package = await self._drafts.changed(old, change, packages)
+                used = await self._layers_after(old, change)
+                new, package = await self._drafts.changed(old, change, packages, used.layers)
                 if new == old:
                     return await self._statuses.described(old)
-                operations: list[Operation] = [Put(item_of(new), expected=old.revision)]
+                operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]
                 if package is not None:
                     operations.append(await self._sweep.guard(old))
                     await self._artifacts.store(new.code, package)
@@ -276,6 +282,15 @@ class Functions:
         """Remove blobs that no function names. Returns: how many."""
         return await self._sweep.run(older_than_s=older_than_s)
 
+    async def _layers_after(self, old: Function, change: FunctionChange) -> Used:
+        if change.layers is UNSET:
+            return Used(old.layers)
+        return await layers_used(self._table, old.workspace_id, old.account_id, change.layers, had=old.layers)
+
+    async def layers_of(self, workspace_id: str) -> set[str]:
+        """Keys of the layers' zips that the workspace's functions have."""
+        return {layer.key async for function in self._in_workspace(workspace_id) for layer in function.layers}
+
     async def _delete(self, caller: Caller, pointer: Key, is_wellformed: bool, expected: int | None) -> bool:
         for _ in range(ATTEMPTS):
             old = await find_function(self._table, caller, pointer, is_wellformed)
@@ -283,7 +298,9 @@ class Functions:
                 return False
             _check_expected(old, expected)
             # The variables may be secrets; nothing needs them any more.
-            buried = msgspec.structs.replace(old, description="", environment={}, deleted_at=iso_ms(self._now()))
+            buried = msgspec.structs.replace(
+                old, description="", environment={}, layers=(), deleted_at=iso_ms(self._now())
+            )
             try:
                 await self._table.transact(
                     [

@@ -22,6 +22,8 @@ class Package(Struct, frozen=True):
     """Of the zip, hex."""
     source: bytes | None
     """The single source file; None: a zip was given."""
+    unzipped: int
+    """Bytes of all files in the zip."""
 
 
 def decode_base64(text: str, field: str = "code") -> bytes:
@@ -65,14 +67,19 @@ def package(code: bytes, *, file: str, field: str = "code") -> Package:
     if not code:
         raise InvalidInput(field, "empty")
     if _is_zip(code):
-        check_zip(code, field)
-        return Package(code, hashlib.sha256(code).hexdigest(), None)
+        return package_of_zip(code, field)
     if len(code) > MAX_ZIPPED:
         raise TooLarge(f"{field}: more than {MAX_ZIPPED} bytes")
     if not _is_source(code):
         raise InvalidInput(field, "neither a zip nor a source file in UTF-8")
     artifact = _zip_of(file, code)
-    return Package(artifact, hashlib.sha256(artifact).hexdigest(), code)
+    return Package(artifact, hashlib.sha256(artifact).hexdigest(), code, len(code))
+
+
+def package_of_zip(code: bytes, field: str) -> Package:
+    """As `package`, for what can only be a zip. Raises: `InvalidInput`, `TooLarge`."""
+    unzipped = check_zip(code, field)
+    return Package(code, hashlib.sha256(code).hexdigest(), None, unzipped)
 
 
 def _is_zip(code: bytes) -> bool:

@@ -18,6 +18,7 @@ from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen.services.idempotency import Idempotency, Once
 from lateen.services.keys import Keys
+from lateen.services.layers import Layers
 from lateen.services.tenants import (
     ATTEMPTS,
     BUSY,
@@ -37,10 +38,18 @@ class WorkspaceChange(Struct, frozen=True, kw_only=True):
 
 class Workspaces:
     def __init__(
-        self, table: Table, *, functions: Functions, keys: Keys, cursors: Cursors, now: Callable[[], float] = time.time
+        self,
+        table: Table,
+        *,
+        functions: Functions,
+        layers: Layers,
+        keys: Keys,
+        cursors: Cursors,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
         self._functions = functions
+        self._layers = layers
         self._keys = keys
         self._cursors = cursors
         self._now = now
@@ -157,7 +166,7 @@ class Workspaces:
     async def delete(
         self, caller: Caller, workspace_id: str, *, force: bool = False, expected: int | None = None
     ) -> None:
-        """Remove it with its keys; again is no error.
+        """Remove it with its layers and keys; again is no error.
 
         Args:
             force: remove its functions too.
@@ -179,6 +188,7 @@ class Workspaces:
         elif await self._functions.exist_in(workspace_id):
             await self._mark(caller, workspace, is_closing=False)
             raise Conflict(_HAS_FUNCTIONS)
+        await self._layers.delete_all(workspace_id)
         await self._keys.revoke_all(workspace_id)
         await self._bury(caller, workspace)
 

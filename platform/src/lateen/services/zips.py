@@ -34,17 +34,17 @@ _CHUNK_IN, _CHUNK_OUT = 64 * 1024, 1024 * 1024
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:|^/")
 
 
-def check_zip(data: bytes, field: str = "code") -> None:
-    """Raises: `InvalidInput`, `TooLarge`."""
+def check_zip(data: bytes, field: str = "code") -> int:
+    """Returns: the bytes of all files in it. Raises: `InvalidInput`, `TooLarge`."""
     if len(data) > MAX_ZIPPED:
         raise TooLarge(f"{field}: the zip is larger than {MAX_ZIPPED} bytes")
     try:
-        _check(data, field)
+        return _check(data, field)
     except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, UnicodeError, ValueError):
         raise InvalidInput(field, "not a zip that can be read") from None
 
 
-def _check(data: bytes, field: str) -> None:
+def _check(data: bytes, field: str) -> int:
     _check_directory_size(data, field)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
@@ -58,6 +58,7 @@ def _check(data: bytes, field: str) -> None:
     view, budget = memoryview(data), MAX_UNZIPPED
     for entry in entries:
         budget -= _inflate(view, entry, budget, field)
+    return MAX_UNZIPPED - budget
 
 
 def _check_directory_size(data: bytes, field: str) -> None:
