@@ -29,10 +29,11 @@ STAGES = {
     "pod": "the pod is there",
     "scheduled": "it has a node",
     "invoker": "the invoker's process runs",
+    "address": "the cluster knows the pod's address",
     "init": "init's process runs",
-    "ready": "the pod is ready",
     "gateway": "first 200 through the gateway",
     "ingress": "first 200 through Ingress",
+    "ready": "the cluster knows that the pod is ready",
 }
 
 
@@ -73,6 +74,7 @@ def watch_pods(namespace: str) -> Watch:
     states: dict[str, Callable[[Json], bool]] = {
         "pod": lambda pod: True,
         "scheduled": lambda pod: "nodeName" in pod["spec"],
+        "address": lambda pod: bool(pod["status"].get("podIP")),
         "ready": is_ready,
     }
     return Watch("pods", namespace, states)
@@ -102,9 +104,9 @@ def _first_answer(release: Release, watch: Watch, name: str) -> dict[str, float]
                 ways["ingress"] = release.ingress_url(function)
             answered = {way: threads.submit(_until_200, url) for way, url in ways.items()}
             stages |= {way: moment.result() - began for way, moment in answered.items()}
-        pod = release.function_pods(function)[0]
-        pod_name = pod["metadata"]["name"]
+        pod_name = release.function_pods(function)[0]["metadata"]["name"]
         eventually(lambda: "ready" in watch.seen.get(pod_name, {}), "the pod is seen ready", 10)
+        pod = release.function_pods(function)[0]  # which has its containers' ids by now
         stages |= {state: moment - began for state, moment in watch.seen[pod_name].items()}
         for stage, container in (("invoker", "invoker"), ("init", "runtime")):
             with contextlib.suppress(NotOnThisNode):

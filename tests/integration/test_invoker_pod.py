@@ -347,6 +347,40 @@ def test_who_comes_early_to_a_pod_that_stops_is_told(start: Start) -> None:
     assert pod.wait() == 0
 
 
+def test_who_comes_early_waits_for_the_first_initialisation(start: Start) -> None:
+    """However long that takes: a call doesn't begin while nobody knows how the function begins."""
+    pod = start("import time\ntime.sleep(1.5)\n" + CODE)
+    assert pod.call("/").body == b"hello"
+    assert pod.state()["ready"]
+
+
+def test_who_left_early_is_not_served(start: Start) -> None:
+    """What nobody waits for any more is not executed when its turn comes."""
+    pod = start(stores=NO_STORES, variables={"LATEEN_LOG_INVOCATIONS": "true"})
+    pod.line("the code is waited for")
+    with socket.create_connection(("127.0.0.1", pod.port), timeout=20) as connection:
+        connection.sendall(f"GET /{HASH}/left HTTP/1.1\r\nhost: f\r\n\r\n".encode())
+        time.sleep(0.3)
+    time.sleep(0.2)
+    pod.put_code()
+    (child,) = pod.children("lateen_invoker.fetch")
+    os.kill(child, signal.SIGKILL)
+    assert pod.call("/").body == b"hello"
+    pod.line("invocation")
+    pod.stop()
+    pod.wait()
+    assert len([line for line in pod.log if line["message"] == "invocation"]) == 1
+
+
+def test_who_comes_early_in_vain_is_told(start: Start) -> None:
+    """Where the code will never come, callers learn that nothing was executed, and don't just lose the connection."""
+    pod = start(stores=NO_STORES, variables={"LATEEN_FETCH_SECONDS": "2"})
+    early = pod.call("/")
+    assert early.status == 503
+    assert early.headers["x-lateen-refused"] == "1"
+    assert pod.wait() == 1
+
+
 def test_idle_connections_are_kept_longer_than_by_proxies(start: Start) -> None:
     """A connection that the pod closes while a proxy uses it again is a failed call, so proxies must be first: nginx
     keeps one for 60 s, Traefik for 90, AWS's network load balancer for 350, Google's for 600."""

@@ -29,6 +29,7 @@ from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.packages import package
 from lateen.services.routes import Routes
+from lateen.services.statuses import is_reported
 from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
 
@@ -479,6 +480,20 @@ async def test_reports_change_the_status_and_nothing_else(services: Services) ->
     await functions.report(Observation(function_id="nobody", revision=1, state="Active"))
     with pytest.raises(ItemNotFound):
         await services.table.get(Key("WS#default", f"STATUS#{made.id}"))
+
+
+async def test_a_report_of_what_is_pending_says_nothing_new(services: Services) -> None:
+    """It shows that the deployer has begun, to who waits for that, and never takes back what was said."""
+    made = (await services.functions.create(services.admin, "default", HELLO)).function
+    fresh = (await services.functions.get(services.admin, made.id)).status
+    pending = Observation(function_id=made.id, revision=1, state="Pending")
+    assert not await is_reported(services.table, "default", made.id)
+    await services.functions.report(pending)
+    assert await is_reported(services.table, "default", made.id)
+    assert (await services.functions.get(services.admin, made.id)).status == fresh
+    await services.functions.report(Observation(function_id=made.id, revision=1, state="Active"))
+    await services.functions.report(pending)
+    assert (await services.functions.get(services.admin, made.id)).status.state == "Active"
 
 
 async def test_no_status_outlives_its_function(services: Services, interposed: InterposedTable) -> None:

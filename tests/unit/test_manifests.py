@@ -256,6 +256,16 @@ def test_ways_in(config: FunctionsConfig) -> None:
     assert route["kind"] == "HTTPRoute"
 
 
+def test_the_service_leads_to_pods_that_are_ready(config: FunctionsConfig) -> None:
+    """But for the one of a new function, which is the same in all else but its digest."""
+    made = objects(a_function(), config)
+    assert made.service["spec"]["publishNotReadyAddresses"] is False
+    early = {**made.early_service, "metadata": made.service["metadata"]}
+    assert early == {**made.service, "spec": {**made.service["spec"], "publishNotReadyAddresses": True}}
+    digests = [each["metadata"]["annotations"]["lateen.dev/manifest"] for each in (made.service, made.early_service)]
+    assert digests[0] != digests[1]
+
+
 def test_values_of_the_chart_reach_the_pods(config: FunctionsConfig) -> None:
     """What they may not do is to lead a selector astray."""
     pods = Pods(

@@ -10,7 +10,7 @@ from lateen.adapters.kubernetes.api import ApiUnavailable
 from lateen.adapters.kubernetes.kinds import Manifest
 from lateen.adapters.kubernetes.labels import CONFIGURATION, TEMPLATE
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
-from lateen.adapters.kubernetes.rollouts import clean, essentials, is_creating, refusal_text, rollout_of
+from lateen.adapters.kubernetes.rollouts import clean, essentials, is_creating, is_early, refusal_text, rollout_of
 from lateen.adapters.kubernetes.work import Work, together
 
 
@@ -115,6 +115,19 @@ def test_active_is_when_all_is_done() -> None:
     ):
         assert look(live, a_pod()) == (None, None)
     assert look(a_deployment(), a_pod("old"), a_pod(stopping=True)) == (None, None)
+
+
+def test_calls_come_early_until_something_was_ready() -> None:
+    """The Service remembers that it was; where there is none, it is made as what is there wants it."""
+    early: Manifest = {"spec": {"publishNotReadyAddresses": True}}
+    later: Manifest = {"spec": {}}
+    assert is_early(None, [])
+    assert is_early(None, [a_pod(ready=False)])
+    assert is_early(early, [a_pod(ready=False)])
+    assert not is_early(early, [a_pod(ready=False), a_pod("old")])
+    assert not is_early(None, [a_pod(stopping=True)])
+    assert not is_early(later, [a_pod(ready=False)])
+    assert not is_early({"spec": {"publishNotReadyAddresses": False}}, [])
 
 
 def test_an_evicted_pod_is_soon_forgotten() -> None:

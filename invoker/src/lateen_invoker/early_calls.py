@@ -1,6 +1,8 @@
-"""Calls that come before there is a function to call, as they do where a pod's invoker had to be started again.
+"""Calls that come before there is a function to call: to the first pods of a new function, which calls reach before the
+cluster knows them ready, and where a pod's invoker had to be started again.
 
-Not long: whoever called is answered a moment later instead of being refused. They are few, and wait for a few seconds.
+Whoever called is answered a moment later instead of being refused. As many as may queue wait for a few seconds; then
+they are told that nothing was executed, so that the platform tries once more.
 """
 
 import asyncio
@@ -9,7 +11,6 @@ from lateen_invoker.front import REFUSED, Call, Front
 from lateen_invoker.http_port import JSON, Port
 
 WAIT_S = 10.0
-LIMIT = 64
 
 
 class EarlyCall(Call):
@@ -37,7 +38,7 @@ class EarlyPort(Port):
     def __init__(self, front: Front, *, keep_alive_s: float) -> None:
         super().__init__(EarlyCall, keep_alive_s=keep_alive_s)
         self.front = front
-        self.early = EarlyCalls()
+        self.early = EarlyCalls(front.configure.queue)
         self.is_released = False
 
     def release(self) -> None:
@@ -48,12 +49,13 @@ class EarlyPort(Port):
 
 
 class EarlyCalls:
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._held: dict[EarlyCall, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
 
     def hold(self, call: EarlyCall) -> None:
-        if len(self._held) >= LIMIT:
+        if len(self._held) >= self._limit:
             self._say_no(call)
         else:
             self._held[call] = self._loop.call_later(WAIT_S, self._refuse, call)
@@ -62,7 +64,8 @@ class EarlyCalls:
         held, self._held = self._held, {}
         for call, timer in held.items():
             timer.cancel()
-            Call.start(call)
+            if not call.connection.is_lost:  # nobody waits for that answer any more
+                Call.start(call)
 
     def refuse_all(self) -> None:
         for call in list(self._held):

@@ -167,6 +167,11 @@ class Connection(asyncio.Protocol):
     def is_quiet(self) -> bool:
         return self._running is None and not self._url and not self._head_size
 
+    @property
+    def is_lost(self) -> bool:
+        """The caller has left."""
+        return self._parser is None
+
     def close_when_idle(self) -> None:
         if self._running is None:
             self._transport.close()

@@ -162,8 +162,8 @@ class Pod:
             # What was made by now stays. The rest dies young, by its reference count (see `embedded.py`).
             gc.freeze()
             gc.set_threshold(200_000, 10, 10)
-            self._port.release()
             await self._initialise()
+            self._port.release()
         except ArtifactError as exc:
             self._fail(str(exc))
             return
@@ -224,6 +224,7 @@ class Pod:
             fd = os.open(self._settings.termination_log, os.O_WRONLY | os.O_TRUNC)
             with os.fdopen(fd, "wb") as message:
                 message.write(reason.encode("utf-8", "replace")[:_TERMINATION_LIMIT])
+        self._port.early.refuse_all()  # none of them was executed, and who is cut off can't know that
         if not self._over.done():
             self._over.set_result(1)
 

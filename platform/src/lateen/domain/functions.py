@@ -92,7 +92,7 @@ class Described(Struct, frozen=True):
 
 def status_shown(function: Function, reported: FunctionStatus | None) -> FunctionStatus:
     """A report about an earlier revision says nothing about this one: that is still pending."""
-    if reported is not None and reported.revision >= function.revision:
+    if reported is not None and reported.revision >= function.revision and reported.state != "Pending":
         return reported
     doing = "created" if function.revision == 1 else "updated"
     return FunctionStatus(state="Pending", reason=f"The function is being {doing}.", revision=function.revision)

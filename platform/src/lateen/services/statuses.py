@@ -49,7 +49,9 @@ class Statuses:
             updated_at=iso_ms(self._now()),
         )
         if old is not None and (
-            old.revision > new.revision or msgspec.structs.replace(new, updated_at=old.updated_at) == old
+            old.revision > new.revision
+            or (old.revision == new.revision and new.state == "Pending")
+            or msgspec.structs.replace(new, updated_at=old.updated_at) == old
         ):
             return
         status = Item(key=status_key(function), data=msgspec.to_builtins(new))

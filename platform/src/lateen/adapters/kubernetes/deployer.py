@@ -45,7 +45,7 @@ from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, object
 from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
-from lateen.adapters.kubernetes.rollouts import essentials, is_creating, refusal_text, rollout_of
+from lateen.adapters.kubernetes.rollouts import essentials, has_address, is_creating, is_early, refusal_text, rollout_of
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
@@ -278,7 +278,11 @@ class KubernetesDeployer:
         live = self._watched[DEPLOYMENT].get(deployment["namespace"], deployment["name"])
         if live is not None and "deletionTimestamp" in live["metadata"]:
             raise ApiUnavailable("the Deployment is being deleted")
-        await together(self._make_pods(wanted, objects, live), self._make_ways_in(objects))
+        service = objects.early_service if self._is_early(wanted, objects) else objects.service
+        if live is not None:
+            # Before there are newer pods: calls must not reach those until they are ready.
+            await self._make_one(service)
+        await together(self._make_pods(wanted, objects, live), self._make_ways_in(objects, service))
 
     async def _make_pods(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest | None) -> None:
         desired = adopted(objects.deployment, live, CONFIGURATION)
@@ -305,12 +309,17 @@ class KubernetesDeployer:
         wanted.secret_of = owner["metadata"]["uid"]
         wanted.secret_at_s = asyncio.get_running_loop().time()
 
-    async def _make_ways_in(self, objects: FunctionObjects) -> None:
-        await self._make_one(objects.service)
+    def _is_early(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
+        metadata = objects.service["metadata"]
+        live = self._watched[SERVICE].get(metadata["namespace"], metadata["name"])
+        return is_early(live, self._pods.with_label(wanted.deployment.function_id))
+
+    async def _make_ways_in(self, objects: FunctionObjects, service: Manifest) -> None:
+        await self._make_one(service)
         if objects.route is not None:
             await self._make_one(objects.route)
         kept = None if objects.route is None else ref_of(objects.route).kind
-        metadata = objects.service["metadata"]
+        metadata = service["metadata"]
         for kind in self._routes:
             if kind is not kept and self._watched[kind].get(metadata["namespace"], metadata["name"]) is not None:
                 await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
@@ -390,6 +399,8 @@ class KubernetesDeployer:
         if rollout.is_complete:
             self._rolling.pop(wanted.deployment.function_id, None)
         if rollout.state is None:
+            if wanted.told is None and self._can_be_called(wanted, objects):
+                self._tell(wanted, "Pending", None)
             return
         if not rollout.is_complete:
             self._tell(wanted, rollout.state, rollout.reason)
@@ -399,6 +410,12 @@ class KubernetesDeployer:
             self._tell(wanted, "Active", wanted.init.error)
         elif rollout.pod is not None:
             self._ask(wanted, objects.template, rollout.pod["status"].get("podIP", ""))
+
+    def _can_be_called(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
+        """Though it is not ready: calls wait where they will be served. Whoever reaches for a function waits for the
+        first report, for the Service's name must not be asked for too early; an address comes a second after that."""
+        pods = self._pods.with_label(wanted.deployment.function_id)
+        return any(has_address(pod) for pod in pods) and self._is_early(wanted, objects)
 
     def _lags(self, wanted: _Wanted) -> bool:
         """Whether calls may still reach the pods of the version before."""

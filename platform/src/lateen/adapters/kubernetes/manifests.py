@@ -30,6 +30,8 @@ class FunctionObjects(Struct, frozen=True, kw_only=True):
     secret: Manifest
     deployment: Manifest
     service: Manifest
+    early_service: Manifest
+    """The same while nothing of the function was ever ready: it leads to pods that are not."""
     route: Manifest | None
     """Ingress or HTTPRoute."""
 
@@ -67,7 +69,8 @@ def objects_for(
     return FunctionObjects(
         secret=secret,
         deployment=_deployment_for(deployment, config, labels, template, secret["metadata"]["name"]),
-        service=stamped(_service_for(name, namespace, labels)),
+        service=stamped(_service_for(name, namespace, labels, is_early=False)),
+        early_service=stamped(_service_for(name, namespace, labels, is_early=True)),
         route=None if route is None else stamped(route),
     )
 
@@ -170,13 +173,14 @@ def _deployment_for(
     }
 
 
-def _service_for(name: str, namespace: str, labels: dict[str, str]) -> Manifest:
+def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early: bool) -> Manifest:
     return {
         "apiVersion": SERVICE.version,
         "kind": SERVICE.name,
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {
             "type": "ClusterIP",
+            "publishNotReadyAddresses": is_early,
             "selector": {INSTANCE: labels[INSTANCE], FUNCTION: labels[FUNCTION]},
             "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": HTTP_PORT, "protocol": "TCP"}],
         },

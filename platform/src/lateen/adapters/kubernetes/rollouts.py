@@ -64,6 +64,24 @@ def rollout_of(*, template: str, replicas: int, live: Manifest | None, pods: Seq
     return Rollout(is_complete=False, state="Failed", reason=problem)
 
 
+def is_early(service: Manifest | None, pods: Sequence[Manifest]) -> bool:
+    """Whether calls may reach pods that are not ready: as long as nothing of the function ever was.
+
+    A pod's invoker listens, and holds calls until they can be served, more than a second before the cluster knows that
+    it is ready; and there is nothing else that could serve. The Service itself remembers that the time is over.
+
+    Args:
+    service: the live one.
+    pods: the function's.
+    """
+    was_early = service is None or bool(service["spec"].get("publishNotReadyAddresses"))
+    return was_early and not any(_is_ready(pod) for pod in pods)
+
+
+def has_address(pod: Manifest) -> bool:
+    return bool((pod.get("status") or {}).get("podIP"))
+
+
 def _is_complete(live: Manifest, template: str, replicas: int, counted: str) -> bool:
     """`counted`: available are those that were ready for a while. Where they replace nothing, nothing is waited for."""
     metadata, status = live["metadata"], live.get("status") or {}
