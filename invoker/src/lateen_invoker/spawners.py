@@ -45,6 +45,11 @@ class ForkServer:
         self.isolation = ""
         self.task_root = code_dir
 
+    @property
+    def owner(self) -> int | None:
+        """Whom environments' folders belong to; None: whoever this is. Known after `start`."""
+        return self._owner
+
     def variables(self, directory: str) -> Mapping[str, str]:
         tmp = self._tmp or directory
         return {"HOME": tmp, "TMPDIR": tmp, "LAMBDA_RUNTIME_DIR": self._runtime.runtime_dir}

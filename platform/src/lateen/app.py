@@ -14,6 +14,8 @@ from typing import Any
 from msgspec.structs import asdict
 
 from lateen.adapters.filesystem import FileObjects
+from lateen.adapters.local.build_commands import BuildCommands
+from lateen.adapters.local.builder import BuildLimits, LocalBuilder
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
 from lateen.adapters.local.probe import isolation_here
 from lateen.adapters.local.readable import SYSTEM, keep_apart
@@ -35,6 +37,7 @@ from lateen.gateway.pool import Pool
 from lateen.ports.deployer import Engine
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
+from lateen.services.building import Building
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
 from lateen.services.housekeeping import Chore, Housekeeping
@@ -47,6 +50,7 @@ RUNTIMES = Path(__file__).resolve().parents[3] / "runtimes"
 """Of the checkout that this file lies in."""
 DATABASE = "lateen.db"
 RUN = "run"
+BUILDS = "builds"
 SWEEP_EVERY_S = 60.0
 SWEEP_BATCH = 1000
 CODE_SWEEP_EVERY_S = 3600.0
@@ -80,12 +84,14 @@ class Platform:
         self.objects = FileObjects(folder / "objects")
         master = MasterKey(master_key(folder))
         commands = self._commands = RuntimeCommands()
+        build_commands = BuildCommands(commands)
         services = assemble(
             self.table,
             self.objects,
             master=master,
             runtimes=settings.runtimes or RUNTIMES,
             disabled=commands.disabled,
+            build_place=build_commands,
             retention_days=settings.retention_days,
             region=settings.region,
         )
@@ -96,6 +102,8 @@ class Platform:
         self.workspaces = services.workspaces
         self.records = services.records
         self.runtimes = services.runtimes
+        self.builds = services.builds
+        self.build_settings = services.build_settings
         self._pool = Pool()
         self._local: LocalDeployer | None = None
         if deployer is None:
@@ -104,6 +112,7 @@ class Platform:
                 objects=self.objects,
                 command=commands.command,
                 notes=commands.notes,
+                with_artifact=self.functions.with_artifact,
                 store=self.records.store,
                 traffic=self._pool,
                 settings=LocalSettings(region=settings.region, idle_s=settings.idle_seconds, sandbox=settings.sandbox),
@@ -115,7 +124,22 @@ class Platform:
         connecting = Connecting(deployer, self._pool)
         self.gateway = Gateway(routes=routes, keys=self.keys, connecting=connecting)
         self.short_way = self.gateway.short_way
-        self._controller = Controller(functions=self.functions, deployer=deployer)
+        self.builder = LocalBuilder(
+            folder / BUILDS,
+            objects=self.objects,
+            commands=build_commands,
+            runtime=self.runtimes.get,
+            limits=BuildLimits(deadline_s=settings.build_seconds, sandbox=settings.sandbox),
+        )
+        self._building = Building(
+            self.table,
+            self.objects,
+            builder=self.builder,
+            runtimes=self.runtimes,
+            settings=services.build_settings,
+            is_alone=True,
+        )
+        self._controller = Controller(functions=self.functions, deployer=deployer, building=self._building)
         self._housekeeping = Housekeeping(
             [
                 Chore(
@@ -188,6 +212,8 @@ class Platform:
             if self._local is not None:
                 await self._local.start()
                 stack.push_async_callback(self._local.close, within_s=STOP_S)
+            await self.builder.start()
+            stack.push_async_callback(self._building.close)
             for part in (self._controller.run, self._housekeeping.run):
                 await stack.enter_async_context(in_background(part))
             log.info("started", extra={"data": str(folder), "runtimes": [each.name for each in self.runtimes.list()]})

@@ -62,6 +62,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Seconds without a call after which a function's processes end."""
     sandbox: bool = True
     """False: all code is trusted, environments are plain child processes."""
+    build_seconds: Seconds = 600.0
+    """Seconds that a build of a function's code may take."""
     header_seconds: Seconds = 10.0
     """Seconds that a caller may take for a request's head."""
     body_seconds: Seconds = 30.0

@@ -24,11 +24,20 @@ Replicas = Annotated[int, Meta(ge=REPLICAS[0], le=REPLICAS[1])]
 LATEST = "$LATEST"
 
 
+class CodeBuild(Struct, frozen=True):
+    """That the code is not run as it was given, but built first (`services/builds.py`)."""
+
+    id: str
+    """64 hex digits: of the source, the runtime and its recipe, the platform and the workspace's settings."""
+    lock: str
+    """64 hex digits: of the files that say what it depends on; what was fetched is kept by it."""
+
+
 class Code(Struct, frozen=True, kw_only=True):
     """Where a function's code lies. Keys are those of the object store."""
 
     artifact_key: str
-    """The zip."""
+    """The zip, as it was given."""
     sha256: str
     """Of the zip, hex."""
     size: int
@@ -39,6 +48,8 @@ class Code(Struct, frozen=True, kw_only=True):
     """The single source file as given; None: a zip was given."""
     source_file: str | None = None
     """Its name inside the artifact."""
+    build: CodeBuild | None = None
+    """None: the zip is run as it is."""
 
 
 class Function(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,9 @@ starter = "starter/code.py"    # starter code, relative to this folder
 deprecated = ""                # a sentence for the runtime's users; empty or absent: it is not
 extends = "python3.11"         # optional: this folder's keys over that folder's, tables merged key by key
 [embedded]                     # for the local deployer, which alone reads it
+[build]                        # how dependencies are installed or code is compiled; see `services/build_recipes.py`
 ```
-Further keys and tables (image, build) are kept in `settings` for whom they concern.
+Further keys and tables (image) are kept in `settings` for whom they concern.
 """
 
 from typing import Any

@@ -32,6 +32,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     open: bool
     """Its URL asks for no key."""
     artifact_key: str
+    """Empty where its code has yet to be built: it can be called where it runs, and not be started."""
     artifact_sha256: str
     layers: tuple[UsedLayer, ...] = ()
     """In the order in which they are unpacked."""

@@ -39,6 +39,10 @@ class Artifacts:
         if code.source_key is not None and made.source is not None:
             await self._objects.put(code.source_key, made.source)
 
+    async def read(self, code: Code) -> bytes:
+        """The zip as it was given. Raises: `ObjectNotFound`."""
+        return b"".join([chunk async for chunk in self._objects.read(code.artifact_key)])
+
     async def source(self, code: Code) -> str | None:
         """The single source file: from the artifact, which is what runs, whatever happened to the copy beside it.
 
@@ -46,7 +50,7 @@ class Artifacts:
         """
         if code.source_file is None:
             return None
-        whole = b"".join([chunk async for chunk in self._objects.read(code.artifact_key)])
+        whole = await self.read(code)
         return await to_thread.run_sync(_text_in, whole, code.source_file, limiter=self._threads)
 
 

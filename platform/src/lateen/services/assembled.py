@@ -7,8 +7,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from lateen.domain.master import MasterKey
+from lateen.ports.builder import BuildPlace
 from lateen.ports.objects import Objects
 from lateen.ports.table import Table
+from lateen.services.build_recipes import understood_by
+from lateen.services.build_settings import BuildSettings
+from lateen.services.builds import Builds
 from lateen.services.cursors import Cursors
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
@@ -27,6 +31,8 @@ class Services(Struct, frozen=True, kw_only=True):
     keys: Keys
     workspaces: Workspaces
     records: Records
+    build_settings: BuildSettings
+    builds: Builds
 
 
 def assemble(
@@ -36,6 +42,7 @@ def assemble(
     master: MasterKey,
     runtimes: Path,
     disabled: Disabled = lambda _: None,
+    build_place: BuildPlace | None = None,
     retention_days: int = RETENTION_DAYS,
     region: str = "us-east-1",
     now: Callable[[], float] = time.time,
@@ -44,12 +51,15 @@ def assemble(
     """Args:
         runtimes: the folder.
         region: part of ARNs.
+        build_place: where code is built that needs it; None: none is.
         now, monotonic: clocks, in seconds; for tests.
     Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
     """
     cursors = Cursors(master)
     catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=now)
-    functions = Functions(table, objects, runtimes=catalogue, master=master, cursors=cursors, now=now)
+    build_settings = BuildSettings(table, master=master, prefixes=understood_by(catalogue.list()))
+    builds = Builds(table, settings=build_settings, place=build_place, now=now)
+    functions = Functions(table, objects, runtimes=catalogue, master=master, cursors=cursors, builds=builds, now=now)
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
     layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
     return Services(
@@ -59,4 +69,6 @@ def assemble(
         keys=keys,
         workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
+        build_settings=build_settings,
+        builds=builds,
     )

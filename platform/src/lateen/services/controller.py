@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import LateenError, NotFound
-from lateen.domain.functions import Function
+from lateen.domain.functions import Function, State
 from lateen.ports.deployer import Deployer, Observation
 from lateen.ports.places import Places
+from lateen.services.building import Building
+from lateen.services.builds import BuildFailed
 from lateen.services.functions import Functions
 from lateen.services.workspaces import Workspaces
 
@@ -46,9 +48,11 @@ class Controller:
         deployer: Deployer,
         workspaces: Workspaces | None = None,
         places: Places | None = None,
+        building: Building | None = None,
         every_s: float = EVERY_S,
     ) -> None:
         """Args:
+        building: for functions whose code has to be built.
         places: where workspaces' functions run, if that is for the controller to look after. `workspaces` are needed
             then, and the deployer is told of each function in each comparison.
         """
@@ -56,6 +60,7 @@ class Controller:
         self._deployer = deployer
         self._workspaces = workspaces
         self._places = places
+        self._building = building
         self._settled: set[str] = set()
         self._every_s = every_s
         self._changed: dict[str, Function] = {}
@@ -65,6 +70,8 @@ class Controller:
         self._unreported: dict[str, Observation] = {}
         self._report_at_s = 0.0
         functions.subscribe(self._change)
+        if building is not None:
+            building.subscribe(self._again)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -185,14 +192,30 @@ class Controller:
         try:
             if function.deleted_at is not None:
                 self._retries.pop(function.id, None)
+                if self._building is not None:
+                    self._building.forget(function.id)
                 await self._deployer.remove(function.id)
-            else:
-                await self._settle(function.workspace_id)
-                await self._deployer.apply(self._functions.deployment_for(function))
+                return
+            artifact = None
+            if self._building is not None and function.code.build is not None:
+                artifact = await self._building.artifact(function)
+                if artifact is None:
+                    await self._observe(function, "Pending", "The code is being built.")
+                    return
+            await self._settle(function.workspace_id)
+            await self._deployer.apply(self._functions.deployment_for(function, artifact))
+        except BuildFailed as exc:
+            await self._observe(function, "Failed", str(exc))
         except LateenError as exc:
             log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
             if function.deleted_at is None:
                 self._put_off(function.id, function.revision)
+
+    async def _observe(self, function: Function, state: State, reason: str) -> None:
+        """What is known before the deployer is told."""
+        observation = Observation(function_id=function.id, revision=function.revision, state=state, reason=reason)
+        self._note(observation)
+        await self._report(observation)
 
     def _note(self, observation: Observation) -> None:
         if observation.state == "Failed":

@@ -3,10 +3,19 @@
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.master import MasterKey
 from lateen.ports.deployer import Deployment
+from lateen.services.builds import Artifact
 
 
-def deployment_of(function: Function, *, master: MasterKey) -> Deployment:
-    """The function as it shall run. `master`: the key of its signatures follows from it."""
+def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact | None = None) -> Deployment:
+    """The function as it shall run.
+
+    Args:
+        master: the key of its signatures follows from it.
+        artifact: what was built of its code; without it, a function whose code is built can be called and not started.
+    """
+    code = function.code
+    if artifact is None:
+        artifact = Artifact(code.artifact_key if code.build is None else "", code.sha256, code.size)
     return Deployment(
         function_id=function.id,
         function_name=function.name,
@@ -23,8 +32,8 @@ def deployment_of(function: Function, *, master: MasterKey) -> Deployment:
         concurrency=function.concurrency,
         replicas=function.replicas,
         open=function.auth == "none",
-        artifact_key=function.code.artifact_key,
-        artifact_sha256=function.code.sha256,
+        artifact_key=artifact.key,
+        artifact_sha256=artifact.sha256,
         layers=function.layers,
         invoke_key=master.invoke_key(function.id, function.hash),
     )

@@ -14,6 +14,7 @@ from lateen.domain.runtimes import Runtime
 from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import Workspace
 from lateen.services.artifacts import Artifacts
+from lateen.services.builds import Builds
 from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.zips import MAX_UNZIPPED
@@ -65,9 +66,12 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
 
 
 class Drafts:
-    def __init__(self, runtimes: Runtimes, artifacts: Artifacts, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, runtimes: Runtimes, artifacts: Artifacts, *, builds: Builds | None, now: Callable[[], float]
+    ) -> None:
         self._runtimes = runtimes
         self._artifacts = artifacts
+        self._builds = builds
         self._now = now
 
     async def first(
@@ -99,7 +103,7 @@ class Drafts:
         )
         _check(function)
         package = await self._artifacts.package(new.code, file=runtime.file)
-        function = _with_code(function, package, runtime)
+        function = await self._built(_with_code(function, package, runtime), package.artifact, runtime)
         _check_size(function)
         return function, package
 
@@ -133,12 +137,22 @@ class Drafts:
             runtime = runtime or self._known_runtime(old)
             package = packages.get(runtime.file) or await self._artifacts.package(change.code, file=runtime.file)
             packages[runtime.file] = package
-            new = _with_code(new, package, runtime)
+            new = await self._built(_with_code(new, package, runtime), package.artifact, runtime)
         elif runtime is not None and old.code.source_file not in (None, runtime.file):
             raise InvalidInput("code", f"needed: {runtime.name} calls a source file {runtime.file}")
+        elif runtime is not None and self._builds is not None:
+            new = await self._built(new, await self._artifacts.read(old.code), runtime)
         if package is not None or layers != old.layers:
             _check_size(new)
         return (new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))), package
+
+    async def _built(self, function: Function, artifact: bytes, runtime: Runtime) -> Function:
+        """With the build that its code needs for this runtime, if it needs one."""
+        if self._builds is None:
+            return function
+        code = function.code
+        build = await self._builds.needed(artifact, code.sha256, workspace_id=function.workspace_id, runtime=runtime)
+        return msgspec.structs.replace(function, code=msgspec.structs.replace(code, build=build))
 
     def _runtime_after(self, old: Function, change: FunctionChange) -> Runtime | None:
         """The runtime that the change asks for, None if it stays."""

@@ -15,10 +15,11 @@ from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash, is_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
-from lateen.ports.deployer import Deployment, Observation
+from lateen.ports.deployer import Deployment, NotRunning, Observation
 from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
+from lateen.services.builds import Artifact, Builds
 from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
@@ -60,13 +61,18 @@ class Functions:
         runtimes: Runtimes,
         master: MasterKey,
         cursors: Cursors,
+        builds: Builds | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """Args:
+        builds: None: no code is built, whatever is in it.
+        """
         self._table = table
         self._artifacts = Artifacts(objects)
-        self._drafts = Drafts(runtimes, self._artifacts, now=now)
+        self._drafts = Drafts(runtimes, self._artifacts, builds=builds, now=now)
         self._statuses = Statuses(table, now=now)
         self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
+        self._builds = builds
         self._master = master
         self._cursors = cursors
         self._now = now
@@ -244,9 +250,19 @@ class Functions:
         async for function in self._in_workspace(workspace_id):
             await self.delete(PLATFORM, function.id)
 
-    def deployment_for(self, function: Function) -> Deployment:
-        """What a deployer is told."""
-        return deployment_of(function, master=self._master)
+    def deployment_for(self, function: Function, artifact: Artifact | None = None) -> Deployment:
+        """What a deployer is told. `artifact`: what was built of its code, where that is built."""
+        return deployment_of(function, master=self._master, artifact=artifact)
+
+    async def with_artifact(self, deployment: Deployment) -> Deployment:
+        """One that can be started, for one that may lack what has to be built. Raises: `NotRunning`, `NotFound`."""
+        if deployment.artifact_key or self._builds is None:
+            return deployment
+        described = await self.get(PLATFORM, deployment.function_id)
+        artifact = await self._builds.artifact(deployment.workspace_id, described.function.code)
+        if artifact is None:
+            raise NotRunning(described.status.reason or "its code has yet to be built")
+        return self.deployment_for(described.function, artifact)
 
     async def report(self, observation: Observation) -> None:
         """Store what became of a revision. Reports about earlier revisions and deleted functions change nothing."""

@@ -30,9 +30,9 @@ class Statuses:
         return Described(function, status_shown(function, status))
 
     async def is_due(self, function: Function) -> bool:
-        """Whether nothing was reported about the current revision."""
+        """Whether nothing was reported about the current revision, or not how it ended."""
         status, _ = await self._read(function)
-        return status is None or status.revision < function.revision
+        return status is None or status.revision < function.revision or status.state == "Pending"
 
     async def is_active(self, function: Function) -> bool:
         """Whether the current revision runs."""

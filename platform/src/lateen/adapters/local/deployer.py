@@ -7,7 +7,7 @@ for an interpreter. Everything ends with this process: by `close`, and by the ke
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,8 +68,10 @@ class LocalDeployer:
         traffic: Traffic,
         settings: LocalSettings | None = None,
         notes: Mapping[str, str] | None = None,
+        with_artifact: Callable[[Deployment], Awaitable[Deployment]] | None = None,
     ) -> None:
         """Args:
+        with_artifact: for a deployment that lacks its artifact, which is built. Raises: `LateenError`.
         folder: for the functions' work folders; emptied by `start`.
         command: how a runtime's environments are started, by its canonical name. Raises: `LateenError`.
         notes: by runtime, what the owner of a function should know of how it runs here; said as its state's reason.
@@ -81,6 +83,7 @@ class LocalDeployer:
         self._traffic = traffic
         self._settings = settings or LocalSettings()
         self._notes = notes or {}
+        self._with_artifact = with_artifact
         self._records = RecordKeeper(store)
         self._functions: dict[str, LocalFunction] = {}
         # Ids are never used again, so a call that knew a function before it was removed can't bring it back.
@@ -126,6 +129,9 @@ class LocalDeployer:
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         function = self._functions.get(deployment.function_id)
+        if function is None and not deployment.artifact_key and self._with_artifact is not None:
+            deployment = await self._with_artifact(deployment)
+            function = self._functions.get(deployment.function_id)
         if function is None:
             if self._is_closing or deployment.function_id in self._removed:
                 raise NotRunning("the function was removed" if not self._is_closing else "Lateen stops")

@@ -86,8 +86,8 @@ class LocalFunction:
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         """Raises: `NotRunning`."""
-        if deployment.revision > self._desired.revision:
-            self.apply(deployment)
+        if deployment.revision > self._desired.revision and deployment.artifact_key:
+            self.apply(deployment)  # else its code is being built, and what is desired here goes on
         if (current := self._current) is not None:
             return current.endpoint
         loop = asyncio.get_running_loop()
@@ -109,7 +109,9 @@ class LocalFunction:
 
     def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
         current = self._current
-        return current.endpoint if current is not None and deployment.revision <= self._desired.revision else None
+        if current is None or (deployment.revision > self._desired.revision and deployment.artifact_key):
+            return None
+        return current.endpoint
 
     def process_idle(self, process: InvokerProcess) -> None:
         # A call that is on its way is not lost: the process ends only when nothing uses it.

@@ -35,6 +35,8 @@ class RuntimeCommands:
         self._commands: dict[str, RuntimeCommand] = {}
         self.notes: dict[str, str] = {}
         """By runtime: what a user of it should know."""
+        self.interpreters: dict[str, str] = {}
+        """By runtime: the program that runs its code."""
 
     def disabled(self, runtime: Runtime) -> str | None:
         """Why it can't be used on this machine; None: it can. Blocks for as long as an interpreter takes to start.
@@ -48,7 +50,7 @@ class RuntimeCommands:
         except msgspec.ValidationError as exc:
             raise ValueError(f"{runtime.folders[0]}/runtime.toml: [embedded]: {exc}") from exc
         folder = runtime.folders[0]
-        probe = tuple(_filled(part, {"runtime_dir": folder}, runtime.folders) for part in embedded.probe)
+        probe = tuple(filled(part, {"runtime_dir": folder}, runtime.folders) for part in embedded.probe)
         if embedded.interpreters:
             found = find_interpreter(embedded.interpreters, runtime.version, probe)
         else:
@@ -62,11 +64,12 @@ class RuntimeCommands:
             self.notes[runtime.name] = (
                 f"This machine has no {runtime.name}: functions run on {found.version}, which runs Lateen."
             )
+        self.interpreters[runtime.name] = found.executable
         values = {"interpreter": found.executable, "runtime_dir": folder}
         self._commands[runtime.name] = RuntimeCommand(
             name=runtime.name,
             execution_env=embedded.execution_env,
-            command=[_filled(part, values, runtime.folders) for part in embedded.command],
+            command=[filled(part, values, runtime.folders) for part in embedded.command],
             forks=embedded.forks,
             channel=embedded.channel,
             runtime_dir=folder,
@@ -92,7 +95,7 @@ class RuntimeCommands:
             raise Unavailable(f"the runtime {name} can't be used on this machine") from None
 
 
-def _filled(part: str, values: dict[str, str], folders: tuple[str, ...]) -> str:
+def filled(part: str, values: dict[str, str], folders: tuple[str, ...]) -> str:
     """A file of `{runtime_dir}` is that of the first folder that has it."""
     if part.startswith("{runtime_dir}/"):
         name = part.removeprefix("{runtime_dir}/")

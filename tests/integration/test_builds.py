@@ -1,0 +1,251 @@
+"""Builds on this machine, from the sent zip to the answer of the function, with a package index of the test's own."""
+
+import asyncio
+import hashlib
+import io
+import os
+import sys
+import zipfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from package_index import PASSWORD, Index, package_index
+
+from lateen.adapters.local.builder import BuildLimits
+from lateen.app import Platform, create_app
+from lateen.domain.access import PLATFORM
+from lateen.domain.functions import Function
+from lateen.services.functions import FunctionChange, NewFunction
+from lateen.settings import Settings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+HANDLER = "import lateen_tiny\n\ndef handler(event, context):\n    return lateen_tiny.WORD\n"
+SETTLED_S = 90
+
+
+def a_zip(**files: str) -> bytes:
+    """Names' dots are written as two underscores."""
+    return zip_of({name.replace("__", "."): text for name, text in files.items()})
+
+
+def zip_of(files: dict[str, str]) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), text)
+    return whole.getvalue()
+
+
+TINY = a_zip(code__py=HANDLER, requirements__txt="lateen-tiny==1.0\n")
+
+
+class Running:
+    """An embedded platform, and short words for what tests do with it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.functions = platform.functions
+
+    async def index(self, index: Index) -> None:
+        settings = self.platform.build_settings
+        await settings.change(PLATFORM, "default", {"PIP_INDEX_URL": index.url, "PIP_RETRIES": "0"})
+
+    async def create(self, code: bytes, *, name: str = "f", **fields: Any) -> Function:
+        new = NewFunction(name=name, runtime="python3.12", code=code, timeout_s=10, **fields)
+        return (await self.functions.create(PLATFORM, "default", new)).function
+
+    async def update(self, function: Function, code: bytes) -> Function:
+        return (await self.functions.update(PLATFORM, function.id, FunctionChange(code=code))).function
+
+    async def settled(self, function: Function) -> tuple[str, str | None]:
+        async with asyncio.timeout(SETTLED_S):
+            while True:
+                status = (await self.functions.get(PLATFORM, function.id)).status
+                if status.state != "Pending":
+                    return status.state, status.reason
+                await asyncio.sleep(0.05)
+
+    async def called(self, function: Function) -> str:
+        transport = httpx.ASGITransport(self.platform, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000", timeout=30) as client:
+            answer = await client.get(f"/{function.hash}")
+            assert answer.status_code == 200, answer.text
+            return answer.text
+
+    async def log(self, function: Function) -> str:
+        assert function.code.build is not None
+        build = await self.platform.builds.find(function.workspace_id, function.code.build.id)
+        assert build is not None
+        return (await self.platform.builds.log(build)).text
+
+    async def artifact(self, function: Function) -> str:
+        found = await self.platform.builds.artifact(function.workspace_id, function.code)
+        assert found is not None
+        whole = b"".join([chunk async for chunk in self.platform.objects.read(found.key)])
+        assert hashlib.sha256(whole).hexdigest() == found.sha256
+        return found.sha256
+
+
+@asynccontextmanager
+async def run(folder: Path, *, limits: BuildLimits | None = None) -> AsyncIterator[Running]:
+    platform = create_app(Settings(data=folder))
+    if limits is not None:
+        platform.builder._limits = limits
+    async with platform.running():
+        yield Running(platform)
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with package_index() as index:
+        yield index
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    async with run(tmp_path / "data") as running:
+        yield running
+
+
+async def test_what_a_source_depends_on_is_installed_for_it(running: Running, index: Index) -> None:
+    """From the workspace's own index, with its password, which appears in no log and no answer."""
+    await running.index(index)
+    function = await running.create(TINY)
+    assert (await running.settled(function))[0] == "Active"
+    assert await running.called(function) == "tiny"
+    log = await running.log(function)
+    assert "lateen_tiny" in log
+    assert PASSWORD not in log
+    assert any(path.startswith("/files/") for path in index.asked)
+    assert await running.platform.build_settings.names(PLATFORM, "default") == ["PIP_INDEX_URL", "PIP_RETRIES"]
+
+
+async def test_equal_sources_are_built_once(running: Running, index: Index) -> None:
+    await running.index(index)
+    first = await running.create(TINY)
+    await running.settled(first)
+    asked = len(index.asked)
+    second = await running.create(TINY, name="g")
+    assert (await running.settled(second))[0] == "Active"
+    assert await running.called(second) == "tiny"
+    assert len(index.asked) == asked
+
+
+async def test_the_same_source_gives_the_same_bytes(tmp_path: Path, index: Index) -> None:
+    """Built in two places, each with nothing kept from before."""
+    made = []
+    for place in ("one", "another/and/deeper"):
+        async with run(tmp_path / place) as running:
+            await running.index(index)
+            function = await running.create(TINY)
+            assert (await running.settled(function))[0] == "Active"
+            made.append(await running.artifact(function))
+    assert made[0] == made[1]
+
+
+async def test_a_source_without_manifests_costs_no_build(running: Running) -> None:
+    for name, code in (
+        ("file", b"def handler(event, context):\n    return 1\n"),
+        ("zip", a_zip(code__py="def handler(event, context):\n    return 1\n")),
+        ("nothing-asked", a_zip(code__py=HANDLER, requirements__txt="# nothing\n\n")),
+        ("built-before", zip_of({"code.py": "x = 1", "requirements.txt": "x", "x-1.dist-info/METADATA": ""})),
+    ):
+        assert (await running.create(code, name=name)).code.build is None, name
+
+
+async def test_a_build_that_fails_says_why(running: Running, index: Index) -> None:
+    """Its last lines are the state's reason; the version before goes on; a good one takes over."""
+    await running.index(index)
+    function = await running.create(TINY)
+    assert (await running.settled(function))[0] == "Active"
+    function = await running.update(function, a_zip(code__py=HANDLER, requirements__txt="lateen-tiny==9.9\n"))
+    state, reason = await running.settled(function)
+    assert state == "Failed"
+    assert reason is not None
+    assert "lateen-tiny==9.9" in reason.splitlines()[-1]
+    assert PASSWORD not in reason
+    assert await running.called(function) == "tiny"
+    better = a_zip(code__py=HANDLER.replace("WORD", "WORD + '!'"), requirements__txt="lateen-tiny==1.0\n")
+    function = await running.update(function, better)
+    assert (await running.settled(function))[0] == "Active"
+    assert await running.called(function) == "tiny!"
+
+
+async def test_sent_again_after_a_failure_it_is_built_again(running: Running, index: Index) -> None:
+    """The same bytes: what was wrong was elsewhere."""
+    await running.index(index)
+    wheels, index.wheels = index.wheels, {}
+    function = await running.create(TINY)
+    assert (await running.settled(function))[0] == "Failed"
+    index.wheels = wheels
+    function = await running.update(function, TINY)
+    assert (await running.settled(function))[0] == "Active"
+    assert await running.called(function) == "tiny"
+
+
+def building_with(script: str) -> bytes:
+    """A source whose build runs this: the backend of a package in it, which needs nothing to be fetched."""
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    files = {"requirements.txt": "./own\n", "own/pyproject.toml": project, "own/backend.py": script}
+    return zip_of({"code.py": HANDLER, **files})
+
+
+ENDLESS: dict[str, tuple[str, BuildLimits, str]] = {
+    "hangs": ("import time; time.sleep(1000)", BuildLimits(deadline_s=6), "more than 6 s"),
+    "forks": (
+        "import os, time\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.1)\n",
+        BuildLimits(deadline_s=8),
+        "more than",
+    ),
+    "fills the disk": (
+        "import os\nn = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'wb').write(bytes(1 << 20))\n",
+        BuildLimits(deadline_s=60, disk_mib=100),
+        "wrote more than 100 MiB",
+    ),
+    "takes the memory": (
+        "import time\nkept = []\nwhile True:\n    kept.append(bytearray(8 << 20)); time.sleep(0.01)\n",
+        BuildLimits(deadline_s=60, memory_mib=300),
+        "more than 300 MiB of memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_a_script_that_knows_no_end_is_ended(tmp_path: Path, what: str) -> None:
+    """With all that it started; its folder is gone, and the reason says which limit it was."""
+    script, limits, expected = ENDLESS[what]
+    data = tmp_path / "data"
+    async with run(data, limits=limits) as running:
+        function = await running.create(building_with(script))
+        state, reason = await running.settled(function)
+        assert state == "Failed"
+        assert reason is not None
+        assert expected in reason
+        await until(lambda: not any((data / "builds" / "work").iterdir()))
+        await until(lambda: not builds_below(os.getpid()))
+
+
+async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def builds_below(pid: int) -> list[str]:
+    """Command lines of what descends from this process and builds."""
+    from lateen_invoker.forkserver import descendants
+
+    found = []
+    for child in descendants(pid):
+        try:
+            line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "build.py" in line or "backend" in line or " pip " in line:
+            found.append(line)
+    return found
