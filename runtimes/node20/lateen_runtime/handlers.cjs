@@ -9,9 +9,20 @@ const { pathToFileURL } = require("node:url");
 const faults = require("./faults.cjs");
 const { HttpResponseStream } = require("./streams.cjs");
 
+// From the bootstrap, so that what can't be found is said in fewer lines.
+const requireModule = createRequire(path.join(__dirname, "..", "bootstrap.cjs"));
 // Libraries that wrap handlers set and read these.
 const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
 const HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
+
+// The class is called as AWS's is, because its name is in every handler's stack.
+class Runtime {
+  constructor(handler, isStreaming, highWaterMark) {
+    this.handler = handler;
+    this.isStreaming = isStreaming;
+    this.highWaterMark = highWaterMark;
+  }
+}
 
 // What `folder/module.name.member` stands for, and whether it streams. Throws faults, or what the import threw.
 async function findHandler(taskRoot, name) {
@@ -34,7 +45,7 @@ async function findHandler(taskRoot, name) {
   const kind = handler[STREAMING];
   if (kind && kind !== "response") throw new faults.MalformedStreamingHandler("Only response streaming is supported.");
   const mark = Number.parseInt(handler[HIGH_WATER_MARK], 10);
-  return { handler, isStreaming: Boolean(kind), highWaterMark: Number.isNaN(mark) ? undefined : mark };
+  return new Runtime(handler, Boolean(kind), Number.isNaN(mark) ? undefined : mark);
 }
 
 function giveGlobals() {
@@ -60,17 +71,16 @@ async function load(taskRoot, folder, module) {
 }
 
 async function loadAny(file, module, paths) {
-  const require = createRequire(path.join(paths[0], "/"));
   const isModule = fs.existsSync(`${file}.js`) && saysModule(path.dirname(file));
   // A file without an extension may be there under that very name.
   for (const extension of isModule ? [""] : ["", ".js"]) {
-    if (isFile(file + extension)) return require(file + extension);
+    if (isFile(file + extension)) return requireModule(file + extension);
   }
   for (const extension of isModule ? [".js", ".mjs"] : [".mjs"]) {
     if (isFile(file + extension)) return await import(pathToFileURL(file + extension));
   }
-  if (isFile(`${file}.cjs`)) return require(`${file}.cjs`);
-  return require(require.resolve(module, { paths }));
+  if (isFile(`${file}.cjs`)) return requireModule(`${file}.cjs`);
+  return requireModule(requireModule.resolve(module, { paths }));
 }
 
 const isFile = (file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;

@@ -35,9 +35,12 @@ async function run(given, taskRoot, name) {
     endWith(UNCAUGHT, "Uncaught Exception", error);
     return;
   }
-  isInitialised = true;
-  channel.ready();
-  setImmediate(step);
+  // What was rejected while it was loaded is known after a turn of the event loop.
+  setImmediate(() => {
+    isInitialised = true;
+    channel.ready();
+    step();
+  });
 }
 
 function endWith(code, where, error) {
@@ -143,15 +146,25 @@ async function stream(invocation) {
     if (typeof result?.then !== "function") throw "Streaming does not support non-async handlers.";
     if ((await result) !== undefined) console.warn("Streaming handlers ignore return values.");
     await finished;
-    if (current !== requestId) return;
-    whenNothingIsLeft = null;
-    current = null;
-    channel.endStream(requestId, answer.contentType);
-    setImmediate(step);
+    endStream(requestId, answer);
   } catch (error) {
-    whenNothingIsLeft = null;
-    fail(requestId, error);
+    if (answer.writableEnded && !answer.errored) {
+      log.thrown("Invoke Error", error);
+      await finished;
+      endStream(requestId, answer);
+    } else {
+      whenNothingIsLeft = null;
+      fail(requestId, error);
+    }
   }
+}
+
+function endStream(requestId, answer) {
+  if (current !== requestId) return;
+  whenNothingIsLeft = null;
+  current = null;
+  channel.endStream(requestId, answer.contentType);
+  setImmediate(step);
 }
 
 module.exports = { run };

@@ -19,9 +19,9 @@ function text(level, first, ...more) {
   write(`${new Date().toISOString()}\t${globalThis[REQUEST_ID]}\t${level}\t${format(first, ...more)}`);
 }
 
-function json(level, ...given) {
+function json(level, first, ...more) {
   const line = { timestamp: new Date().toISOString(), level, requestId: globalThis[REQUEST_ID] };
-  write(given.length === 1 ? jsonOfOne(line, given[0]) : jsonOfMany(line, given));
+  write(more.length === 0 ? jsonOfOne(line, first) : jsonOfMany(line, [first, ...more]));
 }
 
 function jsonOfOne(line, message) {
