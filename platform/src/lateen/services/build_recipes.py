@@ -12,7 +12,7 @@ command = ["{interpreter}", "{runtime_dir}/build.py"]
 tools = []                         # further programs that it needs on the machine itself
 [build.when]                       # what else a manifest has to hold, as a regular expression
 "pyproject.toml" = '(?m)^dependencies\\s*='
-[build.environment]                # variables of the build
+[build.environment]                # variables of the build; `{cache}` and the others may be part of them
 [build.image]                      # for a cluster: the image to build in, and its own command
 ```
 The command is executed in a writable copy of the source, without a shell. `{source}`, `{output}` and `{cache}` are

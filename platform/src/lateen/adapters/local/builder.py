@@ -21,10 +21,10 @@ from lateen.domain.errors import LateenError
 from lateen.domain.runtimes import Runtime
 from lateen.ports.builder import BuildInterrupted, BuildRefused, BuildRequest, Log
 from lateen.ports.objects import Objects
-from lateen_invoker import folders
 from lateen_invoker.artifact import ArtifactError
 from lateen_invoker.build_folders import PackRefused, pack, unpack_source
 from lateen_invoker.control import Configure, RuntimeCommand
+from lateen_invoker.folders import remove
 from lateen_invoker.spawner import Exit, Process, SpawnFailed
 from lateen_invoker.spawners import ForkServer
 
@@ -70,7 +70,7 @@ class LocalBuilder:
         self.platform = commands.platform
 
     async def start(self) -> None:
-        await to_thread.run_sync(folders.remove, str(self._work))
+        await to_thread.run_sync(remove, str(self._work))
         for folder in (self._work, self._caches):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -88,7 +88,7 @@ class LocalBuilder:
         except (OSError, ArtifactError) as exc:
             raise BuildInterrupted(f"the build's folder fails: {exc}") from exc
         finally:
-            await asyncio.shield(asyncio.ensure_future(to_thread.run_sync(folders.remove, str(work))))
+            await asyncio.shield(asyncio.ensure_future(to_thread.run_sync(remove, str(work))))
 
     async def _built(self, request: BuildRequest, command: BuildCommand, work: Path, cache: Path, log: Log) -> Path:
         inside = work / "environments" / "build"
@@ -124,9 +124,7 @@ class LocalBuilder:
 
         def fill() -> None:
             unpack_source(given, request.source_sha256, inside / "source", owner=owner)
-            # One build at a time has it; it comes back when that one is good.
-            with suppress(OSError):
-                cache.rename(inside / "cache")
+            self._take(cache, inside / "cache")
             for name in ("output", "cache", "tmp", "home"):
                 (inside / name).mkdir(mode=0o755, exist_ok=True)
                 if owner is not None:
@@ -139,15 +137,15 @@ class LocalBuilder:
     ) -> Exit | str:
         """Returns: how it ended, or why it was ended."""
         seen_as = spawner.variables(str(inside))["TMPDIR"]
+        folders = {name: f"{seen_as}/{name}" for name in ("source", "output", "cache")}
         environment = {
-            **command.environment,
+            **{name: filled(value, folders, ()) for name, value in command.environment.items()},
             **request.variables,
             "HOME": f"{seen_as}/home",
             "TMPDIR": f"{seen_as}/tmp",  # noqa: S108 - its own
-            "LAMBDA_TASK_ROOT": f"{seen_as}/source",
-            "LATEEN_BUILD_SOURCE": f"{seen_as}/source",
-            "LATEEN_BUILD_OUTPUT": f"{seen_as}/output",
-            "LATEEN_BUILD_CACHE": f"{seen_as}/cache",
+            "LAMBDA_TASK_ROOT": folders["source"],
+            "LATEEN_BUILD_OUTPUT": folders["output"],
+            "LATEEN_BUILD_CACHE": folders["cache"],
             "SOURCE_DATE_EPOCH": "315532800",
         }
         reading, writing = os.pipe()
@@ -227,18 +225,27 @@ class LocalBuilder:
             sandbox=self._limits.sandbox,
         )
 
+    def _take(self, cache: Path, target: Path) -> None:
+        """What an earlier build of these locks has kept, else of others, for much of it is the same. One build at a time
+        has it, and it comes back when that one is good."""
+        others = self._caches.glob(f"{cache.name.rpartition('-')[0]}-*")
+        for each in (cache, *sorted(others, key=lambda other: other.stat().st_mtime, reverse=True)):
+            with suppress(OSError):
+                each.rename(target)
+                return
+
     def _keep(self, made: Path, cache: Path) -> None:
         """What it left in its cache, for the next build with the same locks. Blocks."""
         with suppress(OSError):
-            if not any(made.iterdir()):
+            if not any(made.iterdir()) or _is_larger(str(made), self._limits.disk_mib * _MIB // 2):
                 return
             if cache.exists():
-                folders.remove(str(cache))
+                remove(str(cache))
             made.rename(cache)
             os.utime(cache)
             kept = sorted(self._caches.iterdir(), key=lambda each: each.stat().st_mtime)
             for old in kept[: -self._limits.caches]:
-                folders.remove(str(old))
+                remove(str(old))
 
 
 async def _print(reader: asyncio.StreamReader, log: Log) -> None:
