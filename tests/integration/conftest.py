@@ -24,6 +24,8 @@ from lateen.gateway.gateway import Gateway
 from lateen.gateway.invocations import Invocations
 from lateen.gateway.pool import Pool
 from lateen.http_protocol import LateenProtocol
+from lateen.services.aliases import Aliases
+from lateen.services.artifacts import Artifacts
 from lateen.services.controller import Controller
 from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
@@ -32,6 +34,7 @@ from lateen.services.layers import Layers
 from lateen.services.records import Records
 from lateen.services.routes import Routes
 from lateen.services.runtimes import Runtimes
+from lateen.services.versions import Versions
 from lateen.services.workspaces import Workspaces
 
 
@@ -56,6 +59,10 @@ class Stores:
         self.commands = RuntimeCommands()
         runtimes = Runtimes(RUNTIMES, table=self.table, disabled=self.commands.disabled)
         self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
+        self.versions = Versions(
+            self.table, functions=self.functions, artifacts=Artifacts(self.objects), cursors=cursors
+        )
+        self.aliases = Aliases(self.table, functions=self.functions, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.layers = Layers(
             self.table, self.objects, used=self.functions.layers_of, cursors=cursors, region="eu-central-1"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lateen.domain.access import PLATFORM
-from lateen.domain.functions import Function, State
+from lateen.domain.functions import LATEST, Function, State, deployment_id
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.table import TableUnavailable
@@ -33,14 +33,18 @@ class NotingDeployer:
         if self.refusal is not None:
             raise self.refusal
         self.applied.append(deployment)
-        self.running.add(deployment.function_id)
+        self.running.add(deployment.id)
 
-    async def remove(self, function_id: str) -> None:
-        self.removed.append(function_id)
-        self.running.discard(function_id)
+    async def remove(self, function_id: str, version: str | None = None) -> None:
+        gone = deployment_id(function_id, version or LATEST)
+        self.removed.append(gone)
+        self.running = {each for each in self.running if each != gone and (version or each.split("-")[0] != gone)}
 
     async def deployed(self) -> Collection[str]:
-        return list(self.running)
+        return {each.split("-")[0] for each in self.running}
+
+    async def deployed_versions(self) -> Collection[tuple[str, str]]:
+        return [(each.split("-")[0], each.split("-")[1]) for each in self.running if "-" in each]
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
@@ -51,7 +55,13 @@ class NotingDeployer:
 
     def observe(self, function: Function, state: State, reason: str | None = None) -> None:
         self.news.put_nowait(
-            Observation(function_id=function.id, revision=function.revision, state=state, reason=reason)
+            Observation(
+                function_id=function.id,
+                version=function.version,
+                revision=function.revision,
+                state=state,
+                reason=reason,
+            )
         )
 
 

@@ -10,7 +10,7 @@ from lateen.ports.deployer import Deployment, Endpoint
 KEY = b"k" * 32
 HASH = "0123456789abcdef" * 2
 DEPLOYMENT = Deployment(
-    function_id="f", function_name="f", workspace_id="w", account_id="1" * 12, hash=HASH, revision=1, version="1",
+    function_id="f", function_name="f", workspace_id="w", account_id="1" * 12, hash=HASH, revision=1, version="$LATEST",
     runtime="python3.12", handler="h", environment={}, timeout_s=1, memory_mib=128, concurrency=1, replicas=1,
     open=True, artifact_key="", artifact_sha256="", invoke_key=KEY,
 )  # fmt: skip

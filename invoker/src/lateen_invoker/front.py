@@ -84,7 +84,7 @@ class Call(Request):
         if path.startswith(front.prefix) and (len(path) == 33 or path[33] == "/"):
             self._call_url(front, path[33:] or "/", query)
         elif path == "/_lateen/invoke":
-            self._invoke(front)
+            self._invoke(front, query)
         elif path == "/metrics":
             if self._is_signed(front):
                 self.connection.respond(self, 200, METRICS, front.metrics.text())
@@ -95,14 +95,17 @@ class Call(Request):
                 self.connection.respond(self, 200, JSON, front.state())
             else:
                 self.say(403, "Forbidden")
+        elif signing.SIGNATURE in self.headers and path[33:34] in ("", "/") and _is_hash(path[1:33]):
+            # Another path of ours: an alias that leads to this version. Nobody else can sign a call to it.
+            self._call_url(front, path[33:] or "/", query, path[1:33])
         else:
             self.say(404, "Not Found")
 
-    def _call_url(self, front: Front, path: str, query: str) -> None:
+    def _call_url(self, front: Front, path: str, query: str, alias_hash: str = "") -> None:
         headers = self.headers
         now_s = time.time()
         peer, protocol, port = self.connection.peer, "http", ""
-        request_id = ""
+        request_id, arn = "", front.arn
         if signing.SIGNATURE in headers:
             if not self._is_signed(front):
                 self.say(403, "Forbidden")
@@ -110,6 +113,10 @@ class Call(Request):
             source = headers[signing.SOURCE].split(" ") if headers.get(signing.SOURCE) else []
             if len(source) == 3:
                 peer, protocol, port = source
+            elif len(source) == 4:
+                arn = f"{front.pool.arn}:{source[3]}"
+                if source[0]:
+                    peer, protocol, port = source[:3]
             request_id = headers.get(signing.REQUEST_ID, "")
         elif not front.configure.open:
             self.say(403, "Forbidden")
@@ -125,22 +132,21 @@ class Call(Request):
         headers["x-forwarded-for"] = f"{forwarded},{peer}" if forwarded else peer
         headers["x-forwarded-proto"] = protocol
         headers["x-forwarded-port"] = port or headers.get("host", "").rpartition(":")[2] or "80"
-        headers["x-forwarded-prefix"] = front.prefix
+        headers["x-forwarded-prefix"] = f"/{alias_hash}" if alias_hash else front.prefix
         try:
             event, body = function_url.event_for(
                 method=self.method, path=path, query=query, protocol=f"HTTP/{self.http_version}", headers=headers,
                 cookie=self.cookie, body=self.body, source_ip=peer, request_id=request_id,
-                function_hash=front.configure.hash, now_s=now_s,
+                function_hash=alias_hash or front.configure.hash, now_s=now_s,
             )  # fmt: skip
         except UnicodeEncodeError:
             self.say(400, "Bad Request")
             return
-        invocation = Invocation(
-            event, self._url_done, request_id=request_id, trace_id=trace_id, arn=front.arn, body=body
-        )
+        invocation = Invocation(event, self._url_done, request_id=request_id, trace_id=trace_id, arn=arn, body=body)
         self._submit(front, invocation)
 
-    def _invoke(self, front: Front) -> None:
+    def _invoke(self, front: Front, query: str) -> None:
+        """`query`: `qualifier=` and by what the version was addressed; or nothing."""
         headers = self.headers
         if not self._is_signed(front):
             self.say(403, "Forbidden")
@@ -149,8 +155,10 @@ class Call(Request):
         else:
             request_id = headers.get(signing.REQUEST_ID) or new_request_id()
             trace_id = _trace_id(headers, time.time())
+            qualifier = query.removeprefix("qualifier=")
+            arn = f"{front.pool.arn}:{qualifier}" if qualifier else front.arn
             invocation = Invocation(
-                self.body or b"{}", self._invoke_done, request_id=request_id, trace_id=trace_id, arn=front.arn
+                self.body or b"{}", self._invoke_done, request_id=request_id, trace_id=trace_id, arn=arn
             )
             invocation.wants_log = headers.get("x-amz-log-type", "").lower() == "tail"
             try:
@@ -204,6 +212,10 @@ class Call(Request):
 
     def _is_signed(self, front: Front) -> bool:
         return front.is_signed(self.method, self.target, self.headers)
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 32 and not text.strip("0123456789abcdef")
 
 
 def _forwarded(headers: dict[str, str], peer: str) -> tuple[str, str, str]:

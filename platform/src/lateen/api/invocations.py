@@ -4,18 +4,24 @@ A function that fails is told from a platform that does: 424, with the function'
 caller may see because it has a key.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Response, post
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.invoking import Invoked
 from lateen.api.problems import FunctionError, Refusal, invalid
 from lateen.api.requests import EVENT_LIMIT, LateenRequest
+from lateen.domain.versions import QUALIFIER
 
 ERROR_HEADER = "X-Lateen-Function-Error"
+VERSION_HEADER = "X-Lateen-Executed-Version"
+Qualifier = Annotated[
+    str | None,
+    QueryParameter(pattern=QUALIFIER, description="`$LATEST`, which it is if absent, a version's number, or an alias."),
+]
 _syntax = msgspec.json.Decoder(msgspec.Raw)
 _document = msgspec.json.Decoder(dict[str, Any])
 
@@ -31,15 +37,24 @@ class InvocationController(Controller):
         status_code=200,
     )
     async def invoke(
-        self, request: LateenRequest, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep
+        self,
+        request: LateenRequest,
+        function_id: FromPath[str],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        qualifier: Qualifier = None,
     ) -> Response[bytes]:
         """The body is the event, any JSON, and reaches the function untouched; none is `{}`. The answer is the
         function's. If the function fails the answer is 424 with its error's type, message and trace."""
-        described = await use_cases.functions.get(caller, function_id)
+        function = (await use_cases.functions.get(caller, function_id)).function
         event = await request.raw(EVENT_LIMIT)
         _check_event(event)
-        invoked = await use_cases.invoker.invoke(described.function, event)
+        # Drawn when the event is there: an alias that is moved meanwhile leads elsewhere.
+        version = await use_cases.aliases.resolve(function, qualifier)
+        invoked = await use_cases.invoker.invoke(version, event, qualifier=qualifier)
         headers = {"X-Amzn-RequestId": invoked.request_id} if invoked.request_id else {}
+        if invoked.executed_version:
+            headers[VERSION_HEADER] = invoked.executed_version
         if invoked.status != 200:
             raise _refused(invoked)
         if invoked.function_error is not None:

@@ -19,7 +19,14 @@ class Invoked(Protocol):
     def function_error(self) -> str | None:
         """Set: `body` is the error document."""
 
+    @property
+    def executed_version(self) -> str | None: ...
+
 
 class Invoker(Protocol):
-    async def invoke(self, function: Function, event: bytes) -> Invoked:
-        """Empty stands for `{}`. Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""
+    async def invoke(self, function: Function, event: bytes, *, qualifier: str | None = None) -> Invoked:
+        """Args:
+            function: the version.
+            event: empty stands for `{}`.
+            qualifier: by what that was addressed, if by anything.
+        Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""

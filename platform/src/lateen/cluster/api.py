@@ -17,6 +17,7 @@ from lateen.gateway.invocations import Invocations
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
 from lateen.services.changes import ChangeWriter
+from lateen.services.wanted_versions import Waking
 
 
 class ApiProcess:
@@ -35,7 +36,8 @@ class ApiProcess:
         )
         self._changes = ChangeWriter(self._table)
         services.functions.subscribe(self._changes.changed)
-        self._connecting = connecting_of(config, self._table)
+        waking = Waking(self._table, changed=self._changes.look_at)
+        self._connecting = connecting_of(config, self._table, want=waking.want)
         self.metrics = Metrics()
         self.metrics.registry.register(self._changes)
         self.readiness = readiness_of(settings, self._table, self._objects)

@@ -1,5 +1,6 @@
 """What several of the cluster's processes are made of: the stores, the secrets, how functions are reached."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lateen.cluster.settings import ClusterSettings
 from lateen.domain.master import MasterKey
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.pool import Network, Pool
+from lateen.ports.deployer import Deployment
 from lateen.services.statuses import is_reported
 
 MASTER_KEY, ADMIN_TOKEN = "master-key", "admin-token"
@@ -55,8 +57,11 @@ def read_secret(settings: ClusterSettings, name: str) -> bytes:
         raise BadSecret(f"{name} in {settings.secrets} cannot be read: {exc.strerror}") from exc
 
 
-def connecting_of(config: FunctionsConfig, table: DynamoTable) -> Connecting:
-    """To functions' pods."""
+def connecting_of(
+    config: FunctionsConfig, table: DynamoTable, *, want: Callable[[Deployment], None] = lambda _: None
+) -> Connecting:
+    """To functions' pods. `want`: says that a published version shall run."""
     # No connection is idle for as long as a pod that stops still answers.
     network = Network(idle_s=min(IDLE_S, config.drain_lag_s * 0.8))
-    return Connecting(ServiceEndpoints(config, is_reported=partial(is_reported, table)), Pool(network))
+    endpoints = ServiceEndpoints(config, is_reported=partial(is_reported, table), want=want)
+    return Connecting(endpoints, Pool(network))

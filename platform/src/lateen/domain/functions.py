@@ -22,6 +22,7 @@ Concurrency = Annotated[int, Meta(ge=CONCURRENCY[0], le=CONCURRENCY[1])]
 Replicas = Annotated[int, Meta(ge=REPLICAS[0], le=REPLICAS[1])]
 
 LATEST = "$LATEST"
+"""The draft; every other version is a number, and never changes."""
 
 
 class CodeBuild(Struct, frozen=True):
@@ -56,6 +57,8 @@ class Function(Struct, frozen=True, kw_only=True):
     """Desired state. `revision` counts users' changes and nothing else."""
 
     id: str
+    version: str = LATEST
+    """`$LATEST`, or the number of the version that this is."""
     workspace_id: str
     account_id: str
     hash: str
@@ -83,6 +86,11 @@ class Function(Struct, frozen=True, kw_only=True):
     deleted_at: str | None = None
 
 
+def deployment_id(function_id: str, version: str) -> str:
+    """What one version of a function is called where it runs; of `$LATEST` the function's own id, which has no dash."""
+    return function_id if version == LATEST else f"{function_id}-{version}"
+
+
 class FunctionStatus(Struct, frozen=True, kw_only=True):
     """What became of the desired state. Only the controller's reports change it."""
 
@@ -105,6 +113,8 @@ def status_shown(function: Function, reported: FunctionStatus | None) -> Functio
     """A report about an earlier revision says nothing about this one: that is still pending."""
     if reported is not None and reported.revision >= function.revision and reported.state != "Pending":
         return reported
+    if function.version != LATEST:  # it can be called; where it doesn't run it is started then
+        return FunctionStatus(state="Active", revision=function.revision)
     doing = "created" if function.revision == 1 else "updated"
     return FunctionStatus(state="Pending", reason=f"The function is being {doing}.", revision=function.revision)
 

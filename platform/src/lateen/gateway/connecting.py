@@ -37,7 +37,7 @@ class Connecting:
         self.pool = pool
         self._patience_s = patience_s
         self._tries: dict[str, asyncio.Event] = {}
-        """By function id: set when the one who tries has come through, or has given up."""
+        """By the deployment's id: set when the one who tries has come through, or has given up."""
         self.waiting = 0
         self._waiting_of: Counter[str] = Counter()
         """By workspace."""
@@ -122,11 +122,11 @@ class Connecting:
     async def _until_it_is_there(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
         attempt = 0
         while True:
-            tried = self._tries.get(deployment.function_id)
+            tried = self._tries.get(deployment.id)
             if tried is not None:
                 await tried.wait()
             else:
-                tried = self._tries[deployment.function_id] = asyncio.Event()
+                tried = self._tries[deployment.id] = asyncio.Event()
                 try:
                     while True:
                         await asyncio.sleep(WAITS_S[min(attempt, len(WAITS_S) - 1)])
@@ -136,7 +136,7 @@ class Connecting:
                         except NOT_YET:
                             continue
                 finally:
-                    del self._tries[deployment.function_id]
+                    del self._tries[deployment.id]
                     tried.set()
             try:
                 return await self.attempt(deployment)

@@ -85,11 +85,14 @@ class Gateway:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One request; `scope` is of type `http` and `handles` its raw path."""
         try:
-            url_hash = scope["raw_path"][1:33]
-            deployment = self._routes.now(url_hash) or await self._find(url_hash)
+            url_hash, alias = scope["raw_path"][1:33], ""
+            deployment = self._routes.now(url_hash)
+            if deployment is None:
+                deployment = await self._find(url_hash)
+                alias = self._routes.alias_of(url_hash)
             if not deployment.open:
                 await self._check_key(deployment, scope)
-            await self._forward(deployment, scope, receive, send)
+            await self._forward(deployment, scope, receive, send, alias)
         except Refusal as refusal:
             await self._refuse(send, refusal)
         except CallerLeft:
@@ -182,9 +185,19 @@ class Gateway:
     # One call
 
     async def _forward(
-        self, deployment: Deployment, scope: Any, receive: Receive, send: Send, *, is_second: bool = False
+        self,
+        deployment: Deployment,
+        scope: Any,
+        receive: Receive,
+        send: Send,
+        alias: str = "",
+        *,
+        is_second: bool = False,
     ) -> None:
-        """`is_second`: a pod has refused this call."""
+        """Args:
+        alias: by which the version is addressed.
+        is_second: a pod has refused this call.
+        """
         length = body_length(scope["headers"])
         body, more = b"", False
         if length != NO_BODY:
@@ -202,7 +215,7 @@ class Gateway:
         # A caller whose body is still on its way can't be watched, for what comes next may be a part of it.
         watch = None if more else receive
         endpoint, connection = await self._connect(deployment, watch, fresh=is_second)
-        head = self._head(deployment, endpoint, scope, length)
+        head = self._head(deployment, endpoint, scope, length, alias)
         if more:
             connection.start(head + framed(body, length))
             rest = send_rest(connection, receive, len(body), length)
@@ -215,7 +228,7 @@ class Gateway:
         except _RefusedUnexecuted:
             self.counts.elsewhere += 1
             endpoint, connection = await self._connect(deployment, receive, fresh=True)
-            connection.start(self._head(deployment, endpoint, scope, length) + body, head_only=is_head)
+            connection.start(self._head(deployment, endpoint, scope, length, alias) + body, head_only=is_head)
             await self._relay(deployment, connection, receive, send)
 
     async def _relay(
@@ -307,12 +320,16 @@ class Gateway:
             )
             raise refusal from exc
 
-    def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None) -> bytes:
+    def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None, alias: str) -> bytes:
         method: str = scope["method"]
         query: bytes = scope["query_string"]
         target: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         client, server = scope["client"], scope["server"]
-        own = self.own_lines(endpoint, (method, target, client and client[0], scope["scheme"], server and server[1]))
+        call = (method, target, client and client[0], scope["scheme"], server and server[1])
+        # An alias's are made for each call; the short way, which is what sharing them is for, it can't take.
+        own = (
+            _own_lines(endpoint.invoke_key, call, int(self._now()), alias) if alias else self.own_lines(endpoint, call)
+        )
         # A key of ours stays here: user code never sees one. Where none is asked for, the header is the function's.
         return request_head(method, target, scope["headers"], length=length, own=own, keeps_key=not deployment.open)
 
@@ -321,8 +338,10 @@ Signed = tuple[str, bytes, str | None, str, int | None]
 """Method, target, the caller's address, scheme, our port: what a signature says of a call."""
 
 
-def _own_lines(key: bytes, call: Signed, now_s: int) -> bytes:
+def _own_lines(key: bytes, call: Signed, now_s: int, alias: str = "") -> bytes:
     method, target, client, scheme, port = call
     source = "" if client is None else f"{client} {scheme} {port or ''}"
+    if alias:
+        source = f"{source or '  '} {alias}"
     signature = sign(key, method=method, target=target.decode("latin-1"), source=source, request_id="", now_s=now_s)
     return f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n".encode("latin-1")

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from lateen.domain.errors import InvalidInput, TooLarge
 from lateen.domain.functions import Function
+from lateen.domain.versions import check_qualifier
 from lateen.gateway.bodies import REQUEST_LIMIT
 from lateen.gateway.connecting import Connecting, may_go_elsewhere
 from lateen.gateway.connections import Connection, UpstreamFailed, UpstreamTimedOut
@@ -49,9 +50,17 @@ class Invocations:
         self._now = now
 
     async def invoke(
-        self, function: Function, event: bytes, *, log_tail: bool = False, client_context: str | None = None
+        self,
+        function: Function,
+        event: bytes,
+        *,
+        qualifier: str | None = None,
+        log_tail: bool = False,
+        client_context: str | None = None,
     ) -> Answer:
         """Args:
+            function: the version.
+            qualifier: by what that was addressed, if by anything.
             event: JSON, passed on byte for byte; empty stands for `{}`.
             client_context: Base64 of JSON, as `X-Amz-Client-Context` has it.
         Raises: `TooLarge`, `InvalidInput`, `Unavailable` (`NotRunning` says why); nothing was executed then.
@@ -66,21 +75,25 @@ class Invocations:
             if len(client_context) > CONTEXT_LIMIT or not (client_context.isascii() and client_context.isprintable()):
                 raise InvalidInput("X-Amz-Client-Context", f"Base64, at most {CONTEXT_LIMIT} characters")
             lines += f"x-amz-client-context: {client_context}\r\n"
+        target = TARGET
+        if qualifier is not None:
+            check_qualifier(qualifier)
+            target = f"{TARGET}?qualifier={qualifier}"
         deployment = self._functions.deployment_for(function)
-        answer = await self._sent(deployment, event, lines, request_id, fresh=False)
+        answer = await self._sent(deployment, target, event, lines, request_id, fresh=False)
         if answer is None:
-            answer = await self._sent(deployment, event, lines, request_id, fresh=True)
+            answer = await self._sent(deployment, target, event, lines, request_id, fresh=True)
         assert answer is not None
         return answer
 
     async def _sent(
-        self, deployment: Deployment, event: bytes, lines: str, request_id: str, *, fresh: bool
+        self, deployment: Deployment, target: str, event: bytes, lines: str, request_id: str, *, fresh: bool
     ) -> Answer | None:
         """`fresh`: one pod has refused it. None: it was not executed, and may be by another pod."""
         endpoint, connection = await self._connecting.connection(deployment, fresh=fresh)
         complete = False
         try:
-            connection.start(signed_head(endpoint, "POST", TARGET, request_id, lines, now_s=self._now()) + event)
+            connection.start(signed_head(endpoint, "POST", target, request_id, lines, now_s=self._now()) + event)
             connection.deadline_s = asyncio.get_running_loop().time() + answer_limit_s(deployment.timeout_s)
             body = await whole_body(connection, ANSWER_LIMIT)
             complete = True

@@ -1,4 +1,4 @@
-"""The metrics of all invokers, each sample with its function's id as a label.
+"""The metrics of all invokers, each sample with its function's id and version as labels.
 
 Embedded mode only: in a cluster each pod is asked by Prometheus itself. What is read is bounded in bytes and time; an
 invoker that does not answer is left out.
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from lateen.domain.functions import LATEST
 from lateen.gateway.connections import UpstreamFailed
 from lateen.gateway.invocations import signed_head, whole_body
 from lateen.gateway.pool import Pool
@@ -28,13 +29,13 @@ async def invoker_metrics(
     """Metric families, as a `prometheus_client` collector yields them.
 
     Args:
-        running: by function id, such as `LocalDeployer.running()`.
+        running: by the deployment's id, such as `LocalDeployer.running()`.
     """
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(function_id: str, endpoint: Endpoint) -> tuple[str, str]:
+    async def ask(deployed: str, endpoint: Endpoint) -> tuple[str, str]:
         async with gate:
-            return function_id, await _read(pool, endpoint, now())
+            return deployed, await _read(pool, endpoint, now())
 
     asked = [asyncio.ensure_future(ask(*each)) for each in running.items()]
     if not asked:
@@ -46,12 +47,14 @@ async def invoker_metrics(
 
 
 def merged(texts: "Iterable[tuple[str, str]]") -> "list[Metric]":
-    """One family of each name out of many invokers' texts, by function id; a text that is none is left out."""
+    """One family of each name out of many invokers' texts, by deployment id; a text that is none is left out."""
     from prometheus_client import Metric
     from prometheus_client.parser import text_string_to_metric_families
 
     families: dict[str, Metric] = {}
-    for function_id, text in texts:
+    for deployed, text in texts:
+        function_id, _, version = deployed.partition("-")
+        labels = {"function": function_id, "version": version or LATEST}
         try:
             parsed = list(text_string_to_metric_families(text))
         except ValueError:
@@ -59,7 +62,7 @@ def merged(texts: "Iterable[tuple[str, str]]") -> "list[Metric]":
         for family in parsed:
             kept = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
-                kept.add_sample(sample.name, {"function": function_id, **sample.labels}, sample.value)
+                kept.add_sample(sample.name, {**labels, **sample.labels}, sample.value)
     return list(families.values())
 
 

@@ -4,22 +4,25 @@ from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from lateen.domain.errors import Unavailable
-from lateen.domain.functions import State
+from lateen.domain.functions import LATEST, State, deployment_id
 from lateen.domain.layers import UsedLayer
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """One function as it shall run: its desired state, with everything resolved that a deployer needs."""
+    """One version of a function as it shall run: its desired state, with everything resolved that a deployer needs."""
 
+    id: str = ""
+    """`deployment_id` of function and version; follows from them."""
     function_id: str
     function_name: str
     workspace_id: str
     account_id: str
     hash: str
     revision: int
-    """Of the desired state; a higher one replaces a lower one."""
+    """Of the desired state; a higher one replaces a lower one of the same version."""
     version: str
     runtime: str
     """Canonical name of a folder under `runtimes/`."""
@@ -38,14 +41,24 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """In the order in which they are unpacked."""
     invoke_key: bytes
 
+    def __post_init__(self) -> None:
+        # A field and no property: it is looked at on every call.
+        force_setattr(self, "id", deployment_id(self.function_id, self.version))
+
 
 class Observation(Struct, frozen=True, kw_only=True):
     """What became of a deployment. `reason` is for a person: what is wrong and where to look."""
 
     function_id: str
+    version: str = LATEST
     revision: int
     state: State
     reason: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The deployment's."""
+        return deployment_id(self.function_id, self.version)
 
 
 class Endpoint(Struct, frozen=True):
@@ -78,11 +91,18 @@ class Deployer(Protocol):
         """Make it run, beside what runs of it already; replace that without a failed call. Idempotent.
         What comes of it is told by `observations`."""
 
-    async def remove(self, function_id: str) -> None:
-        """Stop it: what runs is finished within the function's timeout. What isn't there is no error."""
+    async def remove(self, function_id: str, version: str | None = None) -> None:
+        """Stop it: what runs is finished within the function's timeout. What isn't there is no error.
+
+        Args:
+            version: this one only; None: all of the function.
+        """
 
     async def deployed(self) -> Collection[str]:
         """Ids of all functions of which something may run."""
+
+    async def deployed_versions(self) -> Collection[tuple[str, str]]:
+        """Function id and number of all published versions that may run."""
 
     def observations(self) -> AsyncIterator[Observation]:
         """State changes of all deployments, as they happen; one reader."""

@@ -43,6 +43,11 @@ class Artifacts:
         """The zip as it was given. Raises: `ObjectNotFound`."""
         return b"".join([chunk async for chunk in self._objects.read(code.artifact_key)])
 
+    async def put_source(self, code: Code) -> None:
+        """Beside an artifact that is there, for it is what its function is made of again."""
+        if code.source_key is not None and (source := await self.source(code)) is not None:
+            await self._objects.put(code.source_key, source.encode())
+
     async def source(self, code: Code) -> str | None:
         """The single source file: from the artifact, which is what runs, whatever happened to the copy beside it.
 

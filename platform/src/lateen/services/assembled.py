@@ -10,6 +10,8 @@ from lateen.domain.master import MasterKey
 from lateen.ports.builder import BuildPlace
 from lateen.ports.objects import Objects
 from lateen.ports.table import Table
+from lateen.services.aliases import Aliases
+from lateen.services.artifacts import Artifacts
 from lateen.services.build_recipes import understood_by
 from lateen.services.build_settings import BuildSettings
 from lateen.services.builds import Builds
@@ -19,6 +21,7 @@ from lateen.services.keys import Keys
 from lateen.services.layers import Layers
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
+from lateen.services.versions import Versions
 from lateen.services.workspaces import Workspaces
 
 RETENTION_DAYS = 7
@@ -28,6 +31,8 @@ class Services(Struct, frozen=True, kw_only=True):
     runtimes: Runtimes
     functions: Functions
     layers: Layers
+    versions: Versions
+    aliases: Aliases
     keys: Keys
     workspaces: Workspaces
     records: Records
@@ -66,6 +71,8 @@ def assemble(
         runtimes=catalogue,
         functions=functions,
         layers=layers,
+        versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
+        aliases=Aliases(table, functions=functions, cursors=cursors, now=now),
         keys=keys,
         workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),

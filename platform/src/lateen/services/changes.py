@@ -43,13 +43,17 @@ class ChangeWriter:
         self.dropped = 0
 
     def changed(self, function: Function) -> None:
+        self.look_at(function.id)
+
+    def look_at(self, function_id: str) -> None:
+        """Something of the function changed."""
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.dropped += 1
         now_s = self._now()
         # By time, so that what is oldest is read first; with something random, so that none takes another's place.
-        key = Key(PARTITION, f"{iso_ms(now_s)}#{function.id}#{secrets.token_hex(4)}")
-        self._waiting.append(Item(key=key, data={"function_id": function.id}, expires_at=int(now_s) + TTL_S))
+        key = Key(PARTITION, f"{iso_ms(now_s)}#{function_id}#{secrets.token_hex(4)}")
+        self._waiting.append(Item(key=key, data={"function_id": function_id}, expires_at=int(now_s) + TTL_S))
         self._has_waiting.set()
 
     async def run(self) -> None:

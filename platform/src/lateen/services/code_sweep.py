@@ -21,6 +21,7 @@ from lateen.ports.table import Check, Item, ItemNotFound, Key, Put, RevisionConf
 from lateen.services.function_items import function_from, function_key
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import find_workspace, partition
+from lateen.services.version_items import artifacts_named, bury_versions
 
 DELETE_S = 20.0
 """For a function's blobs; what takes longer is left for the next sweep."""
@@ -92,9 +93,15 @@ class CodeSweep:
             function = None  # its create failed, and its id is never drawn again
         if function is None and not await self._is_ours(workspace_id, function_id):
             return 0
+        if function is not None and function.deleted_at is not None:
+            await bury_versions(self._table, function)  # the delete itself may have been cut short
         if function is None or function.deleted_at is not None:
             return await self._remove(keys)
         unnamed = [key for key in keys if key not in (function.code.artifact_key, function.code.source_key)]
+        if unnamed:
+            # Read after the function: a version of earlier code was published before the function had this one.
+            named = await artifacts_named(self._table, function)
+            unnamed = [key for key in unnamed if key not in named]
         # Until the new code runs, pods with the old one may have to fetch it once more.
         if not unnamed or not await self._statuses.is_active(function):
             return 0

@@ -14,12 +14,13 @@ from msgspec import Struct
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import LateenError, NotFound
-from lateen.domain.functions import Function, State
+from lateen.domain.functions import LATEST, Function, State, deployment_id
 from lateen.ports.deployer import Deployer, Observation
 from lateen.ports.places import Places
 from lateen.services.building import Building
 from lateen.services.builds import BuildFailed
 from lateen.services.functions import Functions
+from lateen.services.version_runs import VersionRuns
 from lateen.services.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,15 @@ EVERY_S = 60.0
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 600.0
 STORE_RETRY_S = 1.0
+LOOKS = 16
+"""At a time, at which versions of a function are wanted."""
 
 
 class _Retry(Struct):
-    """When a failed function's next attempt is due, on the loop's clock."""
+    """When a failed deployment's next attempt is due, on the loop's clock."""
 
+    function_id: str
+    version: str
     revision: int
     wait_s: float
     at_s: float
@@ -65,13 +70,18 @@ class Controller:
         self._every_s = every_s
         self._changed: dict[str, Function] = {}
         self._has_changed = asyncio.Event()
+        self._gate = asyncio.Semaphore(LOOKS)
+        self._versions = VersionRuns(
+            functions=functions, deployer=deployer, deploy=self._deploy, keeps_all=places is not None
+        )
         self._retries: dict[str, _Retry] = {}
+        """By the deployment's id, as what was not reported yet."""
         self._has_retries = asyncio.Event()
         self._unreported: dict[str, Observation] = {}
         self._report_at_s = 0.0
         functions.subscribe(self._change)
         if building is not None:
-            building.subscribe(self._again)
+            building.subscribe(self._built)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -91,10 +101,13 @@ class Controller:
             changed, self._changed = self._changed, {}
             for function in changed.values():
                 await self._deploy(function)
+            # Behind all of them: most functions have no versions, and it takes reading to know that.
+            live = [function for function in changed.values() if function.deleted_at is None]
+            await asyncio.gather(*(self._start_versions(function) for function in live))
 
     async def _follow_observations(self) -> None:
         async for observation in self._deployer.observations():
-            self._unreported.pop(observation.function_id, None)
+            self._unreported.pop(observation.id, None)
             self._note(observation)
             await self._report(observation)
 
@@ -119,6 +132,7 @@ class Controller:
         for function_id in await self._deployer.deployed():
             if function_id not in seen:
                 await self._remove_if_deleted(function_id)
+        await self._versions.compare(but=self._retries)
         await self._clear_others(workspaces)
 
     async def _settle_all(self) -> set[str]:
@@ -165,21 +179,45 @@ class Controller:
             unreported, self._unreported = self._unreported, {}
             for observation in unreported.values():
                 await self._report(observation)
-        for function_id, retry in list(self._retries.items()):
+        for deployed, retry in list(self._retries.items()):
             if retry.at_s <= now_s:
                 # Its outcome is observed later and sets the time anew; this is for the case that none comes.
                 retry.at_s = now_s + self._every_s
-                await self._again(function_id)
+                await self._again(deployed, retry)
 
-    async def _again(self, function_id: str) -> None:
+    async def _built(self, function_id: str) -> None:
+        """Or not: a build that one of its versions waited for is over."""
         try:
             function = (await self._functions.get(PLATFORM, function_id)).function
         except NotFound:
-            self._retries.pop(function_id, None)
+            return
         except LateenError as exc:
-            log.warning("retry put off", extra={"function": function_id, "reason": str(exc)})
+            log.warning("deployment put off", extra={"function": function_id, "reason": str(exc)})
+            return
+        await self._deploy(function)
+        await self._start_versions(function)
+
+    async def _again(self, deployed: str, retry: _Retry) -> None:
+        try:
+            function = await self._functions.version(PLATFORM, retry.function_id, retry.version)
+            if retry.version != LATEST and retry.version not in await self._functions.versions_wanted(function):
+                self._retries.pop(deployed, None)
+                return
+        except NotFound:
+            self._retries.pop(deployed, None)
+        except LateenError as exc:
+            log.warning("retry put off", extra={"function": retry.function_id, "reason": str(exc)})
         else:
             await self._deploy(function)
+
+    async def _start_versions(self, function: Function) -> None:
+        try:
+            async with self._gate:
+                await self._versions.start(function, but=self._retries)
+        except LateenError as exc:  # the next comparison starts them
+            log.warning("versions not deployed", extra={"function": function.id, "reason": str(exc)})
+        except Exception:  # one that can't be read must not keep others from being deployed
+            log.exception("versions can't be read", extra={"function": function.id})
 
     async def _remove_if_deleted(self, function_id: str) -> None:
         try:
@@ -209,32 +247,36 @@ class Controller:
         except LateenError as exc:
             log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
             if function.deleted_at is None:
-                self._put_off(function.id, function.revision)
+                self._put_off(function.id, function.version, function.revision)
 
     async def _observe(self, function: Function, state: State, reason: str) -> None:
         """What is known before the deployer is told."""
-        observation = Observation(function_id=function.id, revision=function.revision, state=state, reason=reason)
+        observation = Observation(
+            function_id=function.id, version=function.version, revision=function.revision, state=state, reason=reason
+        )
         self._note(observation)
         await self._report(observation)
 
     def _note(self, observation: Observation) -> None:
         if observation.state == "Failed":
-            self._put_off(observation.function_id, observation.revision)
+            self._put_off(observation.function_id, observation.version, observation.revision)
         else:
-            self._retries.pop(observation.function_id, None)
+            self._retries.pop(observation.id, None)
 
-    def _put_off(self, function_id: str, revision: int) -> None:
-        known = self._retries.get(function_id)
+    def _put_off(self, function_id: str, version: str, revision: int) -> None:
+        deployed = deployment_id(function_id, version)
+        known = self._retries.get(deployed)
         wait_s = FIRST_RETRY_S if known is None or known.revision != revision else min(LAST_RETRY_S, known.wait_s * 2)
-        self._retries[function_id] = _Retry(revision, wait_s, asyncio.get_running_loop().time() + wait_s)
+        at_s = asyncio.get_running_loop().time() + wait_s
+        self._retries[deployed] = _Retry(function_id, version, revision, wait_s, at_s)
         self._has_retries.set()
 
     async def _report(self, observation: Observation) -> None:
         try:
             await self._functions.report(observation)
         except LateenError as exc:
-            # Kept and made again; a later observation of the same function takes its place.
-            self._unreported.setdefault(observation.function_id, observation)
+            # Kept and made again; a later observation of the same deployment takes its place.
+            self._unreported.setdefault(observation.id, observation)
             self._report_at_s = asyncio.get_running_loop().time() + STORE_RETRY_S
             self._has_retries.set()
             log.warning("report put off", extra={"function": observation.function_id, "reason": str(exc)})

@@ -7,7 +7,7 @@ from lateen.services.builds import Artifact
 
 
 def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact | None = None) -> Deployment:
-    """The function as it shall run.
+    """The function, or a version of it, as it shall run.
 
     Args:
         master: the key of its signatures follows from it.
@@ -23,7 +23,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         account_id=function.account_id,
         hash=function.hash,
         revision=function.revision,
-        version=LATEST,
+        version=function.version,
         runtime=function.runtime,
         handler=function.handler,
         environment=function.environment,
@@ -31,7 +31,8 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         memory_mib=function.memory_mib,
         concurrency=function.concurrency,
         replicas=function.replicas,
-        open=function.auth == "none",
+        # A published version has no URL of its own: what leads to it is signed.
+        open=function.auth == "none" and function.version == LATEST,
         artifact_key=artifact.key,
         artifact_sha256=artifact.sha256,
         layers=function.layers,

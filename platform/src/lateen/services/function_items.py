@@ -4,7 +4,7 @@ import msgspec
 
 from lateen.domain.access import Caller
 from lateen.domain.errors import NotFound
-from lateen.domain.functions import Function
+from lateen.domain.functions import Function, deployment_id
 from lateen.ports.table import Item, ItemNotFound, Key, Table
 from lateen.services.tenants import partition
 
@@ -14,11 +14,12 @@ def function_key(workspace_id: str, function_id: str) -> Key:
 
 
 def status_key(function: Function) -> Key:
-    return status_key_of(function.workspace_id, function.id)
+    return status_key_of(function.workspace_id, deployment_id(function.id, function.version))
 
 
-def status_key_of(workspace_id: str, function_id: str) -> Key:
-    return Key(partition(workspace_id), f"STATUS#{function_id}")
+def status_key_of(workspace_id: str, deployment: str) -> Key:
+    """Of one version, by its `deployment_id`."""
+    return Key(partition(workspace_id), f"STATUS#{deployment}")
 
 
 def name_key(workspace_id: str, name: str) -> Key:
@@ -68,3 +69,11 @@ async def find_function(table: Table, caller: Caller, pointer: Key, is_wellforme
         return function_from(await table.get(function_key(found["workspace_id"], found["function_id"])))
     except ItemNotFound:
         raise NotFound(NO_SUCH_FUNCTION) from None
+
+
+async def live_function(table: Table, caller: Caller, pointer: Key, is_wellformed: bool) -> Function:
+    """As `find_function`, but not a deleted one."""
+    function = await find_function(table, caller, pointer, is_wellformed)
+    if function.deleted_at is not None:
+        raise NotFound(NO_SUCH_FUNCTION)
+    return function

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
-from lateen.domain.functions import Described, Function, status_shown
+from lateen.domain.functions import LATEST, Described, Function, status_shown
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash, is_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
@@ -25,13 +25,13 @@ from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
 from lateen.services.function_drafts import Drafts, FunctionChange, NewFunction
 from lateen.services.function_items import (
-    NO_SUCH_FUNCTION,
     find_function,
     function_from,
     function_key,
     hash_key,
     id_key,
     item_of,
+    live_function,
     name_item,
     name_key,
     pointer_item,
@@ -43,6 +43,8 @@ from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
+from lateen.services.version_items import bury_versions, read_version
+from lateen.services.wanted_versions import functions_with_wanted, wanted_versions
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,11 @@ class Functions:
         those of other processes that `look_at` is told of. Called in the event loop; must not block or raise."""
         self._listeners.append(listener)
 
+    def tell(self, function: Function) -> None:
+        """Listeners, of what changed beside the function: its versions or aliases."""
+        for listener in self._listeners:
+            listener(function)
+
     async def look_at(self, function_ids: Sequence[str]) -> None:
         """Tell listeners of these functions, which another process has changed, as they are now."""
         gate = asyncio.Semaphore(_LOOKS)
@@ -99,7 +106,7 @@ class Functions:
                 except Exception:  # one that can't be read must not keep others from being seen
                     log.exception("function can't be read", extra={"function": function_id})
                     return
-                self._tell(found)
+                self.tell(found)
 
         await asyncio.gather(*(look(function_id) for function_id in function_ids))
 
@@ -139,7 +146,7 @@ class Functions:
                 workspace = await read_workspace(self._table, caller, workspace_id)
                 used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
                 continue
-            self._tell(stored)
+            self.tell(stored)
             return Described(stored, status_shown(stored, None))
         raise Conflict(BUSY)
 
@@ -226,7 +233,7 @@ class Functions:
                         raise _taken(new.name) from exc
                     continue
             new = function_from(stored[0])
-            self._tell(new)
+            self.tell(new)
             return await self._statuses.described(new)
         raise Conflict(BUSY)
 
@@ -258,7 +265,9 @@ class Functions:
         """One that can be started, for one that may lack what has to be built. Raises: `NotRunning`, `NotFound`."""
         if deployment.artifact_key or self._builds is None:
             return deployment
-        described = await self.get(PLATFORM, deployment.function_id)
+        described = await self._statuses.described(
+            await self.version(PLATFORM, deployment.function_id, deployment.version)
+        )
         artifact = await self._builds.artifact(deployment.workspace_id, described.function.code)
         if artifact is None:
             raise NotRunning(described.status.reason or "its code has yet to be built")
@@ -269,30 +278,54 @@ class Functions:
         for _ in range(ATTEMPTS):
             try:
                 function = await self._live(PLATFORM, id_key(observation.function_id), True)
-                await self._statuses.store(function, observation)
+                version = await read_version(self._table, function, observation.version)
+                is_news = await self._statuses.store(version, observation)
             except RevisionConflict:
                 continue
             except NotFound:
-                pass
+                return
+            if is_news and observation.version != LATEST:
+                self.tell(function)  # it decides where the calls of aliases go
             return
         raise Conflict(BUSY)
 
     async def all(self) -> AsyncIterator[Function]:
         """Every function of every workspace that is not deleted; for the controller."""
-        after = None
-        while True:
-            page = await self._table.query(INDEX, begins="WS#", after=after)
-            for item in page.items:
-                async for function in self._in_workspace(item.data["workspace_id"]):
-                    yield function
-            if (after := page.next) is None:
-                return
+        async for workspace_id in self._workspaces():
+            async for function in self._in_workspace(workspace_id):
+                yield function
 
     async def undeployed(self) -> AsyncIterator[Function]:
         """Those of which nothing was reported for their current revision."""
         async for function in self.all():
             if await self._statuses.is_due(function):
                 yield function
+
+    async def with_versions(self) -> AsyncIterator[Function]:
+        """Those that have aliases, or versions that were asked for; for the controller."""
+        async for workspace_id in self._workspaces():
+            async for function_id in functions_with_wanted(self._table, workspace_id):
+                try:
+                    yield await self._live(PLATFORM, id_key(function_id), True)
+                except NotFound:
+                    continue
+
+    async def version(self, caller: Caller, function_id: str, version: str) -> Function:
+        """As it would run now. Raises: `NotFound`."""
+        function = await self._live(caller, id_key(function_id), is_id(function_id))
+        return await read_version(self._table, function, version)
+
+    async def versions_wanted(self, function: Function) -> dict[str, Function]:
+        """By number, the published versions that shall run; for the controller."""
+        return await wanted_versions(self._table, function)
+
+    async def is_due(self, version: Function) -> bool:
+        """Whether nothing was reported of it."""
+        return await self._statuses.is_due(version)
+
+    async def forget_report(self, version: Function) -> None:
+        """It does not run any more."""
+        await self._statuses.forget(version)
 
     async def sweep(self, *, older_than_s: float = 3600) -> int:
         """Remove blobs that no function names. Returns: how many."""
@@ -311,6 +344,7 @@ class Functions:
         for _ in range(ATTEMPTS):
             old = await find_function(self._table, caller, pointer, is_wellformed)
             if old.deleted_at is not None:
+                await bury_versions(self._table, old)  # a delete may have been cut short
                 return False
             _check_expected(old, expected)
             # The variables may be secrets; nothing needs them any more.
@@ -327,7 +361,8 @@ class Functions:
                 )
             except RevisionConflict:
                 continue
-            self._tell(msgspec.structs.replace(buried, revision=old.revision + 1))
+            self.tell(msgspec.structs.replace(buried, revision=old.revision + 1))
+            await bury_versions(self._table, old)
             return True
         raise Conflict(BUSY)
 
@@ -346,10 +381,7 @@ class Functions:
         return True
 
     async def _live(self, caller: Caller, pointer: Key, is_wellformed: bool) -> Function:
-        function = await find_function(self._table, caller, pointer, is_wellformed)
-        if function.deleted_at is not None:
-            raise NotFound(NO_SUCH_FUNCTION)
-        return function
+        return await live_function(self._table, caller, pointer, is_wellformed)
 
     async def _behind(self, pointer: Item) -> Function | None:
         """As `_live`, for items of a listing: None for what was deleted since."""
@@ -360,6 +392,15 @@ class Functions:
         function = function_from(found)
         return function if function.deleted_at is None else None
 
+    async def _workspaces(self) -> AsyncIterator[str]:
+        after = None
+        while True:
+            page = await self._table.query(INDEX, begins="WS#", after=after)
+            for item in page.items:
+                yield item.data["workspace_id"]
+            if (after := page.next) is None:
+                return
+
     async def _in_workspace(self, workspace_id: str) -> AsyncIterator[Function]:
         after = None
         while True:
@@ -369,10 +410,6 @@ class Functions:
                     yield function
             if (after := page.next) is None:
                 return
-
-    def _tell(self, function: Function) -> None:
-        for listener in self._listeners:
-            listener(function)
 
 
 def _check_expected(function: Function, expected: int | None) -> None:

@@ -1,9 +1,15 @@
-"""`Routes`: which function `/{hash}` leads to, known without a store in between wherever that is possible."""
+"""`Routes`: which function `/{hash}` leads to, known without a store in between wherever that is possible.
+
+An alias has a hash of its own. Its routes are kept apart, so that those of functions cost what they cost without any:
+`now` never knows them, and `find` draws a lot for each call.
+"""
 
 import math
+import random
 import time
 from collections.abc import Callable
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from lateen.domain.access import PLATFORM
@@ -11,6 +17,7 @@ from lateen.domain.errors import NotFound
 from lateen.domain.functions import Function
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash
+from lateen.domain.versions import Target
 from lateen.ports.deployer import Deployment
 from lateen.ports.table import ItemNotFound, Key, Table
 from lateen.services.deployments import deployment_of
@@ -22,8 +29,25 @@ from lateen.services.function_items import (
     hash_key,
 )
 from lateen.services.known import LIVES_S, Known
+from lateen.services.serving import serving
+from lateen.services.version_items import alias_from, alias_hash_key, alias_key, read_version
 
 ROUTES = 10_000
+
+
+class _Owner(Struct, frozen=True):
+    """The alias that a hash leads to, for good."""
+
+    workspace_id: str
+    function_id: str
+    name: str
+
+
+class _Shared(Struct, frozen=True):
+    """Where an alias leads: the version of each call is drawn, its deployment is `to`."""
+
+    target: Target
+    to: dict[str, Deployment]
 
 
 class Routes:
@@ -36,9 +60,11 @@ class Routes:
         master: MasterKey,
         lives_s: float = LIVES_S,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """Args:
         lives_s: infinite where this process makes all changes and tells of them by `changed`.
+        chance: a random number, 0 included, 1 not.
         """
         self._table = table
         self._master = master
@@ -48,21 +74,74 @@ class Routes:
         self._owners: dict[bytes, Key] = {}
         self.known: Known[bytes, Deployment] = Known(self._read, entries=ROUTES, lives_s=lives_s, clock=clock)
         self.now: Callable[[bytes], Deployment | None] = self.known.now
+        self._chance = chance
+        self._aliases: dict[bytes, _Owner] = {}
+        self._shared: Known[bytes, _Shared] = Known(self._read_alias, entries=ROUTES, lives_s=lives_s, clock=clock)
 
     async def find(self, url_hash: bytes) -> Deployment:
-        """Raises: `NotFound`, `Unavailable`."""
-        return await self.known.get(url_hash)
+        """Of an alias the version for one call. Raises: `NotFound`, `Unavailable`."""
+        if url_hash not in self._aliases:
+            try:
+                return await self.known.get(url_hash)
+            except NotFound:
+                if not await self._is_alias(url_hash):
+                    raise
+        shared = await self._shared.get(url_hash)
+        return shared.to[shared.target.pick(self._chance())]
+
+    def alias_of(self, url_hash: bytes) -> str:
+        """Its name, of a hash that was found and is one's; else empty."""
+        owner = self._aliases.get(url_hash)
+        return "" if owner is None else owner.name
 
     def changed(self, function: Function) -> None:
         """For `Functions.subscribe`."""
         self.known.forget(function.hash.encode())
+        for url_hash, owner in self._aliases.items():
+            if owner.function_id == function.id:
+                self._shared.forget(url_hash)
 
     async def _read(self, url_hash: bytes) -> Deployment:
         function = await self._function(url_hash)
         if function.deleted_at is not None:
             raise NotFound(NO_SUCH_FUNCTION)
+        return self._deployment(function)
+
+    def _deployment(self, function: Function) -> Deployment:
         return deployment_of(
             function if self._keeps_variables else replace(function, environment={}), master=self._master
+        )
+
+    async def _is_alias(self, url_hash: bytes) -> bool:
+        text = url_hash.decode("latin-1")
+        if not is_hash(text):
+            return False
+        try:
+            found = (await self._table.get(alias_hash_key(text))).data
+        except ItemNotFound:
+            return False
+        if len(self._aliases) >= ROUTES:
+            del self._aliases[next(iter(self._aliases))]
+        self._aliases[url_hash] = _Owner(found["workspace_id"], found["function_id"], found["alias"])
+        return True
+
+    async def _read_alias(self, url_hash: bytes) -> _Shared:
+        owner = self._aliases.get(url_hash)
+        if owner is None:  # many others came between
+            raise NotFound(NO_SUCH_FUNCTION)
+        try:
+            function = function_from(await self._table.get(function_key(owner.workspace_id, owner.function_id)))
+            alias = alias_from(await self._table.get(alias_key(owner.workspace_id, owner.function_id, owner.name)))
+        except ItemNotFound:
+            raise NotFound(NO_SUCH_FUNCTION) from None
+        # An alias of this name that was made later has another hash.
+        if function.deleted_at is not None or alias.hash.encode() != url_hash:
+            raise NotFound(NO_SUCH_FUNCTION)
+        target = await serving(self._table, alias)
+        is_open = function.auth == "none"
+        versions = [await read_version(self._table, function, version) for version in target.versions]
+        return _Shared(
+            target, {version.version: replace(self._deployment(version), open=is_open) for version in versions}
         )
 
     async def _function(self, url_hash: bytes) -> Function:

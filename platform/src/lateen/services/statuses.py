@@ -8,13 +8,14 @@ from lateen.domain.functions import Described, Function, FunctionStatus, status_
 from lateen.domain.times import iso_ms
 from lateen.ports.deployer import Observation
 from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
-from lateen.services.function_items import function_key, status_key, status_key_of
+from lateen.services.function_items import status_key, status_key_of
+from lateen.services.version_items import desired_key
 
 
-async def is_reported(table: Table, workspace_id: str, function_id: str) -> bool:
-    """Whether anything was ever reported about this function."""
+async def is_reported(table: Table, workspace_id: str, deployment: str) -> bool:
+    """Whether anything was reported about this deployment: of a function ever, of a version since it runs."""
     try:
-        await table.get(status_key_of(workspace_id, function_id))
+        await table.get(status_key_of(workspace_id, deployment))
     except ItemNotFound:
         return False
     return True
@@ -39,8 +40,11 @@ class Statuses:
         status, _ = await self._read(function)
         return status is not None and status.state == "Active" and status.revision >= function.revision
 
-    async def store(self, function: Function, observation: Observation) -> None:
-        """Keep what is news. Raises: `RevisionConflict` if the function or its status was changed meanwhile."""
+    async def store(self, function: Function, observation: Observation) -> bool:
+        """Keep what is news. Returns: whether it is.
+
+        Raises: `RevisionConflict` if the function or its status was changed meanwhile.
+        """
         old, revision = await self._read(function)
         new = FunctionStatus(
             state=observation.state,
@@ -53,11 +57,15 @@ class Statuses:
             or (old.revision == new.revision and new.state == "Pending")
             or msgspec.structs.replace(new, updated_at=old.updated_at) == old
         ):
-            return
+            return False
         status = Item(key=status_key(function), data=msgspec.to_builtins(new))
-        desired = function_key(function.workspace_id, function.id)
         # The check keeps a report that races with a delete from leaving a status behind.
-        await self._table.transact([Put(status, expected=revision), Check(desired, function.revision)])
+        await self._table.transact([Put(status, expected=revision), Check(*desired_key(function))])
+        return True
+
+    async def forget(self, function: Function) -> None:
+        """It does not run any more."""
+        await self._table.delete(status_key(function))
 
     async def _read(self, function: Function) -> tuple[FunctionStatus | None, int | None]:
         try:

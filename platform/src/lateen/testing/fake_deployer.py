@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Collection
 import msgspec
 from msgspec import Struct
 
-from lateen.domain.functions import Function
+from lateen.domain.functions import LATEST, Function
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 
 
 class FakeDeployer:
-    """`Deployer`. `broken` holds names of functions that fail to start, with the reason."""
+    """`Deployer`; `applied` by the deployment's id. `broken` holds names of functions that fail to start, with the
+    reason."""
 
     def __init__(self) -> None:
         self.applied: dict[str, Deployment] = {}
@@ -19,19 +20,22 @@ class FakeDeployer:
         self._news: asyncio.Queue[Observation] = asyncio.Queue()
 
     async def apply(self, deployment: Deployment) -> None:
-        self.applied[deployment.function_id] = deployment
+        self.applied[deployment.id] = deployment
         reason = self.broken.get(deployment.function_name)
         self._news.put_nowait(
             Observation(
                 function_id=deployment.function_id,
+                version=deployment.version,
                 revision=deployment.revision,
                 state="Active" if reason is None else "Failed",
                 reason=reason,
             )
         )
 
-    async def remove(self, function_id: str) -> None:
-        self.applied.pop(function_id, None)
+    async def remove(self, function_id: str, version: str | None = None) -> None:
+        for deployment in list(self.applied.values()):
+            if deployment.function_id == function_id and version in (None, deployment.version):
+                del self.applied[deployment.id]
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
@@ -44,7 +48,10 @@ class FakeDeployer:
         return None
 
     async def deployed(self) -> Collection[str]:
-        return list(self.applied)
+        return {deployment.function_id for deployment in self.applied.values()}
+
+    async def deployed_versions(self) -> Collection[tuple[str, str]]:
+        return [(each.function_id, each.version) for each in self.applied.values() if each.version != LATEST]
 
 
 class FakeAnswer(Struct, frozen=True, kw_only=True):
@@ -52,6 +59,7 @@ class FakeAnswer(Struct, frozen=True, kw_only=True):
     body: bytes = b"null"
     request_id: str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
     function_error: str | None = None
+    executed_version: str | None = None
 
 
 class FakeInvoker:
@@ -61,6 +69,6 @@ class FakeInvoker:
         self.answer: FakeAnswer | None = None
         self.events: list[bytes] = []
 
-    async def invoke(self, function: Function, event: bytes) -> FakeAnswer:
+    async def invoke(self, function: Function, event: bytes, *, qualifier: str | None = None) -> FakeAnswer:
         self.events.append(event)
-        return self.answer or FakeAnswer(body=event or msgspec.json.encode({}))
+        return self.answer or FakeAnswer(body=event or msgspec.json.encode({}), executed_version=function.version)

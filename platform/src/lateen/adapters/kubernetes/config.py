@@ -175,11 +175,11 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
         """Where the workspace's functions run."""
         return self.functions_namespace or f"{self.namespace_prefix or self.release + '-'}{workspace_id}"
 
-    def host_of(self, function_id: str, workspace_id: str) -> str:
-        """The function's Service, as an absolute name: no search list is tried for it."""
-        return f"{name_of(function_id)}.{self.namespace_of(workspace_id)}.svc.{self.cluster_domain}."
+    def host_of(self, deployed: str, workspace_id: str) -> str:
+        """Its Service, as an absolute name: no search list is tried for it. `deployed`: the deployment's id."""
+        return f"{name_of(deployed)}.{self.namespace_of(workspace_id)}.svc.{self.cluster_domain}."
 
 
-def name_of(function_id: str) -> str:
-    """Of the function's Deployment, Service and Ingress."""
-    return f"fn-{function_id}"
+def name_of(deployed: str) -> str:
+    """Of Deployment, Service and Ingress, by the deployment's id."""
+    return f"fn-{deployed}"

@@ -34,12 +34,12 @@ from lateen.adapters.kubernetes.kinds import (
 )
 from lateen.adapters.kubernetes.labels import (
     CONFIGURATION,
-    FUNCTION,
     REVISION,
     TEMPLATE,
-    WORKSPACE,
+    deployment_in,
     selector_of_functions,
     selector_of_places,
+    workspace_in,
 )
 from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, objects_for, owned
 from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
@@ -49,7 +49,7 @@ from lateen.adapters.kubernetes.rollouts import essentials, has_address, is_crea
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
-from lateen.domain.functions import State
+from lateen.domain.functions import State, deployment_id
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Observation
 from lateen_invoker.control import RuntimeCommand
@@ -127,6 +127,7 @@ class KubernetesDeployer:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._states = pod_states or PodStates()
+        # These are by the deployment's id.
         self._wanted: dict[str, _Wanted] = {}
         self._removing: dict[str, None] = {}
         self._news: dict[str, Observation] = {}
@@ -137,14 +138,14 @@ class KubernetesDeployer:
         functions, places = selector_of_functions(config), selector_of_places(config)
         namespace = config.functions_namespace
         watched = self._watched = {
-            kind: Watched(api, kind, namespace, selector=functions, label=FUNCTION, changed=self._seen)
+            kind: Watched(api, kind, namespace, selector=functions, owner=deployment_in, changed=self._seen)
             for kind in (DEPLOYMENT, SERVICE, INGRESS, *([HTTP_ROUTE] if config.http_route.enabled else []))
         }
         self._pods = watched[POD] = Watched(
-            api, POD, namespace, selector=functions, label=FUNCTION, changed=self._seen, reduced=essentials
+            api, POD, namespace, selector=functions, owner=deployment_in, changed=self._seen, reduced=essentials
         )
         for kind in OWN_KINDS if namespace is None else SHARED_KINDS:
-            watched[kind] = Watched(api, kind, namespace, selector=places, label=WORKSPACE, changed=self._place_seen)
+            watched[kind] = Watched(api, kind, namespace, selector=places, owner=workspace_in, changed=self._place_seen)
         self._applier = Applier(api, watched, leads_for_s=leads_for_s)
         self._places = PlaceKeeper(config, applier=self._applier, watched=watched, digest_key=digest_key)
         self._work = Work(self._look)
@@ -167,32 +168,47 @@ class KubernetesDeployer:
     # Deployer
 
     async def apply(self, deployment: Deployment) -> None:
-        function_id = deployment.function_id
-        known = self._wanted.get(function_id)
+        deployed = deployment.id
+        known = self._wanted.get(deployed)
         if known is not None and known.deployment.revision > deployment.revision:
             return
         if known is not None and known.deployment == deployment:
             if known.init is not None and known.init.error is not None:
                 known.init = None  # ask again: what it lacked may be there by now
-            self._work.add(function_id)
+            self._work.add(deployed)
             return
-        self._removing.pop(function_id, None)
-        self._wanted[function_id] = _Wanted(deployment)
-        self._work.add(function_id, anew=True)
+        self._removing.pop(deployed, None)
+        self._wanted[deployed] = _Wanted(deployment)
+        self._work.add(deployed, anew=True)
 
-    async def remove(self, function_id: str) -> None:
-        self._wanted.pop(function_id, None)
-        self._rolling.pop(function_id, None)
-        self._news.pop(function_id, None)
-        self._removing[function_id] = None
+    async def remove(self, function_id: str, version: str | None = None) -> None:
+        if version is None:
+            # Its own id in any case: what was made of it may not have been seen yet.
+            gone = {function_id, *(each for each in self._there() if each.partition("-")[0] == function_id)}
+        else:
+            gone = {deployment_id(function_id, version)}
+        for each in gone:
+            self._wanted.pop(each, None)
+            self._rolling.pop(each, None)
+            self._news.pop(each, None)
+            self._removing[each] = None
+            self._work.add(each, anew=True)
         while len(self._removing) > REMEMBERED:
             del self._removing[next(iter(self._removing))]
-        self._work.add(function_id, anew=True)
 
     async def deployed(self) -> Collection[str]:
         await self._synced()
+        return {each.partition("-")[0] for each in self._there()}
+
+    async def deployed_versions(self) -> Collection[tuple[str, str]]:
+        await self._synced()
+        parts = (each.partition("-") for each in self._there())
+        return [(function_id, version) for function_id, _, version in parts if version]
+
+    def _there(self) -> set[str]:
+        """Ids of all deployments of which there is, or shall be, something."""
         kinds = (DEPLOYMENT, SERVICE, *self._routes)
-        return set(self._wanted).union(*(self._watched[kind].label_values() for kind in kinds))
+        return set(self._wanted).union(*(self._watched[kind].owners() for kind in kinds))
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
@@ -225,22 +241,22 @@ class KubernetesDeployer:
             await watched.synced.wait()
 
     def _seen(self, manifest: Manifest) -> None:
-        function_id = manifest["metadata"]["labels"].get(FUNCTION)
-        if function_id in self._wanted or function_id in self._removing:
-            self._work.add(function_id)
+        deployed = deployment_in(manifest)
+        if deployed is not None and (deployed in self._wanted or deployed in self._removing):
+            self._work.add(deployed)
 
     def _place_seen(self, manifest: Manifest) -> None:
         self._places.seen(manifest)
         if manifest["kind"] == NAMESPACE.name:
-            for function_id in self._watched[DEPLOYMENT].label_values() & set(self._wanted):
-                if self._namespace(self._wanted[function_id].deployment) == manifest["metadata"]["name"]:
-                    self._work.add(function_id)
+            for deployed in self._watched[DEPLOYMENT].owners() & set(self._wanted):
+                if self._namespace(self._wanted[deployed].deployment) == manifest["metadata"]["name"]:
+                    self._work.add(deployed)
 
-    async def _look(self, function_id: str) -> None:
-        wanted = self._wanted.get(function_id)
+    async def _look(self, deployed: str) -> None:
+        wanted = self._wanted.get(deployed)
         if wanted is None:
-            if function_id in self._removing:
-                await self._take_away(function_id)
+            if deployed in self._removing:
+                await self._take_away(deployed)
             return
         try:
             if wanted.objects is None:
@@ -331,37 +347,37 @@ class KubernetesDeployer:
             await self._applier.apply(manifest)
 
     def _may_roll(self, wanted: _Wanted, desired: Manifest, live: Manifest) -> bool:
-        function_id, now_s = wanted.deployment.function_id, asyncio.get_running_loop().time()
+        deployed, now_s = wanted.deployment.id, asyncio.get_running_loop().time()
         new, old = desired["metadata"]["annotations"], live["metadata"].get("annotations") or {}
         if new[TEMPLATE] == old.get(TEMPLATE) or new[REVISION] != old.get(REVISION):
             return True
         self._rolling = {each: since_s for each, since_s in self._rolling.items() if since_s > now_s - ROLLING_S}
-        if len(self._rolling) >= ROLLING and function_id not in self._rolling:
-            self._work.add_later(function_id, ROLLING_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311
+        if len(self._rolling) >= ROLLING and deployed not in self._rolling:
+            self._work.add_later(deployed, ROLLING_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311
             return False
-        self._rolling.setdefault(function_id, now_s)
+        self._rolling.setdefault(deployed, now_s)
         return True
 
     def _may_heal(self, wanted: _Wanted) -> bool:
         now_s = asyncio.get_running_loop().time()
         if len(wanted.heals) == HEALS and wanted.heals[0] > now_s - HEALS_S:
-            self._work.add_later(wanted.deployment.function_id, HEALS_S / HEALS)
+            self._work.add_later(wanted.deployment.id, HEALS_S / HEALS)
             return False
         wanted.heals.append(now_s)
         return True
 
     def _waits(self, wanted: _Wanted) -> bool:
         """Whether a pod has been waiting for long for what its containers need."""
-        function_id = wanted.deployment.function_id
-        if not any(is_creating(pod) for pod in self._pods.with_label(function_id)):
+        deployed = wanted.deployment.id
+        if not any(is_creating(pod) for pod in self._pods.of_owner(deployed)):
             return False
         left_s = wanted.secret_at_s + STUCK_S - asyncio.get_running_loop().time()
-        self._work.add_later(function_id, max(0.1, left_s if left_s > 0 else STUCK_S))
+        self._work.add_later(deployed, max(0.1, left_s if left_s > 0 else STUCK_S))
         return left_s <= 0
 
-    async def _take_away(self, function_id: str) -> None:
+    async def _take_away(self, deployed: str) -> None:
         for kind in (*self._routes, SERVICE, DEPLOYMENT):
-            for live in self._watched[kind].with_label(function_id):
+            for live in self._watched[kind].of_owner(deployed):
                 if "deletionTimestamp" not in live["metadata"]:
                     metadata = live["metadata"]
                     await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
@@ -373,7 +389,7 @@ class KubernetesDeployer:
         if live is None or len(names_in(live, CONFIGURATION)) < 2 or not self._is_complete(wanted, objects, live):
             return
         current = objects.secret["metadata"]["name"]
-        pods = self._pods.with_label(wanted.deployment.function_id)
+        pods = self._pods.of_owner(wanted.deployment.id)
         if not (names := unneeded(live, pods, CONFIGURATION, current)):
             return
         for name in names:
@@ -384,7 +400,7 @@ class KubernetesDeployer:
     # Telling
 
     def _is_complete(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest) -> bool:
-        pods = self._pods.with_label(wanted.deployment.function_id)
+        pods = self._pods.of_owner(wanted.deployment.id)
         rollout = rollout_of(template=objects.template, replicas=wanted.deployment.replicas, live=live, pods=pods)
         return rollout.is_complete
 
@@ -394,10 +410,10 @@ class KubernetesDeployer:
             template=objects.template,
             replicas=wanted.deployment.replicas,
             live=self._watched[DEPLOYMENT].get(metadata["namespace"], metadata["name"]),
-            pods=self._pods.with_label(wanted.deployment.function_id),
+            pods=self._pods.of_owner(wanted.deployment.id),
         )
         if rollout.is_complete:
-            self._rolling.pop(wanted.deployment.function_id, None)
+            self._rolling.pop(wanted.deployment.id, None)
         if rollout.state is None:
             if wanted.told is None and self._can_be_called(wanted, objects):
                 self._tell(wanted, "Pending", None)
@@ -424,14 +440,14 @@ class KubernetesDeployer:
             wanted.complete_at_s = now_s
         left_s = wanted.complete_at_s + LAG_S - now_s
         if left_s > 0:
-            self._work.add_later(wanted.deployment.function_id, left_s)
+            self._work.add_later(wanted.deployment.id, left_s)
         return left_s > 0
 
     def _ask(self, wanted: _Wanted, template: str, address: str) -> None:
-        function_id = wanted.deployment.function_id
-        if function_id not in self._asking:
-            task = self._asking[function_id] = asyncio.create_task(self._ask_pod(wanted, template, address))
-            task.add_done_callback(lambda _: self._asking.pop(function_id, None))
+        deployed = wanted.deployment.id
+        if deployed not in self._asking:
+            task = self._asking[deployed] = asyncio.create_task(self._ask_pod(wanted, template, address))
+            task.add_done_callback(lambda _: self._asking.pop(deployed, None))
 
     async def _ask_pod(self, wanted: _Wanted, template: str, address: str) -> None:
         try:
@@ -443,16 +459,20 @@ class KubernetesDeployer:
             error = None
         wanted.init = _Init(template, error)
         # Not from here: it looks up this task, which is not done yet.
-        asyncio.get_running_loop().call_soon(self._work.add, wanted.deployment.function_id)
+        asyncio.get_running_loop().call_soon(self._work.add, wanted.deployment.id)
 
     def _tell(self, wanted: _Wanted, state: State, reason: str | None) -> None:
         deployment = wanted.deployment
         observation = Observation(
-            function_id=deployment.function_id, revision=deployment.revision, state=state, reason=reason
+            function_id=deployment.function_id,
+            version=deployment.version,
+            revision=deployment.revision,
+            state=state,
+            reason=reason,
         )
-        if wanted.told != observation and self._wanted.get(deployment.function_id) is wanted:
+        if wanted.told != observation and self._wanted.get(deployment.id) is wanted:
             wanted.told = observation
-            self._news[deployment.function_id] = observation
+            self._news[deployment.id] = observation
             self._has_news.set()
 
     def _namespace(self, deployment: Deployment) -> str:
@@ -484,6 +504,6 @@ class KubernetesDeployer:
         )
         yield GaugeMetricFamily(
             "lateen_controller_functions",
-            "Functions that this controller keeps as they should be.",
+            "Functions, and versions of them, that this controller keeps as they should be.",
             value=len(self._wanted),
         )

@@ -1,6 +1,8 @@
 """Labels, annotations and selectors: by these the controller knows what is its own. No hash is ever one."""
 
 from lateen.adapters.kubernetes.config import FunctionsConfig
+from lateen.adapters.kubernetes.kinds import Manifest
+from lateen.domain.functions import deployment_id
 
 FUNCTION = "lateen.dev/function"
 WORKSPACE = "lateen.dev/workspace"
@@ -35,6 +37,19 @@ def place_labels(config: FunctionsConfig, workspace_id: str | None) -> dict[str,
     """Of what a namespace has for all functions in it."""
     workspace = {} if workspace_id is None else {WORKSPACE: workspace_id}
     return {**common_labels(config), NAME: "lateen-workspace", **workspace}
+
+
+def deployment_in(manifest: Manifest) -> str | None:
+    """Id of the deployment that an object belongs to; None: of none."""
+    labels = manifest["metadata"].get("labels") or {}
+    function_id, version = labels.get(FUNCTION), labels.get(VERSION, LATEST)
+    return None if not function_id else deployment_id(function_id, "$LATEST" if version == LATEST else version)
+
+
+def workspace_in(manifest: Manifest) -> str | None:
+    """Id of the workspace whose object it is."""
+    workspace_id: str | None = (manifest["metadata"].get("labels") or {}).get(WORKSPACE)
+    return workspace_id
 
 
 def function_labels(config: FunctionsConfig, *, workspace_id: str, function_id: str, version: str) -> dict[str, str]:

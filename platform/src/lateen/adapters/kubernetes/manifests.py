@@ -9,8 +9,17 @@ from msgspec import Struct
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, FunctionsConfig, name_of
 from lateen.adapters.kubernetes.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS, SECRET, SERVICE, Kind, Manifest
-from lateen.adapters.kubernetes.labels import CONFIGURATION, FUNCTION, INSTANCE, REVISION, TEMPLATE, function_labels
+from lateen.adapters.kubernetes.labels import (
+    CONFIGURATION,
+    FUNCTION,
+    INSTANCE,
+    REVISION,
+    TEMPLATE,
+    VERSION,
+    function_labels,
+)
 from lateen.adapters.kubernetes.pod_manifests import pod_template_for, stamped
+from lateen.domain.functions import LATEST
 from lateen.ports.deployer import Deployment
 from lateen_invoker.control import RuntimeCommand
 from lateen_invoker.pod_configure import PodConfigure
@@ -25,7 +34,7 @@ WEEK_S = 7 * 86_400
 
 
 class FunctionObjects(Struct, frozen=True, kw_only=True):
-    """All objects of one function."""
+    """All objects of one version of a function."""
 
     secret: Manifest
     deployment: Manifest
@@ -58,7 +67,7 @@ def objects_for(
     labels = function_labels(
         config, workspace_id=deployment.workspace_id, function_id=deployment.function_id, version=deployment.version
     )
-    name = name_of(deployment.function_id)
+    name = name_of(deployment.id)
     secret = _secret_for(
         configure_for(deployment, config, command=command, retention_s=retention_s), name, namespace, labels
     )
@@ -151,7 +160,7 @@ def _deployment_for(
         "apiVersion": DEPLOYMENT.version,
         "kind": DEPLOYMENT.name,
         "metadata": {
-            "name": name_of(deployment.function_id),
+            "name": name_of(deployment.id),
             "namespace": config.namespace_of(deployment.workspace_id),
             "labels": labels,
             "annotations": {
@@ -162,7 +171,7 @@ def _deployment_for(
         },
         "spec": {
             "replicas": deployment.replicas,
-            "selector": {"matchLabels": {INSTANCE: config.release, FUNCTION: deployment.function_id}},
+            "selector": {"matchLabels": _selector(deployment, labels)},
             # Beside the old ones, and none of those goes before a new one is ready, and nodes have heard of it.
             "minReadySeconds": LAG_S,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
@@ -173,6 +182,13 @@ def _deployment_for(
     }
 
 
+def _selector(deployment: Deployment, labels: dict[str, str]) -> dict[str, str]:
+    # Of a Deployment it can't be changed, and those of `$LATEST` are older than versions are. Its pods are told from a
+    # version's by who owns them.
+    keys = (INSTANCE, FUNCTION) if deployment.version == LATEST else (INSTANCE, FUNCTION, VERSION)
+    return {key: labels[key] for key in keys}
+
+
 def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early: bool) -> Manifest:
     return {
         "apiVersion": SERVICE.version,
@@ -181,7 +197,7 @@ def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early:
         "spec": {
             "type": "ClusterIP",
             "publishNotReadyAddresses": is_early,
-            "selector": {INSTANCE: labels[INSTANCE], FUNCTION: labels[FUNCTION]},
+            "selector": {key: labels[key] for key in (INSTANCE, FUNCTION, VERSION)},
             "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": HTTP_PORT, "protocol": "TCP"}],
         },
     }
@@ -189,9 +205,9 @@ def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early:
 
 def _route_for(deployment: Deployment, config: FunctionsConfig, labels: dict[str, str]) -> Manifest | None:
     kind = route_kind(config)
-    if kind is None or not deployment.open:
+    if kind is None or not deployment.open or deployment.version != LATEST:
         return None
-    name = name_of(deployment.function_id)
+    name = name_of(deployment.id)
     manifest: Manifest = {
         "apiVersion": kind.version,
         "kind": kind.name,

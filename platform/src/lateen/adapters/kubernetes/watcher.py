@@ -27,24 +27,24 @@ class Watched:
         namespace: str | None,
         *,
         selector: str,
-        label: str,
+        owner: Callable[[Manifest], str | None],
         changed: Callable[[Manifest], None],
         reduced: Callable[[Manifest], Manifest] = lambda manifest: manifest,
     ) -> None:
         """Args:
         namespace: None: in all.
-        label: objects can be found by its value.
+        owner: objects can be found by what it says of them.
         reduced: what of an object is kept.
         """
         self.kind = kind
         self._api = api
         self._namespace = namespace
         self._selector = selector
-        self._label = label
+        self._owner = owner
         self._changed = changed
         self._reduced = reduced
         self._items: dict[Key, Manifest] = {}
-        self._labelled: defaultdict[str, dict[Key, Manifest]] = defaultdict(dict)
+        self._owned: defaultdict[str, dict[Key, Manifest]] = defaultdict(dict)
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,11 +77,11 @@ class Watched:
     def get(self, namespace: str, name: str) -> Manifest | None:
         return self._items.get((namespace, name))
 
-    def with_label(self, value: str) -> list[Manifest]:
-        return list(self._labelled[value].values()) if value in self._labelled else []
+    def of_owner(self, owner: str) -> list[Manifest]:
+        return list(self._owned[owner].values()) if owner in self._owned else []
 
-    def label_values(self) -> set[str]:
-        return {value for value, items in self._labelled.items() if items}
+    def owners(self) -> set[str]:
+        return {owner for owner, items in self._owned.items() if items}
 
     def __iter__(self) -> Iterator[Manifest]:
         return iter(list(self._items.values()))
@@ -94,8 +94,8 @@ class Watched:
             return
         manifest["metadata"].pop("managedFields", None)
         self._items[key] = kept = self._reduced(manifest)
-        if value := self._value(kept):
-            self._labelled[value][key] = kept
+        if owner := self._owner(kept):
+            self._owned[owner][key] = kept
         self._changed(kept)
 
     def drop(self, manifest: Manifest) -> None:
@@ -108,10 +108,10 @@ class Watched:
 
     def _forget(self, key: Key) -> None:
         old = self._items.pop(key)
-        if value := self._value(old):
-            self._labelled[value].pop(key, None)
-            if not self._labelled[value]:
-                del self._labelled[value]
+        if owner := self._owner(old):
+            self._owned[owner].pop(key, None)
+            if not self._owned[owner]:
+                del self._owned[owner]
         self._changed(old)
 
     async def _list(self) -> str:
@@ -123,10 +123,6 @@ class Watched:
             self._forget(key)
         self.synced.set()
         return version
-
-    def _value(self, manifest: Manifest) -> str | None:
-        value: str | None = (manifest["metadata"].get("labels") or {}).get(self._label)
-        return value
 
 
 def _key(manifest: Manifest) -> Key:

@@ -1,4 +1,4 @@
-"""`LocalDeployer`: functions as processes of this machine, one invoker for each that is awake.
+"""`LocalDeployer`: functions as processes of this machine, one invoker for each version that is awake.
 
 One invoker more may be kept started and without a function (`spare`), so that a new or sleeping function does not wait
 for an interpreter. Everything ends with this process: by `close`, and by the kernel where that is not reached.
@@ -21,6 +21,7 @@ from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
 from lateen.adapters.local.work_folders import WorkFolders
 from lateen.domain.errors import LateenError
+from lateen.domain.functions import deployment_id
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.objects import Objects
 from lateen_invoker import control
@@ -86,6 +87,7 @@ class LocalDeployer:
         self._with_artifact = with_artifact
         self._records = RecordKeeper(store)
         self._functions: dict[str, LocalFunction] = {}
+        """By the deployment's id."""
         # Ids are never used again, so a call that knew a function before it was removed can't bring it back.
         self._removed: deque[str] = deque(maxlen=REMEMBERED)
         self._spare: asyncio.Task[InvokerProcess] | None = None
@@ -106,18 +108,24 @@ class LocalDeployer:
         self._make_spare()
 
     async def apply(self, deployment: Deployment) -> None:
-        function = self._functions.get(deployment.function_id)
+        function = self._functions.get(deployment.id)
         if function is None:
-            if deployment.function_id in self._removed or self._is_closing:
+            if self._is_removed(deployment) or self._is_closing:
                 return
-            function = self._functions[deployment.function_id] = LocalFunction(self, deployment)
+            function = self._functions[deployment.id] = LocalFunction(self, deployment)
         function.apply(deployment)
 
-    async def remove(self, function_id: str) -> None:
-        function = self._functions.pop(function_id, None)
-        if function is not None:
-            self._removed.append(function_id)
-            function.remove()
+    async def remove(self, function_id: str, version: str | None = None) -> None:
+        if version is not None:
+            gone = [deployment_id(function_id, version)]
+        else:
+            gone = [each for each in self._functions if each.partition("-")[0] == function_id]
+            if function_id not in self._removed:
+                self._removed.append(function_id)
+        for each in gone:
+            if (function := self._functions.pop(each, None)) is not None:
+                self._removed.append(each)
+                function.remove()
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
@@ -128,30 +136,32 @@ class LocalDeployer:
                 yield observation
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
-        function = self._functions.get(deployment.function_id)
+        function = self._functions.get(deployment.id)
         if function is None and not deployment.artifact_key and self._with_artifact is not None:
             deployment = await self._with_artifact(deployment)
-            function = self._functions.get(deployment.function_id)
+            function = self._functions.get(deployment.id)
         if function is None:
-            if self._is_closing or deployment.function_id in self._removed:
+            if self._is_closing or self._is_removed(deployment):
                 raise NotRunning("the function was removed" if not self._is_closing else "Lateen stops")
-            function = self._functions[deployment.function_id] = LocalFunction(self, deployment)
+            function = self._functions[deployment.id] = LocalFunction(self, deployment)
         return await function.endpoint(deployment)
 
     def endpoint_now(self, deployment: Deployment) -> Endpoint | None:
-        function = self._functions.get(deployment.function_id)
+        function = self._functions.get(deployment.id)
         return None if function is None else function.endpoint_now(deployment)
 
     def running(self) -> dict[str, Endpoint]:
-        """The functions that are awake and where; by function id."""
+        """What is awake and where; by the deployment's id."""
         return {
-            function_id: endpoint
-            for function_id, function in self._functions.items()
-            if (endpoint := function.running) is not None
+            each: endpoint for each, function in self._functions.items() if (endpoint := function.running) is not None
         }
 
     async def deployed(self) -> Collection[str]:
-        return list(self._functions)
+        return {each.partition("-")[0] for each in self._functions}
+
+    async def deployed_versions(self) -> Collection[tuple[str, str]]:
+        parts = (each.partition("-") for each in self._functions)
+        return [(function_id, version) for function_id, _, version in parts if version]
 
     @property
     def records_dropped(self) -> int:
@@ -194,15 +204,15 @@ class LocalDeployer:
         function_id = deployment.function_id
         process = await self._take()
         try:
-            folder = self._folders.make(function_id)
+            folder = self._folders.make(deployment.id)
         except OSError as exc:
             process.kill()
             raise StartFailed(f"no work folder: {exc.strerror}") from exc
-        self._own(self._watch(process, function_id, folder))
+        self._own(self._watch(process, deployment.id, folder))
         process.on_records = lambda batch: self._records.take(
             function_id, batch, stored=process.records_stored, gone=process.exited
         )
-        process.on_idle = lambda: self._tell(function_id, LocalFunction.process_idle, process)
+        process.on_idle = lambda: self._tell(deployment.id, LocalFunction.process_idle, process)
         configure = configure_for(deployment, self._settings, command=command, artifact=artifact, work_dir=str(folder))
         ready = await process.configure(configure, within_s=start_limit_s(deployment))
         if is_weaker(ready.isolation, than=self.isolation) and not self._warned:
@@ -221,7 +231,7 @@ class LocalDeployer:
         return self._notes.get(deployment.runtime)
 
     def observed(self, observation: Observation) -> None:
-        self._news[observation.function_id] = observation
+        self._news[observation.id] = observation
         self._has_news.set()
 
     # Processes
@@ -255,9 +265,9 @@ class LocalDeployer:
         await process.exited.wait()
         self._processes.discard(process)
 
-    async def _watch(self, process: InvokerProcess, function_id: str, folder: Path) -> None:
+    async def _watch(self, process: InvokerProcess, deployed: str, folder: Path) -> None:
         await process.exited.wait()
-        self._tell(function_id, LocalFunction.process_exited, process)
+        self._tell(deployed, LocalFunction.process_exited, process)
         await self._folders.remove(folder)
 
     async def _retire(self, process: InvokerProcess, timeout_s: int) -> None:
@@ -270,10 +280,13 @@ class LocalDeployer:
         await process.stop(within_s=1.0)
 
     def _tell(
-        self, function_id: str, event: Callable[[LocalFunction, InvokerProcess], None], process: InvokerProcess
+        self, deployed: str, event: Callable[[LocalFunction, InvokerProcess], None], process: InvokerProcess
     ) -> None:
-        if (function := self._functions.get(function_id)) is not None:
+        if (function := self._functions.get(deployed)) is not None:
             event(function, process)
+
+    def _is_removed(self, deployment: Deployment) -> bool:
+        return deployment.id in self._removed or deployment.function_id in self._removed
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,4 +1,4 @@
-"""One function on this machine: which invoker serves it, which is being started, and when to start none.
+"""One version of a function on this machine: which invoker serves it, which is being started, and when to start none.
 
 A new revision is started beside the old one and takes its place when it is ready; until then, and for good if it never
 is, the old one serves. Nothing runs for a function that sleeps. Starts are single-flight, and each function has its own
@@ -183,6 +183,7 @@ class LocalFunction:
         self._host.observed(
             Observation(
                 function_id=deployment.function_id,
+                version=deployment.version,
                 revision=deployment.revision,
                 state=state,
                 reason=reason,

@@ -1,4 +1,4 @@
-"""Work folders of invokers: `{data}/run/{function id}-{random}`, 0700, gone when the process is."""
+"""Work folders of invokers: `{data}/run/{deployment id}-{random}`, 0700, gone when the process is."""
 
 from pathlib import Path
 from secrets import token_hex
@@ -19,8 +19,8 @@ class WorkFolders:
         await to_thread.run_sync(folders.remove, str(self._root))
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def make(self, function_id: str) -> Path:
-        folder = self._root / f"{function_id}-{token_hex(4)}"
+    def make(self, deployed: str) -> Path:
+        folder = self._root / f"{deployed}-{token_hex(4)}"
         folder.mkdir(mode=0o700)
         return folder
 

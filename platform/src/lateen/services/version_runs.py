@@ -1,0 +1,76 @@
+"""The controller's part for published versions: has those run that are wanted, and in the end stops the others.
+
+What a version is never changes, so there is nothing to be told of but whether it is wanted (`wanted_versions`). One
+that isn't any more runs on for a while: other processes may know for some seconds only that it was.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from lateen.domain.access import PLATFORM
+from lateen.domain.errors import NotFound
+from lateen.domain.functions import Function, deployment_id
+from lateen.ports.deployer import Deployer
+from lateen.services.functions import Functions
+
+LINGER_S = 120.0
+"""Beyond what routes live elsewhere, and what an alias that is moved back takes."""
+
+
+class VersionRuns:
+    def __init__(
+        self,
+        *,
+        functions: Functions,
+        deployer: Deployer,
+        deploy: Callable[[Function], Awaitable[None]],
+        keeps_all: bool,
+    ) -> None:
+        """Args:
+        deploy: builds a version's code where that is due, and tells the deployer.
+        keeps_all: the deployer has to be told of all that shall run, and runs nothing unasked; else versions sleep
+            and wake by themselves, as functions do.
+        """
+        self._functions = functions
+        self._deployer = deployer
+        self._deploy = deploy
+        self._keeps_all = keeps_all
+        self._unwanted_at_s: dict[str, float] = {}
+
+    async def start(self, function: Function, *, but: Collection[str] = ()) -> Collection[str]:
+        """Have its wanted versions run. `but`: ids of deployments that are left for later. Returns: the numbers."""
+        wanted = await self._functions.versions_wanted(function)
+        for version in wanted.values():
+            deployed = deployment_id(version.id, version.version)
+            self._unwanted_at_s.pop(deployed, None)
+            if deployed not in but and (self._keeps_all or await self._functions.is_due(version)):
+                await self._deploy(version)
+        return wanted
+
+    async def compare(self, *, but: Collection[str]) -> None:
+        """All of them; `but` as in `start`."""
+        wanted: set[str] = set()
+        async for function in self._functions.with_versions():
+            started = await self.start(function, but=but)
+            wanted |= {deployment_id(function.id, version) for version in started}
+        there = await self._deployer.deployed_versions()
+        for function_id, version in there:
+            if deployment_id(function_id, version) not in wanted:
+                await self._stop(function_id, version)
+        known = {deployment_id(*each) for each in there}
+        self._unwanted_at_s = {each: at_s for each, at_s in self._unwanted_at_s.items() if each in known}
+
+    async def _stop(self, function_id: str, version: str) -> None:
+        try:
+            found = await self._functions.version(PLATFORM, function_id, version)
+        except NotFound:
+            await self._deployer.remove(function_id, version)
+            return
+        if not self._keeps_all:
+            return
+        now_s = asyncio.get_running_loop().time()
+        since_s = self._unwanted_at_s.setdefault(deployment_id(function_id, version), now_s)
+        if now_s - since_s >= LINGER_S:
+            # First the report: whoever finds none looks for no name that is about to lead nowhere.
+            await self._functions.forget_report(found)
+            await self._deployer.remove(function_id, version)
