@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lateen.domain.access import PLATFORM
-from lateen.domain.functions import LATEST, Function, State, deployment_id
+from lateen.domain.functions import LATEST, Function, State, deployment_id, version_in
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.table import TableUnavailable
@@ -38,13 +38,13 @@ class NotingDeployer:
     async def remove(self, function_id: str, version: str | None = None) -> None:
         gone = deployment_id(function_id, version or LATEST)
         self.removed.append(gone)
-        self.running = {each for each in self.running if each != gone and (version or each.split("-")[0] != gone)}
+        self.running = {each for each in self.running if each != gone and (version or version_in(each)[0] != gone)}
 
     async def deployed(self) -> Collection[str]:
-        return {each.split("-")[0] for each in self.running}
+        return {version_in(each)[0] for each in self.running}
 
     async def deployed_versions(self) -> Collection[tuple[str, str]]:
-        return [(each.split("-")[0], each.split("-")[1]) for each in self.running if "-" in each]
+        return [each for each in map(version_in, self.running) if each[1] != LATEST]
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:

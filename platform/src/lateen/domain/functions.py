@@ -91,6 +91,12 @@ def deployment_id(function_id: str, version: str) -> str:
     return function_id if version == LATEST else f"{function_id}-{version}"
 
 
+def version_in(deployed: str) -> tuple[str, str]:
+    """Function id and version of a `deployment_id`."""
+    function_id, _, number = deployed.rpartition("-")
+    return (function_id, number) if function_id and number.isdigit() else (deployed, LATEST)
+
+
 class FunctionStatus(Struct, frozen=True, kw_only=True):
     """What became of the desired state. Only the controller's reports change it."""
 

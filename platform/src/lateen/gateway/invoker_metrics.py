@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from lateen.domain.functions import LATEST
+from lateen.domain.functions import version_in
 from lateen.gateway.connections import UpstreamFailed
 from lateen.gateway.invocations import signed_head, whole_body
 from lateen.gateway.pool import Pool
@@ -53,8 +53,8 @@ def merged(texts: "Iterable[tuple[str, str]]") -> "list[Metric]":
 
     families: dict[str, Metric] = {}
     for deployed, text in texts:
-        function_id, _, version = deployed.partition("-")
-        labels = {"function": function_id, "version": version or LATEST}
+        function_id, version = version_in(deployed)
+        labels = {"function": function_id, "version": version}
         try:
             parsed = list(text_string_to_metric_families(text))
         except ValueError:

@@ -43,7 +43,7 @@ from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
-from lateen.services.version_items import bury_versions, read_version
+from lateen.services.version_items import bury_versions, layers_published, read_version
 from lateen.services.wanted_versions import functions_with_wanted, wanted_versions
 
 log = logging.getLogger(__name__)
@@ -337,8 +337,11 @@ class Functions:
         return await layers_used(self._table, old.workspace_id, old.account_id, change.layers, had=old.layers)
 
     async def layers_of(self, workspace_id: str) -> set[str]:
-        """Keys of the layers' zips that the workspace's functions have."""
-        return {layer.key async for function in self._in_workspace(workspace_id) for layer in function.layers}
+        """Keys of the layers' zips that the workspace's functions, and their versions, have."""
+        # Versions twice: one may be made of a function, or a function of one, while the others are looked at.
+        found = await layers_published(self._table, workspace_id)
+        found |= {layer.key async for function in self._in_workspace(workspace_id) for layer in function.layers}
+        return found | await layers_published(self._table, workspace_id)
 
     async def _delete(self, caller: Caller, pointer: Key, is_wellformed: bool, expected: int | None) -> bool:
         for _ in range(ATTEMPTS):

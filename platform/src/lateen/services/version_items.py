@@ -124,6 +124,12 @@ async def artifacts_named(table: Table, function: Function) -> set[str]:
     return {draft_in(item).code.artifact_key async for item in found}
 
 
+async def layers_published(table: Table, workspace_id: str) -> set[str]:
+    """Keys of the layers of all published versions of a workspace's functions."""
+    found = items_of(table, workspace_id, "VERSION#")
+    return {layer.key async for item in found for layer in draft_in(item).layers}
+
+
 async def bury_versions(table: Table, function: Function) -> None:
     """Remove what a deleted function has of these. Nothing comes after it: whoever makes a version or an alias checks
     that the function is there."""

@@ -49,7 +49,7 @@ from lateen.adapters.kubernetes.rollouts import essentials, has_address, is_crea
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
-from lateen.domain.functions import State, deployment_id
+from lateen.domain.functions import LATEST, State, deployment_id, version_in
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Observation
 from lateen_invoker.control import RuntimeCommand
@@ -184,7 +184,7 @@ class KubernetesDeployer:
     async def remove(self, function_id: str, version: str | None = None) -> None:
         if version is None:
             # Its own id in any case: what was made of it may not have been seen yet.
-            gone = {function_id, *(each for each in self._there() if each.partition("-")[0] == function_id)}
+            gone = {function_id, *(each for each in self._there() if version_in(each)[0] == function_id)}
         else:
             gone = {deployment_id(function_id, version)}
         for each in gone:
@@ -198,12 +198,11 @@ class KubernetesDeployer:
 
     async def deployed(self) -> Collection[str]:
         await self._synced()
-        return {each.partition("-")[0] for each in self._there()}
+        return {version_in(each)[0] for each in self._there()}
 
     async def deployed_versions(self) -> Collection[tuple[str, str]]:
         await self._synced()
-        parts = (each.partition("-") for each in self._there())
-        return [(function_id, version) for function_id, _, version in parts if version]
+        return [each for each in map(version_in, self._there()) if each[1] != LATEST]
 
     def _there(self) -> set[str]:
         """Ids of all deployments of which there is, or shall be, something."""

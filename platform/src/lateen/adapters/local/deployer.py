@@ -21,7 +21,7 @@ from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
 from lateen.adapters.local.work_folders import WorkFolders
 from lateen.domain.errors import LateenError
-from lateen.domain.functions import deployment_id
+from lateen.domain.functions import LATEST, deployment_id, version_in
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.objects import Objects
 from lateen_invoker import control
@@ -119,7 +119,7 @@ class LocalDeployer:
         if version is not None:
             gone = [deployment_id(function_id, version)]
         else:
-            gone = [each for each in self._functions if each.partition("-")[0] == function_id]
+            gone = [each for each in self._functions if version_in(each)[0] == function_id]
             if function_id not in self._removed:
                 self._removed.append(function_id)
         for each in gone:
@@ -157,11 +157,10 @@ class LocalDeployer:
         }
 
     async def deployed(self) -> Collection[str]:
-        return {each.partition("-")[0] for each in self._functions}
+        return {version_in(each)[0] for each in self._functions}
 
     async def deployed_versions(self) -> Collection[tuple[str, str]]:
-        parts = (each.partition("-") for each in self._functions)
-        return [(function_id, version) for function_id, _, version in parts if version]
+        return [each for each in map(version_in, self._functions) if each[1] != LATEST]
 
     @property
     def records_dropped(self) -> int:
