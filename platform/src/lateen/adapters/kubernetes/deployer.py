@@ -327,7 +327,7 @@ class KubernetesDeployer:
     def _is_early(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
         metadata = objects.service["metadata"]
         live = self._watched[SERVICE].get(metadata["namespace"], metadata["name"])
-        return is_early(live, self._pods.with_label(wanted.deployment.function_id))
+        return is_early(live, self._pods.of_owner(wanted.deployment.id))
 
     async def _make_ways_in(self, objects: FunctionObjects, service: Manifest) -> None:
         await self._make_one(service)
@@ -429,7 +429,7 @@ class KubernetesDeployer:
     def _can_be_called(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
         """Though it is not ready: calls wait where they will be served. Whoever reaches for a function waits for the
         first report, for the Service's name must not be asked for too early; an address comes a second after that."""
-        pods = self._pods.with_label(wanted.deployment.function_id)
+        pods = self._pods.of_owner(wanted.deployment.id)
         return any(has_address(pod) for pod in pods) and self._is_early(wanted, objects)
 
     def _lags(self, wanted: _Wanted) -> bool:
