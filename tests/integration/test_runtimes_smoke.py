@@ -1,35 +1,22 @@
 """Each runtime's own smoke test, started as the machine's deployer starts it, in the sandbox, with the least memory."""
 
-import io
 import json
 import os
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import invoker_process
 import pytest
 from invoker_process import InvokerProcess
-from runtimes_here import FOLDER, catalogue, command, smoke_files
+from runtimes_here import FOLDER, catalogue, command, packed, smoke_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="environments are held by Linux' means")
 
 NAMES = sorted(file.parent.name for file in FOLDER.glob("*/runtime.toml"))
 IN_CI = {"python3.12", "node20", "golang1.22", "provided.al2023"}
 """A machine that has to have them all."""
-
-
-def packed(files: dict[str, str | bytes]) -> bytes:
-    """A zip in which programs can be executed."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = (0o100755 if name == "bootstrap" else 0o100644) << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", NAMES)

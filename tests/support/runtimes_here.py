@@ -1,8 +1,11 @@
 """The runtimes of this repository as this machine runs them, and their smoke tests' code."""
 
 import functools
+import io
 import os
 import subprocess
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,14 @@ def compiled(source: Path, work: Path) -> bytes:
     )
     assert built.returncode == 0, built.stderr
     return program.read_bytes()
+
+
+def packed(files: Mapping[str, str | bytes]) -> bytes:
+    """A zip in which programs can be executed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o100755 if name == "bootstrap" else 0o100644) << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()

@@ -1,0 +1,106 @@
+"""Each runtime in a function pod of a real cluster: its own smoke test, and what depends on the image."""
+
+import base64
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+from lateen_release import Json, Release, eventually
+from runtimes_here import catalogue, packed, smoke_files
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+Deploy = Callable[..., Json]
+
+
+@pytest.fixture
+def deploy(release: Release) -> Iterator[Deploy]:
+    made: list[Json] = []
+
+    def deployed(runtime: str, files: Mapping[str, str | bytes], handler: str, **settings: object) -> Json:
+        code = base64.b64encode(packed(files)).decode()
+        name = f"rt-{secrets.token_hex(4)}"
+        made.append(release.deploy(name, "", runtime=runtime, code=code, handler=handler, **settings))
+        return made[-1]
+
+    yield deployed
+    for function in made:
+        release.delete(function)
+
+
+def invoked(release: Release, function: Json, event: bytes) -> Json:
+    answer = release.api.post(f"/api/functions/{function['id']}/invocations", content=event)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+@pytest.mark.parametrize("name", ["python3.12", "node20", "golang1.22", "provided.al2023"])
+def test_smoke(release: Release, deploy: Deploy, tmp_path: Path, name: str) -> None:
+    """The answer is the expected one, through the API and at the URL, and the second call finds it warm."""
+    if name.startswith("golang") and shutil.which("go") is None:
+        pytest.skip("go is not on the PATH")
+    runtime = catalogue()[1][name]
+    files = smoke_files(runtime, tmp_path)
+    smoke = runtime.settings["smoke"]
+    event, expected = files.pop(smoke["event"]), json.loads(files.pop(smoke["answer"]))
+    for source in ("go.mod", "go.sum", "main.go"):
+        files.pop(source, None)
+    function = deploy(name, files, smoke["handler"], memory=128)
+    assert isinstance(event, bytes)
+    assert [invoked(release, function, event) for _ in range(3)] == [expected] * 3
+    eventually(lambda: len(list(release.log_tails(function))) == 3, "three records")
+    tails = list(release.log_tails(function))
+    assert sum("Init Duration" in tail for tail in tails) <= 1
+
+
+NODE = """
+const { execFileSync } = require("node:child_process");
+exports.handler = async (event) => {
+  if (event.rawPath === "/fill") { const kept = []; for (;;) kept.push(Array.from({ length: 65536 }, () => ({}))); }
+  return {
+    statusCode: 200,
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({
+      node: process.version, uid: process.getuid(), cwd: process.cwd(), argv: process.execArgv, tmp: process.env.TMPDIR,
+      tools: ["npm", "npx", "corepack", "apt-get", "perl", "gcc"].filter((name) => {
+        try { execFileSync("/bin/sh", ["-c", `command -v ${name}`]); return true; } catch { return false; }
+      }),
+    }),
+  };
+};
+"""
+
+
+def test_node_in_its_pod(release: Release, deploy: Deploy) -> None:
+    """Its heap is told the function's memory, nothing that installs is in the image, and who uses it up is replaced."""
+    function = deploy("node20", {"index.js": NODE}, "index.handler", memory=256, auth="none", timeout=20)
+    url = release.gateway_url(function)
+    seen = httpx.get(url, trust_env=False, timeout=60).json()
+    assert seen["node"].startswith("v20.")
+    assert seen["uid"] >= 1000
+    assert seen["tools"] == []
+    assert {"--max-old-space-size=230", "--max-semi-space-size=12"} <= set(seen["argv"])
+    assert httpx.get(f"{url}/fill", trust_env=False, timeout=60).status_code == 502
+    assert httpx.get(url, trust_env=False, timeout=60).status_code == 200
+
+
+STREAM = """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  const head = { statusCode: 203, headers: { "content-type": "text/plain", "x-own": "1" } };
+  const answer = awslambda.HttpResponseStream.from(stream, head);
+  for (const word of ["one ", "two ", "three"]) answer.write(word);
+  answer.end();
+});
+"""
+
+
+def test_a_streamed_answer_at_the_url(release: Release, deploy: Deploy) -> None:
+    """Status and headers come from its prelude."""
+    function = deploy("node20", {"index.mjs": STREAM}, "index.handler", auth="none")
+    answer = httpx.get(release.gateway_url(function), trust_env=False, timeout=60)
+    assert (answer.status_code, answer.text, answer.headers["x-own"]) == (203, "one two three", "1")
