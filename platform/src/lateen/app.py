@@ -1,7 +1,7 @@
 """The composition root: builds the embedded platform out of its parts, and is the ASGI application that serves it.
 
-Nothing else sees all of them. `/{hash}` goes to the gateway before anything looks at it; all other paths are the
-management surfaces'.
+Nothing else sees all of them. `/{hash}` goes to the gateway before anything looks at it; paths with a date are the AWS
+Lambda API's, and all others the management surfaces'.
 """
 
 import logging
@@ -28,6 +28,7 @@ from lateen.api.health import Readiness
 from lateen.api.invoking import Invoker
 from lateen.api.metrics import Metrics
 from lateen.api.origins import Origins
+from lateen.aws.assembled import aws_api
 from lateen.domain.master import MasterKey
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
@@ -164,10 +165,19 @@ class Platform:
         self.readiness = Readiness(
             {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
         )
+        invocations = Invocations(functions=self.functions, connecting=connecting)
+        self._aws = aws_api(
+            services,
+            objects=self.objects,
+            invoker=invocations,
+            master=master,
+            region=settings.region,
+            metrics=self.metrics,
+        )
         self._management = management_app(
             UseCases(
                 **asdict(services),
-                invoker=invoker or Invocations(functions=self.functions, connecting=connecting),
+                invoker=invoker or invocations,
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
@@ -179,6 +189,8 @@ class Platform:
         if scope["type"] == "http":
             if self.gateway.handles(scope.get("raw_path") or scope["path"].encode()):
                 await self.gateway(scope, receive, send)
+            elif self._aws.handles(scope):
+                await self._aws(scope, receive, send)
             else:
                 await self._management(scope, receive, send)
         elif scope["type"] == "lifespan":

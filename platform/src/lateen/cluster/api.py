@@ -1,7 +1,8 @@
-"""`lateen api`: the management surfaces, and events to functions by id."""
+"""`lateen api`: the management surfaces and the AWS Lambda API, and events to functions by id or name."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from msgspec.structs import asdict
 
@@ -11,6 +12,7 @@ from lateen.api.application import management_app
 from lateen.api.dependencies import UseCases
 from lateen.api.metrics import Metrics
 from lateen.api.origins import Origins
+from lateen.aws.assembled import aws_api
 from lateen.cluster.parts import RUNTIMES, connecting_of, master_of, objects_of, readiness_of, table_of
 from lateen.cluster.settings import ClusterSettings
 from lateen.gateway.invocations import Invocations
@@ -25,10 +27,11 @@ class ApiProcess:
         config = FunctionsConfig.read(settings.functions_config)
         self._table = table_of(settings)
         self._objects = objects_of(settings)
+        master = master_of(settings)
         services = assemble(
             self._table,
             self._objects,
-            master=master_of(settings),
+            master=master,
             runtimes=settings.runtimes or RUNTIMES,
             disabled=RuntimeImages(config.images.runtimes).disabled,
             retention_days=settings.retention_days,
@@ -41,16 +44,29 @@ class ApiProcess:
         self.metrics = Metrics()
         self.metrics.registry.register(self._changes)
         self.readiness = readiness_of(settings, self._table, self._objects)
-        self.app = management_app(
+        invocations = Invocations(functions=services.functions, connecting=self._connecting)
+        self._aws = aws_api(
+            services,
+            objects=self._objects,
+            invoker=invocations,
+            master=master,
+            region=settings.region,
+            metrics=self.metrics,
+        )
+        self._management = management_app(
             UseCases(
                 **asdict(services),
-                invoker=Invocations(functions=services.functions, connecting=self._connecting),
+                invoker=invocations,
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
             metrics=self.metrics,
             origins=Origins(hosts=settings.hosts, cors_origins=settings.cors_origins),
         )
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        served = self._aws if scope["type"] == "http" and self._aws.handles(scope) else self._management
+        await served(scope, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -4,11 +4,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.errors import InvalidInput
 from lateen.domain.layers import UsedLayer
 
-Auth = Literal["none", "key"]
-AUTHS: tuple[Auth, ...] = ("none", "key")
+Auth = Literal["none", "key", "iam"]
+"""Who may call a function's URL: whoever knows it, keys of its workspace, or what AWS's tools say: nobody, before they
+have configured a URL."""
+AUTHS: tuple[Auth, ...] = ("none", "key", "iam")
 State = Literal["Pending", "Active", "Failed"]
 
 TIMEOUT_S = (1, 900)
@@ -79,6 +82,7 @@ class Function(Struct, frozen=True, kw_only=True):
     auth: Auth = "none"
     layers: tuple[UsedLayer, ...] = ()
     """Unpacked into `/opt` in this order, a later one over those before."""
+    aws: AwsSettings = AwsSettings()
     code: Code
     revision: int = 0
     created_at: str

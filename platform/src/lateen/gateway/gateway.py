@@ -169,6 +169,8 @@ class Gateway:
             raise refusals.unavailable() from exc
 
     async def _check_key(self, deployment: Deployment, scope: Any) -> None:
+        if deployment.closed:
+            raise refusals.not_found()
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, secret = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
         if scheme.lower() != "bearer":

@@ -34,6 +34,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     replicas: int
     open: bool
     """Its URL asks for no key."""
+    closed: bool = False
+    """Its URL is nobody's to call."""
     artifact_key: str
     """Empty where its code has yet to be built: it can be called where it runs, and not be started."""
     artifact_sha256: str

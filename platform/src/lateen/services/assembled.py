@@ -16,6 +16,7 @@ from lateen.services.build_recipes import understood_by
 from lateen.services.build_settings import BuildSettings
 from lateen.services.builds import Builds
 from lateen.services.cursors import Cursors
+from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
 from lateen.services.layers import Layers
@@ -33,6 +34,7 @@ class Services(Struct, frozen=True, kw_only=True):
     layers: Layers
     versions: Versions
     aliases: Aliases
+    extras: FunctionExtras
     keys: Keys
     workspaces: Workspaces
     records: Records
@@ -73,6 +75,7 @@ def assemble(
         layers=layers,
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
         aliases=Aliases(table, functions=functions, cursors=cursors, now=now),
+        extras=FunctionExtras(table),
         keys=keys,
         workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),

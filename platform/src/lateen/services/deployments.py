@@ -33,6 +33,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         replicas=function.replicas,
         # A published version has no URL of its own: what leads to it is signed.
         open=function.auth == "none" and function.version == LATEST,
+        closed=function.auth == "iam",
         artifact_key=artifact.key,
         artifact_sha256=artifact.sha256,
         layers=function.layers,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
@@ -20,7 +21,7 @@ from lateen.services.runtimes import Runtimes
 from lateen.services.zips import MAX_UNZIPPED
 
 _NO_CODE = Code(artifact_key="", sha256="", size=0)
-_PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth")
+_PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth", "aws")
 
 
 class NewFunction(Struct, frozen=True, kw_only=True):
@@ -40,9 +41,11 @@ class NewFunction(Struct, frozen=True, kw_only=True):
     concurrency: int = 10
     replicas: int = 1
     auth: Auth = "none"
+    aws: AwsSettings = AwsSettings()
     description: str = ""
     layers: Sequence[str] = ()
     """ARNs of layer versions."""
+    tags: dict[str, str] = {}
 
 
 class FunctionChange(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     concurrency: int | UnsetType = UNSET
     replicas: int | UnsetType = UNSET
     auth: Auth | UnsetType = UNSET
+    aws: AwsSettings | UnsetType = UNSET
     description: str | UnsetType = UNSET
     layers: Sequence[str] | UnsetType = UNSET
 
@@ -97,6 +101,7 @@ class Drafts:
             replicas=new.replicas,
             auth=new.auth,
             layers=layers,
+            aws=new.aws,
             code=_NO_CODE,
             created_at=now,
             updated_at=now,

@@ -24,6 +24,7 @@ from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
 from lateen.services.function_drafts import Drafts, FunctionChange, NewFunction
+from lateen.services.function_extras import extras_key, extras_of
 from lateen.services.function_items import (
     find_function,
     function_from,
@@ -134,6 +135,7 @@ class Functions:
                         *used.checks,
                         Put(name_item(function), expected=None),
                         Put(item_of(function), expected=None),
+                        *extras_of(function, new.tags),
                         Put(pointer_item(id_key(function.id), function), expected=None),
                         Put(pointer_item(hash_key(function.hash), function), expected=None),
                     ]
@@ -360,6 +362,7 @@ class Functions:
                         Put(item_of(buried), expected=old.revision),
                         Delete(name_key(old.workspace_id, old.name)),
                         Delete(status_key(old)),
+                        Delete(extras_key(old)),
                     ]
                 )
             except RevisionConflict:

@@ -60,6 +60,7 @@ class Keys:
         self._now = now
         self._idempotency = Idempotency(table, now=now)
         self.known: Known[_Shown, Caller] = Known(self._caller, entries=_CACHE_ENTRIES, clock=monotonic)
+        self._signers: Known[str, AwsIdentity] = Known(self._signer, entries=_CACHE_ENTRIES, clock=monotonic)
 
     async def ensure_administrator(self, secret: str) -> bool:
         """Have the administrator's key, whose secret was made with `new_secret` and is kept outside of the stores. For
@@ -177,6 +178,9 @@ class Keys:
         """For checking a signature (SigV4). Raises: `Unauthenticated`."""
         if (key_id := key_id_of_access_key(access_key_id)) is None:
             raise Unauthenticated(_UNKNOWN)
+        return await self._signers.get(key_id)
+
+    async def _signer(self, key_id: str) -> AwsIdentity:
         caller, key = await self._valid(key_id)
         return AwsIdentity(caller, self._master.aws_secret(key.id))
 
@@ -224,6 +228,7 @@ class Keys:
 
     def _forget(self, key_id: str) -> None:
         self.known.forget_all(lambda shown: shown[0] == key_id)
+        self._signers.forget(key_id)
 
 
 _Shown = tuple[str, str]

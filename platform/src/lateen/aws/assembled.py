@@ -1,0 +1,43 @@
+"""All operations put together: what every process that serves this API has in common."""
+
+from lateen.aws.account import AccountOperations
+from lateen.aws.application import AwsApi, Metrics
+from lateen.aws.calls import handlers
+from lateen.aws.code_urls import CodeUrls
+from lateen.aws.finding import Finding
+from lateen.aws.function_parts import FunctionPartOperations
+from lateen.aws.functions import FunctionOperations
+from lateen.aws.invoke import InvokeOperations, Invoker
+from lateen.domain.master import MasterKey
+from lateen.ports.objects import Objects
+from lateen.services.assembled import Services
+
+OPERATIONS = (FunctionOperations, FunctionPartOperations, InvokeOperations, AccountOperations)
+"""Classes whose methods are operations; for the table of what is offered."""
+
+
+def aws_api(
+    services: Services, *, objects: Objects, invoker: Invoker, master: MasterKey, region: str, metrics: Metrics
+) -> AwsApi:
+    finding = Finding(services.functions, services.runtimes)
+    code_urls = CodeUrls(objects, master=master)
+    parts = (
+        FunctionOperations(
+            services.functions,
+            extras=services.extras,
+            runtimes=services.runtimes,
+            finding=finding,
+            code_urls=code_urls,
+        ),
+        FunctionPartOperations(finding, extras=services.extras),
+        InvokeOperations(invoker, finding=finding),
+        AccountOperations(services.functions),
+    )
+    return AwsApi(
+        handlers(*parts),
+        keys=services.keys,
+        workspaces=services.workspaces,
+        code_urls=code_urls,
+        region=region,
+        metrics=metrics,
+    )

@@ -1,0 +1,219 @@
+"""What a create or an update asks for, turned into what the use cases are asked. Names differ from ours only here."""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from lateen.aws.configurations import aws_name
+from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
+from lateen.domain.aws_settings import AwsSettings
+from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
+from lateen.domain.errors import InvalidInput, TooLarge
+from lateen.domain.functions import Function
+from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.packages import decode_base64
+from lateen.services.runtimes import Runtimes
+from lateen.services.zips import MAX_ZIPPED
+
+REQUEST_LIMIT = 70_167_211
+"""Bytes of a request with code."""
+TAGS = 50
+_BAD_ZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+_REFUSED = {
+    "KMSKeyArn": "Encryption with a key of KMS",
+    "FileSystemConfigs": "FileSystemConfigs",
+    "CodeSigningConfigArn": "Code signing",
+    "TenancyConfig": "TenancyConfig",
+    "CapacityProviderConfig": "CapacityProviderConfig",
+    "DurableConfig": "DurableConfig",
+    "RuntimeConfig": "RuntimeConfig",
+    "AcceleratorConfig": "AcceleratorConfig",
+    "PublishTo": "PublishTo",
+}
+"""Whoever sets these relies on something that would not happen."""
+
+
+def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str) -> NewFunction:
+    """Of `CreateFunction`. Raises: `AwsError`, `InvalidInput`, `TooLarge`."""
+    check_offered(given)
+    if given.get("PackageType", "Zip") != "Zip" or "ImageUri" in given["Code"]:
+        raise not_offered("PackageType Image")
+    if not given.get("Runtime") or not given.get("Handler"):
+        raise invalid(
+            "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+        )
+    check_runtime(given["Runtime"], runtimes)
+    tags = given.get("Tags", {})
+    check_tags(tags)
+    return NewFunction(
+        name=name,
+        runtime=given["Runtime"],
+        code=code_from(given["Code"], "CreateFunction"),
+        handler=given["Handler"],
+        environment=variables_from(given) or {},
+        timeout_s=given.get("Timeout", 3),
+        memory_mib=given.get("MemorySize", 128),
+        auth="iam",
+        aws=settings_after(AwsSettings(), given),
+        description=given.get("Description", ""),
+        tags=tags,
+    )
+
+
+def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtimes) -> FunctionChange:
+    """Of `UpdateFunctionConfiguration`. Raises: `AwsError`."""
+    check_offered(given)
+    if "Runtime" in given:
+        check_runtime(given["Runtime"], runtimes)
+    variables = variables_from(given)
+    return FunctionChange(
+        runtime=given.get("Runtime", UNSET),
+        handler=given.get("Handler", UNSET),
+        environment=UNSET if variables is None else variables,
+        timeout_s=given.get("Timeout", UNSET),
+        memory_mib=given.get("MemorySize", UNSET),
+        description=given.get("Description", UNSET),
+        aws=settings_after(old.aws, given),
+    )
+
+
+def code_change(old: Function, given: dict[str, Any]) -> FunctionChange:
+    """Of `UpdateFunctionCode`. Raises: `AwsError`."""
+    check_offered(given)
+    settings = settings_after(old.aws, given)
+    return FunctionChange(code=code_from(given, "UpdateFunctionCode"), aws=settings)
+
+
+def settings_after(old: AwsSettings, given: dict[str, Any]) -> AwsSettings:
+    """The settings with what the request changes; each is replaced as a whole."""
+    changes: dict[str, Any] = {}
+    for name, field in (("Role", "role"), ("Runtime", "runtime")):
+        if name in given:
+            changes[field] = given[name]
+    if "Environment" in given:
+        changes["has_environment"] = True
+    if "Architectures" in given:
+        changes["architectures"] = tuple(given["Architectures"])
+    if "EphemeralStorage" in given:
+        changes["ephemeral_storage_mib"] = given["EphemeralStorage"]["Size"]
+    if "TracingConfig" in given:
+        changes["tracing_mode"] = given["TracingConfig"].get("Mode", "PassThrough")
+    if "Layers" in given:
+        changes["layers"] = tuple(given["Layers"])
+        _check_layers(changes["layers"])
+    if "DeadLetterConfig" in given:
+        changes["dead_letter_arn"] = given["DeadLetterConfig"].get("TargetArn") or None
+    if "SnapStart" in given:
+        if given["SnapStart"].get("ApplyOn", "None") != "None":
+            raise not_offered("SnapStart")
+        changes["snap_start"] = "None"
+    if (logging := given.get("LoggingConfig")) is not None:
+        changes["log_format"] = logging.get("LogFormat", "Text")
+        changes["log_group"] = logging.get("LogGroup")
+        # AWS shows levels for JSON only, and then always.
+        default = "INFO" if changes["log_format"] == "JSON" else None
+        changes["application_log_level"] = logging.get("ApplicationLogLevel", default)
+        changes["system_log_level"] = logging.get("SystemLogLevel", default)
+    return msgspec.structs.replace(old, **changes)
+
+
+def check_offered(given: dict[str, Any]) -> None:
+    for name, what in _REFUSED.items():
+        if given.get(name):
+            raise not_offered(what)
+    vpc = given.get("VpcConfig") or {}
+    if vpc.get("SubnetIds") or vpc.get("SecurityGroupIds"):
+        raise not_offered("VpcConfig")
+
+
+def check_runtime(name: str, runtimes: Runtimes) -> None:
+    """Raises: `AwsError`, also for a runtime that this machine can't run."""
+    try:
+        runtimes.resolve(name)
+    except InvalidInput as exc:
+        known = [aws_name(runtime) for runtime in runtimes.list() if runtime.disabled is None]
+        if any(name in (runtime.name, *runtime.aliases) for runtime in runtimes.list()):
+            raise invalid(f"Value {name} at 'runtime': {exc.reason}") from exc
+        raise invalid(
+            f"Value {name} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: "
+            f"[{', '.join(known)}] or be a valid ARN"
+        ) from exc
+
+
+def code_from(given: dict[str, Any], operation: str) -> bytes:
+    """The zip that is sent along. Raises: `AwsError`."""
+    if "ImageUri" in given:
+        raise not_offered("PackageType Image")
+    if "ZipFile" not in given:
+        if "S3Bucket" in given or "S3Key" in given:
+            raise invalid(
+                "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket "
+                "does not exist"
+            )
+        raise invalid("Please provide a source for function code.")
+    try:
+        code = decode_base64(given["ZipFile"], "zipFile")
+    except TooLarge:
+        raise request_too_large(REQUEST_LIMIT, operation) from None
+    except InvalidInput:
+        raise AwsError("SerializationException", "ZipFile is not Base64") from None
+    if len(code) > MAX_ZIPPED:
+        raise request_too_large(REQUEST_LIMIT, operation)
+    if not code.startswith(_ZIP_STARTS):
+        raise invalid(_BAD_ZIP)
+    return code
+
+
+def bad_code(exc: InvalidInput | TooLarge) -> AwsError:
+    """For what was found in the zip."""
+    if "unzipped size" in str(exc):
+        return invalid("Unzipped size must be smaller than 262144000 bytes")
+    return invalid(f"{_BAD_ZIP} ({exc})" if "not a zip" not in str(exc) else _BAD_ZIP)
+
+
+def variables_from(given: dict[str, Any]) -> dict[str, str] | None:
+    """The environment that is asked for; None: it is not mentioned. Raises: `AwsError`."""
+    if "Environment" not in given:
+        return None
+    variables: dict[str, str] = given["Environment"].get("Variables") or {}
+    start = (
+        "Lambda was unable to configure your environment variables because the environment variables you have provided"
+    )
+    if reserved := [name for name in variables if name in RESERVED]:
+        raise invalid(
+            f"{start} contains reserved keys that are currently not supported for modification. Reserved keys used in "
+            f"this request: {', '.join(reserved)}"
+        )
+    text = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise invalid(f"{start} exceeded the 4KB limit. String measured: {text}")
+    try:
+        check_environment(variables)
+    except InvalidInput as exc:
+        raise invalid(f"{start} are not valid: {exc}") from exc
+    return variables
+
+
+def check_tags(tags: dict[str, str]) -> None:
+    """Raises: `AwsError`."""
+    if len(tags) > TAGS:
+        raise invalid("Number of tags exceeds resource tag limit.")
+    if any(name.lower().startswith("aws:") for name in tags):
+        raise invalid("Tag keys that begin with aws: are reserved.")
+
+
+def _check_layers(layers: tuple[str, ...]) -> None:
+    if len(layers) > 5:
+        raise invalid("Cannot reference more than 5 layers.")
+    seen: dict[str, str] = {}
+    for arn in layers:
+        layer = arn.rpartition(":")[0]
+        if layer in seen:
+            raise invalid(
+                f"Two different versions of the same layer are not allowed to be referenced in the same function. "
+                f"{arn} and {seen[layer]} are versions of the same layer."
+            )
+        seen[layer] = arn

@@ -1,0 +1,208 @@
+"""Functions: created, shown, listed, changed and deleted."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from anyio import to_thread
+
+from lateen.aws.calls import Answer, Call, operation
+from lateen.aws.code_urls import CodeUrls
+from lateen.aws.configurations import revision_id
+from lateen.aws.errors import conflict, function_not_found, invalid, not_offered, wrong_revision
+from lateen.aws.finding import Finding
+from lateen.aws.function_requests import bad_code, code_change, configuration_change, new_function
+from lateen.aws.references import Reference, check_new_name
+from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
+from lateen.domain.functions import LATEST, Described, Function
+from lateen.domain.pages import DEFAULT_LIMIT
+from lateen.services.function_extras import FunctionExtras
+from lateen.services.functions import FunctionChange, Functions
+from lateen.services.runtimes import Runtimes
+
+ATTEMPTS = 20
+"""Of an update that others are faster than."""
+BLOCKS_S = 60.0
+"""For so long an update in progress refuses the next one. One that takes longer may need just that next one."""
+
+
+class FunctionOperations:
+    def __init__(
+        self,
+        functions: Functions,
+        *,
+        extras: FunctionExtras,
+        runtimes: Runtimes,
+        finding: Finding,
+        code_urls: CodeUrls,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._functions = functions
+        self._extras = extras
+        self._runtimes = runtimes
+        self._finding = finding
+        self._code_urls = code_urls
+        self._now = now
+
+    @operation(
+        "CreateFunction",
+        missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart, code signing, Publish are "
+        "refused. Layers, Architectures, EphemeralStorage, TracingConfig and LoggingConfig are kept and shown only",
+    )
+    async def create_function(self, call: Call) -> Answer:
+        reference = call.reference()
+        if reference.qualifier is not None:
+            raise invalid(f"Unsupported function name: {call.parameters['FunctionName']}")
+        check_new_name(reference.name)
+        _check_publish(call)
+        # Decoding fifty megabytes of Base64 is no work for the loop that answers everybody.
+        new = await to_thread.run_sync(lambda: new_function(call.parameters, self._runtimes, name=reference.name))
+        try:
+            made = await self._functions.create(call.caller, call.workspace_id, new)
+        except AlreadyExists:
+            raise conflict(f"Function already exist: {reference.name}") from None
+        except (InvalidInput, TooLarge) as exc:
+            raise _refused(exc) from exc
+        return Answer(body=self._finding.shown(made, reference))
+
+    @operation("GetFunction")
+    async def get_function(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        described = await self._finding.found(call, reference)
+        extras = await self._extras.of(described.function)
+        body: dict[str, Any] = {
+            "Configuration": self._finding.shown(described, reference),
+            "Code": {
+                "RepositoryType": "S3",
+                "Location": self._code_urls.url(call.origin, described.function.code.artifact_key),
+            },
+        }
+        if extras.tags:
+            body["Tags"] = extras.tags
+        if extras.reserved_concurrency is not None:
+            body["Concurrency"] = {"ReservedConcurrentExecutions": extras.reserved_concurrency}
+        return Answer(body=body)
+
+    @operation("GetFunctionConfiguration")
+    async def get_function_configuration(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        return Answer(body=self._finding.shown(await self._finding.found(call, reference), reference))
+
+    @operation("ListFunctions", missing="FunctionVersion=ALL lists $LATEST only; MasterRegion is ignored")
+    async def list_functions(self, call: Call) -> Answer:
+        given = call.parameters
+        limit = min(given.get("MaxItems", DEFAULT_LIMIT), DEFAULT_LIMIT)
+        try:
+            page = await self._functions.list(
+                call.caller, call.workspace_id, limit=limit, cursor=given.get("Marker") or None
+            )
+        except InvalidInput:
+            raise invalid("Invalid Marker.") from None
+        qualifier = LATEST if given.get("FunctionVersion") == "ALL" else None
+        body: dict[str, Any] = {
+            "Functions": [
+                self._finding.listed(each, Reference(each.function.name, qualifier, call.place)) for each in page.items
+            ]
+        }
+        if page.cursor is not None:
+            body["NextMarker"] = page.cursor
+        return Answer(body=body)
+
+    @operation("UpdateFunctionConfiguration", missing="as CreateFunction")
+    async def update_function_configuration(self, call: Call) -> Answer:
+        reference = self._unqualified(call)
+
+        async def change(old: Function) -> FunctionChange:
+            return configuration_change(old, call.parameters, self._runtimes)
+
+        return Answer(body=self._finding.shown(await self._update(call, reference, change), reference))
+
+    @operation("UpdateFunctionCode", missing="as CreateFunction")
+    async def update_function_code(self, call: Call) -> Answer:
+        reference = self._unqualified(call)
+        _check_publish(call)
+
+        async def change(old: Function) -> FunctionChange:
+            return await to_thread.run_sync(lambda: code_change(old, call.parameters))
+
+        if call.parameters.get("DryRun"):
+            described = await self._finding.draft(call, reference)
+            self._check_revision(call, described)
+            await change(described.function)
+        else:
+            described = await self._update(call, reference, change)
+        return Answer(body=self._finding.shown(described, reference))
+
+    @operation("DeleteFunction")
+    async def delete_function(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        if reference.qualifier == LATEST:
+            raise invalid("$LATEST version cannot be deleted without deleting the function.")
+        described = await self._finding.draft(call, reference, missing=reference.unqualified_arn)
+        if reference.qualifier is not None:
+            raise function_not_found(reference.arn)
+        await self._functions.delete(call.caller, described.function.id)
+        return Answer(status=204)
+
+    async def _update(
+        self, call: Call, reference: Reference, change: Callable[[Function], Awaitable[FunctionChange]]
+    ) -> Described:
+        """Raises: `AwsError`: a wrong `RevisionId`, an update in progress, what the change holds."""
+        for _ in range(ATTEMPTS):
+            described = await self._finding.draft(call, reference)
+            self._check_revision(call, described)
+            self._check_settled(described, reference)
+            function = described.function
+            try:
+                return await self._functions.update(
+                    call.caller, function.id, await change(function), expected=function.revision
+                )
+            except RevisionMismatch:
+                continue
+            except NotFound:
+                raise function_not_found(reference.arn) from None
+            except (InvalidInput, TooLarge) as exc:
+                raise _refused(exc) from exc
+        raise _in_progress(reference)
+
+    def _unqualified(self, call: Call) -> Reference:
+        reference = call.reference()
+        if reference.qualifier not in (None, LATEST):
+            raise invalid(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support it."
+            )
+        return Reference(reference.name, None, reference.place)
+
+    def _check_revision(self, call: Call, described: Described) -> None:
+        if (given := call.parameters.get("RevisionId")) and given != revision_id(described):
+            raise wrong_revision()
+
+    def _check_settled(self, described: Described, reference: Reference) -> None:
+        if described.status.state != "Pending":
+            return
+        changed_s = datetime.fromisoformat(described.function.updated_at.replace("Z", "+00:00")).timestamp()
+        if self._now() - changed_s > BLOCKS_S:
+            return
+        if described.function.revision <= 1:
+            raise conflict(
+                "The operation cannot be performed at this time. The function is currently in the following state: "
+                "Pending"
+            )
+        raise _in_progress(reference)
+
+
+def _in_progress(reference: Reference) -> Exception:
+    arn = reference.unqualified_arn
+    return conflict(f"The operation cannot be performed at this time. An update is in progress for resource: {arn}")
+
+
+def _check_publish(call: Call) -> None:
+    if call.parameters.get("Publish"):
+        raise not_offered("Publish")
+
+
+def _refused(exc: InvalidInput | TooLarge) -> Exception:
+    if isinstance(exc, TooLarge) or exc.field == "code":
+        return bad_code(exc)
+    return invalid(str(exc))

@@ -1,0 +1,152 @@
+"""Invoke: one event to a function, and what it made of it, both byte for byte."""
+
+import base64
+import binascii
+from typing import Protocol
+
+import msgspec
+
+from lateen.aws.calls import Answer, Call, operation
+from lateen.aws.errors import (
+    AwsError,
+    conflict,
+    function_not_found,
+    not_offered,
+    request_too_large,
+    service_error,
+)
+from lateen.aws.finding import Finding
+from lateen.aws.references import Reference
+from lateen.domain.errors import InvalidInput, TooLarge, Unavailable
+from lateen.domain.functions import LATEST, Described, Function
+
+EVENT_LIMIT = 6 * 1024 * 1024
+CONTEXT_LIMIT = 3583
+_syntax = msgspec.json.Decoder(msgspec.Raw)
+
+
+class Invoked(Protocol):
+    """What came back. `status` 200: the function ran; 429: no room; 502, 504: nobody knows how far it came."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def function_error(self) -> str | None: ...
+    @property
+    def executed_version(self) -> str | None: ...
+    @property
+    def log_result(self) -> str | None: ...
+
+
+class Invoker(Protocol):
+    async def invoke(
+        self, function: Function, event: bytes, *, log_tail: bool = False, client_context: str | None = None
+    ) -> Invoked:
+        """Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""
+
+
+class InvokeOperations:
+    def __init__(self, invoker: Invoker, *, finding: Finding) -> None:
+        self._invoker = invoker
+        self._finding = finding
+
+    @operation("Invoke", missing="InvocationType Event is refused; of qualifiers there is $LATEST")
+    async def invoke(self, call: Call) -> Answer:
+        kind = call.parameters.get("InvocationType", "RequestResponse")
+        described = await self._function(call)
+        _check_event(call.body)
+        context = call.parameters.get("ClientContext") or None
+        _check_context(context)
+        if kind == "DryRun":
+            return Answer(status=204)
+        if kind == "Event":
+            return await self._queued(call, described)
+        with_log = call.parameters.get("LogType") == "Tail"
+        return await self._run(call, described, with_log=with_log, context=context)
+
+    @operation("InvokeAsync", missing="refused until Event invocations are offered")
+    async def invoke_async(self, call: Call) -> Answer:
+        described = await self._function(call)
+        _check_event(call.body)
+        return await self._queued(call, described)
+
+    async def _function(self, call: Call) -> Described:
+        reference = call.reference(qualifier=True)
+        if reference.version != LATEST:
+            raise function_not_found(reference.arn)
+        latest = reference.place.arn(reference.name, LATEST)
+        return await self._finding.draft(call, Reference(reference.name, LATEST, reference.place), missing=latest)
+
+    async def _queued(self, call: Call, described: Described) -> Answer:
+        raise not_offered("InvocationType Event")
+
+    async def _run(self, call: Call, described: Described, *, with_log: bool, context: str | None) -> Answer:
+        try:
+            invoked = await self._invoker.invoke(
+                described.function, call.body, log_tail=with_log, client_context=context
+            )
+        except TooLarge:
+            raise request_too_large(EVENT_LIMIT, "InvokeFunction") from None
+        except InvalidInput as exc:
+            raise _bad_content(str(exc)) from exc
+        except Unavailable:
+            if described.status.state == "Failed":
+                raise conflict(
+                    "The operation cannot be performed at this time. The function is currently in the following "
+                    "state: Failed"
+                ) from None
+            raise
+        if invoked.status != 200:
+            raise _not_run(invoked.status)
+        headers = {"x-amzn-requestid": invoked.request_id, "x-amz-executed-version": invoked.executed_version or LATEST}
+        if invoked.function_error is not None:
+            headers["x-amz-function-error"] = invoked.function_error
+        if with_log and invoked.log_result is not None:
+            headers["x-amz-log-result"] = invoked.log_result
+        return Answer(body=invoked.body, headers=headers)
+
+
+def _check_event(event: bytes) -> None:
+    if len(event) > EVENT_LIMIT:
+        raise request_too_large(EVENT_LIMIT, "InvokeFunction")
+    if not event:
+        return
+    try:
+        _syntax.decode(event)
+        event.decode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        reason = str(exc) if isinstance(exc, msgspec.MsgspecError) else "not valid UTF-8, or nested too deeply"
+        raise _bad_content(f"Could not parse payload into json: {reason}") from exc
+
+
+def _check_context(context: str | None) -> None:
+    if context is None:
+        return
+    try:
+        if len(context) > CONTEXT_LIMIT:
+            raise ValueError
+        if not isinstance(msgspec.json.decode(base64.b64decode(context, validate=True)), dict):
+            raise ValueError
+    except (ValueError, binascii.Error, RecursionError) as exc:
+        text = "Client context must be a valid Base64-encoded JSON object."
+        raise AwsError("InvalidRequestContentException", text) from exc
+
+
+def _bad_content(reason: str) -> AwsError:
+    return AwsError("InvalidRequestContentException", f"Could not parse request body into json: {reason}")
+
+
+def _not_run(status: int) -> AwsError:
+    if status == 429:
+        return AwsError(
+            "TooManyRequestsException", "Rate Exceeded.", status=429, Reason="ConcurrentInvocationLimitExceeded"
+        )
+    if status == 413:
+        return request_too_large(EVENT_LIMIT, "InvokeFunction")
+    if status == 503:
+        return AwsError("ServiceUnavailableException", "The function does not run at the moment.", status=503)
+    return service_error()

@@ -1,0 +1,64 @@
+"""From a routed request to an operation's parameters, by the model's names. Constraints come later."""
+
+from typing import Any
+
+import msgspec
+
+from lateen.aws.errors import AwsError
+from lateen.aws.model import Model, Operation
+from lateen.aws.routing import Routed
+from lateen.aws.sigv4 import Headers
+
+
+def parameters_of(model: Model, operation: Operation, routed: Routed, headers: Headers, body: bytes) -> dict[str, Any]:
+    """Raises: `AwsError`. What the model doesn't know is left out, as AWS does; a payload is left to the operation."""
+    if operation.input is None:
+        return {}
+    shape = model.shapes[operation.input]
+    given = {name.decode("latin-1"): value for name, value in headers}
+    document = _document(body) if shape.payload is None else {}
+    found: dict[str, Any] = {}
+    for name, member in shape.members.items():
+        wire = member.location_name or name
+        value: Any = None
+        if member.location == "uri":
+            value = routed.labels.get(wire)
+        elif member.location == "querystring":
+            if (texts := routed.query.get(wire)) is not None:
+                kind = model.shapes[member.shape].type
+                value = texts if kind == "list" else _converted(kind, texts[-1])
+        elif member.location == "header":
+            raw = given.get(wire.lower())
+            if raw is not None:
+                value = _converted(model.shapes[member.shape].type, raw.decode("latin-1"))
+        elif name != shape.payload:
+            value = document.get(wire)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as exc:
+        raise AwsError("SerializationException", "The body is not JSON") from exc
+    if not isinstance(document, dict):
+        raise AwsError("SerializationException", "Unexpected value where an object is needed")
+    return document
+
+
+def _converted(kind: str, text: str) -> Any:
+    """Of a query or a header."""
+    if kind in ("integer", "long"):
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+            raise AwsError("SerializationException", "STRING_VALUE can not be converted to an Integer")
+        return int(text)
+    if kind == "boolean":
+        if text.lower() not in ("true", "false"):
+            raise AwsError("SerializationException", "STRING_VALUE can not be converted to a Boolean")
+        return text.lower() == "true"
+    return text
