@@ -50,8 +50,8 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
     }
     if function.environment or aws.has_environment:
         shown["Environment"] = {"Variables": dict(function.environment)}
-    if aws.layers:
-        shown["Layers"] = [{"Arn": arn, "CodeSize": 0} for arn in aws.layers]
+    if function.layers:
+        shown["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.size} for layer in function.layers]
     if aws.dead_letter_arn is not None:
         shown["DeadLetterConfig"] = {"TargetArn": aws.dead_letter_arn}
     return shown

@@ -59,6 +59,7 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str) -> New
         auth="iam",
         aws=settings_after(AwsSettings(), given),
         description=given.get("Description", ""),
+        layers=given.get("Layers", ()),
         tags=tags,
     )
 
@@ -76,6 +77,7 @@ def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtime
         timeout_s=given.get("Timeout", UNSET),
         memory_mib=given.get("MemorySize", UNSET),
         description=given.get("Description", UNSET),
+        layers=given.get("Layers", UNSET),
         aws=settings_after(old.aws, given),
     )
 
@@ -101,9 +103,6 @@ def settings_after(old: AwsSettings, given: dict[str, Any]) -> AwsSettings:
         changes["ephemeral_storage_mib"] = given["EphemeralStorage"]["Size"]
     if "TracingConfig" in given:
         changes["tracing_mode"] = given["TracingConfig"].get("Mode", "PassThrough")
-    if "Layers" in given:
-        changes["layers"] = tuple(given["Layers"])
-        _check_layers(changes["layers"])
     if "DeadLetterConfig" in given:
         changes["dead_letter_arn"] = given["DeadLetterConfig"].get("TargetArn") or None
     if "SnapStart" in given:
@@ -203,17 +202,3 @@ def check_tags(tags: dict[str, str]) -> None:
         raise invalid("Number of tags exceeds resource tag limit.")
     if any(name.lower().startswith("aws:") for name in tags):
         raise invalid("Tag keys that begin with aws: are reserved.")
-
-
-def _check_layers(layers: tuple[str, ...]) -> None:
-    if len(layers) > 5:
-        raise invalid("Cannot reference more than 5 layers.")
-    seen: dict[str, str] = {}
-    for arn in layers:
-        layer = arn.rpartition(":")[0]
-        if layer in seen:
-            raise invalid(
-                f"Two different versions of the same layer are not allowed to be referenced in the same function. "
-                f"{arn} and {seen[layer]} are versions of the same layer."
-            )
-        seen[layer] = arn

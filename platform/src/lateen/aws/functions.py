@@ -48,7 +48,7 @@ class FunctionOperations:
     @operation(
         "CreateFunction",
         missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart, code signing, Publish are "
-        "refused. Layers, Architectures, EphemeralStorage, TracingConfig and LoggingConfig are kept and shown only",
+        "refused. Architectures, EphemeralStorage, TracingConfig and LoggingConfig are kept and shown only",
     )
     async def create_function(self, call: Call) -> Answer:
         reference = call.reference()
@@ -205,4 +205,5 @@ def _check_publish(call: Call) -> None:
 def _refused(exc: InvalidInput | TooLarge) -> Exception:
     if isinstance(exc, TooLarge) or exc.field == "code":
         return bad_code(exc)
-    return invalid(str(exc))
+    # What is said of layers is AWS's text already.
+    return invalid(exc.reason if exc.field == "layers" else str(exc))

@@ -16,8 +16,6 @@ class AwsSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     architectures: tuple[str, ...] = ("x86_64",)
     ephemeral_storage_mib: int = 512
     tracing_mode: str = "PassThrough"
-    layers: tuple[str, ...] = ()
-    """ARNs of layer versions, in their order."""
     dead_letter_arn: str | None = None
     snap_start: str = "None"
     log_format: str = "Text"
