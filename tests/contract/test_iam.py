@@ -159,7 +159,8 @@ async def test_function_pods(settings: ClusterSettings, tmp_path: Path) -> None:
     with recorded() as needs:
         client = get_session().create_client("s3", region_name=settings.region)
         with open(tmp_path / "package", "wb") as package:
-            fetch._download(client, settings.bucket, "ws/fn/code.zip", package)
+            wanted = fetch.Wanted("ws/fn/code.zip", "", tmp_path, "the code", over=False)
+            fetch._download(client, settings.bucket, wanted, package)
         writer = Writer(
             get_session().create_client("dynamodb", region_name=settings.region), settings.table, retention_s=60
         )

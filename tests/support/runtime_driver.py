@@ -47,6 +47,10 @@ class Function:
         for name, text in files.items():
             (self.code / name).parent.mkdir(parents=True, exist_ok=True)
             (self.code / name).write_text(text)
+        layers: Mapping[str, str] = configure.pop("layers", {})
+        for name, text in layers.items():
+            (folder / "layers" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "layers" / name).write_text(text)
         folder.chmod(0o700)
         self.allowed: list[str] = configure.pop("allowed", ["namespaces", "landlock"])
         self.configure = Configure(
@@ -58,7 +62,7 @@ class Function:
                 "work_dir": str(folder), "idle_s": 600.0, **configure,
             }
         )  # fmt: skip
-        self.spawner = spawners.ForkServer(self.configure, str(self.code))
+        self.spawner = spawners.ForkServer(self.configure, str(self.code), str(folder / "layers") if layers else "")
         self.spawner._settings["allowed"] = self.allowed
 
     async def __aenter__(self) -> "Function":

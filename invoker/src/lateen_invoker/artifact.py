@@ -1,13 +1,18 @@
-"""The code of a function: fetched, checked against its SHA-256, unpacked."""
+"""The code of a function, and its layers: fetched, checked against their SHA-256, unpacked."""
 
 import hashlib
 import os
 import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
 
+from lateen_invoker import folders
+from lateen_invoker.control import Layer
+
+CODE = "the code"
 UNPACKED_LIMIT = 262_144_000
 _CHUNK = 1024 * 1024
 
@@ -22,30 +27,51 @@ def unpack(address: str, sha256: str, target: Path) -> None:
     Blocks. The control plane has checked the package; it is checked again here, because a pod trusts no store.
     Raises: `ArtifactError`.
     """
+    _unpack(address, sha256, target, CODE)
+
+
+def unpack_layers(layers: Sequence[Layer], target: Path) -> None:
+    """As `unpack`, one after the other into the same folder; what a later one has replaces what is there."""
+    left = UNPACKED_LIMIT
+    for layer in layers:
+        left -= _unpack(layer.artifact, layer.sha256, target, f"the layer {layer.arn}", over=True, limit=left)
+
+
+def extract(
+    package: Path | IO[bytes], target: Path, what: str = CODE, *, over: bool = False, limit: int = UNPACKED_LIMIT
+) -> int:
+    """Unpack into `target`, which is there; read-only for everyone.
+
+    Args:
+        what: said of it where something is wrong with it.
+        over: what is there already is replaced; else nothing of the same name may be there.
+        limit: bytes that may come out.
+    Returns: bytes that came out. Raises: `ArtifactError`.
+    """
+    try:
+        return limit - _extract(package, target, what, over, limit)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
+        raise ArtifactError(f"{what} can't be read ({type(exc).__name__})") from exc
+
+
+def _unpack(
+    address: str, sha256: str, target: Path, what: str, *, over: bool = False, limit: int = UNPACKED_LIMIT
+) -> int:
     package = target.with_suffix(".zip")
     try:
-        digest = _fetch(address, package)
-        if digest != sha256:
-            raise ArtifactError("the code does not have the SHA-256 that it was deployed with")
-        target.mkdir(mode=0o755)
-        extract(package, target)
+        if _fetch(address, package, what) != sha256:
+            raise ArtifactError(f"{what} does not have the SHA-256 that it was deployed with")
+        target.mkdir(mode=0o755, exist_ok=over)
+        return extract(package, target, what, over=over, limit=limit)
     except OSError as exc:
-        raise ArtifactError(f"the code can't be read ({type(exc).__name__})") from exc
+        raise ArtifactError(f"{what} can't be read ({type(exc).__name__})") from exc
     finally:
         package.unlink(missing_ok=True)
 
 
-def extract(package: Path | IO[bytes], target: Path) -> None:
-    """Unpack into `target`, which is there and empty; read-only for everyone. Raises: `ArtifactError`."""
-    try:
-        _extract(package, target)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as exc:
-        raise ArtifactError(f"the code can't be read ({type(exc).__name__})") from exc
-
-
-def _fetch(address: str, package: Path) -> str:
+def _fetch(address: str, package: Path, what: str) -> str:
     if not address.startswith("file:///"):
-        raise ArtifactError("the code's address is not understood")
+        raise ArtifactError(f"{what} has an address that is not understood")
     digest = hashlib.sha256()
     with open(unquote(address.removeprefix("file://")), "rb") as source, package.open("xb") as copy:
         while chunk := source.read(_CHUNK):
@@ -54,8 +80,7 @@ def _fetch(address: str, package: Path) -> str:
     return digest.hexdigest()
 
 
-def _extract(package: Path | IO[bytes], target: Path) -> None:
-    left = UNPACKED_LIMIT
+def _extract(package: Path | IO[bytes], target: Path, what: str, over: bool, left: int) -> int:
     with zipfile.ZipFile(package) as archive:
         for entry in archive.infolist():
             parts = entry.filename.rstrip("/").split("/")
@@ -65,8 +90,10 @@ def _extract(package: Path | IO[bytes], target: Path) -> None:
                 stat.S_IFREG,
                 stat.S_IFDIR,
             ):
-                raise ArtifactError("the package holds something that is neither a file nor a folder in it")
+                raise ArtifactError(f"{what} holds something that is neither a file nor a folder in it")
             path = target.joinpath(*parts)
+            if over:
+                _make_way(target, parts, entry.is_dir())
             if entry.is_dir():
                 path.mkdir(parents=True, exist_ok=True)
                 continue
@@ -76,6 +103,19 @@ def _extract(package: Path | IO[bytes], target: Path) -> None:
                 while chunk := source.read(_CHUNK):
                     left -= len(chunk)
                     if left < 0:
-                        raise ArtifactError("the package is larger than it may be when unpacked")
+                        raise ArtifactError(f"{what} is larger than it may be when unpacked")
                     copy.write(chunk)
             os.chmod(path, 0o555 if is_program else 0o444)
+    return left
+
+
+def _make_way(target: Path, parts: Sequence[str], is_folder: bool) -> None:
+    """Remove what is in the way of an entry: a file of its name or in the place of a folder that leads there, or a
+    folder in the place of a file. There are no links."""
+    path = target
+    for number, part in enumerate(parts, 1):
+        path = path / part
+        if path.is_file():
+            path.unlink()
+        elif number == len(parts) and not is_folder and path.is_dir():
+            folders.remove(str(path))

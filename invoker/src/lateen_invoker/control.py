@@ -40,12 +40,27 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     """Files and folders, outside of the system's own, that the runtime must be able to read and execute; on the
     embedded machine only."""
     environment: dict[str, str] = {}
-    """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder."""
+    """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder, `{layers}` for that
+    of the layers."""
+    layers: dict[str, str] = {}
+    """Search paths that a function with layers gets besides, folders separated by colons. Of those in `{layers}` only
+    what some layer has is kept, and a variable of which none is kept is not set."""
 
     def environment_command(self, memory_mib: int) -> list[str]:
         """The argv of one environment, for which a fork server's flags are none of its own."""
         words = [_MEMORY.sub(lambda share: str(max(1, memory_mib * int(share[1]) // 100)), w) for w in self.command]
         return [word for word in words if word not in _FORK_SERVER_ONLY] if self.forks else words
+
+
+class Layer(Struct, frozen=True):
+    """One zip that is unpacked into `/opt`."""
+
+    arn: str
+    """What it is called where something is wrong with it."""
+    artifact: str
+    """`file://` address of the zip."""
+    sha256: str
+    """Hex."""
 
 
 class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
@@ -75,6 +90,8 @@ class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     """`file://` or `https://` address of the code's zip."""
     artifact_sha256: str
     """Hex."""
+    layers: list[Layer] = []
+    """In the order in which they are unpacked, each over those before."""
     runtime: RuntimeCommand
     work_dir: str
     """Absolute; 0700, this process' own: unpacked code and the environments' folders."""

@@ -22,7 +22,7 @@ import msgspec
 import uvloop
 
 from lateen_invoker import control
-from lateen_invoker.artifact import ArtifactError, unpack
+from lateen_invoker.artifact import ArtifactError, unpack, unpack_layers
 from lateen_invoker.forkserver import keep_freed_memory
 from lateen_invoker.front import Call, Front
 from lateen_invoker.http_port import Port
@@ -166,7 +166,11 @@ class Invoker:
         metrics = Metrics()
         try:
             await self._loop.run_in_executor(None, unpack, configure.artifact, configure.artifact_sha256, code_dir)
-            spawner = spawner_for(configure, str(code_dir))
+            layers_dir = ""
+            if configure.layers:
+                layers_dir = str(work_dir / "layers")
+                await self._loop.run_in_executor(None, unpack_layers, configure.layers, Path(layers_dir))
+            spawner = spawner_for(configure, str(code_dir), layers_dir)
             self._recorder = Recorder(
                 configure, metrics, lambda batch, records, dropped: link.send(
                     control.Records(batch=batch, records=records, dropped=dropped)

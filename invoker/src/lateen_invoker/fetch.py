@@ -1,11 +1,12 @@
-"""Fetches the code of a pod's function from the object store: `python -m lateen_invoker.fetch`, a short-lived process.
+"""Fetches the code of a pod's function, and its layers, from the object store: `python -m lateen_invoker.fetch`, a
+short-lived process.
 
 The store's client takes tens of megabytes and is needed once, if at all, so it lives and ends here. Each line on stdout
 is a JSON object with `state`: `retrying` with its `reason`, and last `done` with seconds spent, or `failed` with
 `reason`.
 
-What is in the code's folder is whole if the marker, which lies elsewhere and is written last, names its SHA-256: then a
-restarted container fetches nothing. Whatever else lies there is removed.
+What is in the code's folder is whole if the marker, which lies elsewhere and is written last, names its SHA-256, and
+after it those of the layers: then a restarted container fetches nothing. Whatever else lies there is removed.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from lateen_invoker import folders
-from lateen_invoker.artifact import ArtifactError, extract
+from lateen_invoker.artifact import CODE, UNPACKED_LIMIT, ArtifactError, extract
 from lateen_invoker.fetching import name_region
 from lateen_invoker.quick_get import NotPlain, is_path_style, quick_get
 
@@ -39,6 +40,18 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
+class Wanted(NamedTuple):
+    """One zip, and where it is to be unpacked."""
+
+    key: str
+    sha256: str
+    folder: Path
+    what: str
+    """Said of it where something is wrong with it."""
+    over: bool
+    """It replaces what is there."""
+
+
 class Unreachable(Exception):
     """The store could not be asked, or not to the end."""
 
@@ -51,19 +64,21 @@ def main() -> int:
     os.umask(0o022)
     try:
         configure = json.loads(Path(os.environ["LATEEN_CONFIGURE"]).read_bytes())
-        bucket, key = str(configure["artifact_bucket"]), str(configure["artifact_key"])
-        sha256 = str(configure["artifact_sha256"])
+        bucket = str(configure["artifact_bucket"])
+        wanted = _wanted(configure, Path(os.environ["LATEEN_CODE"]), Path(os.environ["LATEEN_LAYERS"]))
         name_region(str(configure["region"]))
     except (OSError, ValueError, KeyError, TypeError):
         return 2  # the invoker itself says what is wrong with it
-    code_dir, marker = Path(os.environ["LATEEN_CODE"]), Path(os.environ["LATEEN_CODE_MARKER"])
+    marker, whole = Path(os.environ["LATEEN_CODE_MARKER"]), " ".join(each.sha256 for each in wanted)
     try:
-        if _is_whole(marker, sha256):
+        if _is_whole(marker, whole):
             _tell({"state": "done", "seconds": {}})
             return 0
-        clear(code_dir, marker)
-        seconds = _fetch(bucket, key, sha256, code_dir, give_up_s=float(os.environ["LATEEN_FETCH_SECONDS"]))
-        marker.write_text(sha256)
+        marker.unlink(missing_ok=True)
+        for folder in {each.folder for each in wanted}:
+            clear(folder)
+        seconds = Fetching(bucket, give_up_s=float(os.environ["LATEEN_FETCH_SECONDS"])).all(wanted)
+        marker.write_text(whole)
     except ArtifactError as exc:
         _tell({"state": "failed", "reason": str(exc)})
         return 1
@@ -74,55 +89,86 @@ def main() -> int:
     return 0
 
 
-def clear(code_dir: Path, marker: Path) -> None:
+def _wanted(configure: Mapping[str, Any], code_dir: Path, layers_dir: Path) -> list[Wanted]:
+    return [
+        Wanted(str(configure["artifact_key"]), str(configure["artifact_sha256"]), code_dir, CODE, False),
+        *(
+            Wanted(str(layer["key"]), str(layer["sha256"]), layers_dir, f"the layer {layer['arn']}", True)
+            for layer in configure.get("layers", [])
+        ),
+    ]
+
+
+def clear(folder: Path) -> None:
     """Remove what lies in the folder, which itself is a mount point and stays."""
-    marker.unlink(missing_ok=True)
-    for entry in list(code_dir.iterdir()):
+    for entry in list(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             folders.remove(str(entry))
         else:
             entry.unlink()
 
 
-def _fetch(bucket: str, key: str, sha256: str, code_dir: Path, *, give_up_s: float) -> dict[str, float]:
-    """Raises: `ArtifactError` when it will not come."""
-    started = time.monotonic()
-    invoker = os.getppid()
-    wait_s, refused_at, told = FIRST_RETRY_S, 0.0, ""
-    client: Any = None
-    while True:
-        imported = started
-        try:
-            with _file_in(code_dir) as package:
-                if client is not None or _download_quickly(bucket, key, package) != sha256:
-                    package.seek(0)
-                    package.truncate()
-                    client = client or _client()
-                    imported = time.monotonic()
-                    if _download(client, bucket, key, package) != sha256:
-                        raise ArtifactError("the code does not have the SHA-256 that it was deployed with")
-                downloaded = time.monotonic()
+class Fetching:
+    """`all`, once. The store's client is made when it is needed, and for all that is fetched."""
+
+    def __init__(self, bucket: str, *, give_up_s: float) -> None:
+        self._bucket = bucket
+        self._give_up_s = give_up_s
+        self._invoker = os.getppid()
+        self._started = time.monotonic()
+        self._refused_at = 0.0
+        self._told = ""
+        self._client: Any = None
+        self._seconds = {"client": 0.0, "download": 0.0, "unpack": 0.0}
+
+    def all(self, wanted: Sequence[Wanted]) -> dict[str, float]:
+        """One after the other. Returns: where the time went. Raises: `ArtifactError` when one of them will not come."""
+        left = {each.folder: UNPACKED_LIMIT for each in wanted}
+        for each in wanted:
+            left[each.folder] -= self._fetch(each, left[each.folder])
+        return {name: round(spent, 3) for name, spent in self._seconds.items()}
+
+    def _fetch(self, wanted: Wanted, limit: int) -> int:
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                return self._attempt(wanted, limit)
+            except Unreachable as exc:
+                reason, within_s, since = str(exc), self._give_up_s, self._started
+            except Refused as exc:
+                self._refused_at = self._refused_at or time.monotonic()
+                reason, within_s, since = str(exc), min(REFUSED_FOR_S, self._give_up_s), self._refused_at
+            if time.monotonic() - since + wait_s > within_s:
+                raise ArtifactError(reason)
+            if reason != self._told:
+                _tell({"state": "retrying", "reason": reason})
+                self._told = reason
+            if os.getppid() != self._invoker:
+                raise ArtifactError("the invoker has ended")
+            time.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+            wait_s = min(LAST_RETRY_S, wait_s * 2)
+
+    def _attempt(self, wanted: Wanted, limit: int) -> int:
+        """Returns: bytes unpacked."""
+        began = imported = time.monotonic()
+        with _file_in(wanted.folder) as package:
+            if self._client is not None or _download_quickly(self._bucket, wanted.key, package) != wanted.sha256:
                 package.seek(0)
-                extract(package, code_dir)
-            return {
-                "client": round(imported - started, 3),
-                "download": round(downloaded - imported, 3),
-                "unpack": round(time.monotonic() - downloaded, 3),
-            }
-        except Unreachable as exc:
-            reason, limit, since = str(exc), give_up_s, started
-        except Refused as exc:
-            refused_at = refused_at or time.monotonic()
-            reason, limit, since = str(exc), min(REFUSED_FOR_S, give_up_s), refused_at
-        if time.monotonic() - since + wait_s > limit:
-            raise ArtifactError(reason)
-        if reason != told:
-            _tell({"state": "retrying", "reason": reason})
-            told = reason
-        if os.getppid() != invoker:
-            raise ArtifactError("the invoker has ended")
-        time.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-        wait_s = min(LAST_RETRY_S, wait_s * 2)
+                package.truncate()
+                self._client = self._client or _client()
+                imported = time.monotonic()
+                if _download(self._client, self._bucket, wanted, package) != wanted.sha256:
+                    raise ArtifactError(f"{wanted.what} does not have the SHA-256 that it was deployed with")
+            downloaded = time.monotonic()
+            package.seek(0)
+            size = extract(package, wanted.folder, wanted.what, over=wanted.over, limit=limit)
+        for name, spent in (
+            ("client", imported - began),
+            ("download", downloaded - imported),
+            ("unpack", time.monotonic() - downloaded),
+        ):
+            self._seconds[name] += spent
+        return size
 
 
 def _download_quickly(bucket: str, key: str, package: IO[bytes]) -> str:
@@ -155,14 +201,14 @@ def _client() -> Any:
         raise ArtifactError(f"the object store's settings are wrong: {_in_one_line(exc)}") from exc
 
 
-def _download(client: Any, bucket: str, key: str, package: IO[bytes]) -> str:
+def _download(client: Any, bucket: str, wanted: Wanted, package: IO[bytes]) -> str:
     """Returns: the SHA-256, hex. Raises: `Unreachable`, `Refused`, `ArtifactError`."""
     from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
     from urllib3.exceptions import HTTPError
 
     digest = hashlib.sha256()
     try:
-        with contextlib.closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+        with contextlib.closing(client.get_object(Bucket=bucket, Key=wanted.key)["Body"]) as body:
             while chunk := body.read(_CHUNK):
                 digest.update(chunk)
                 package.write(chunk)
@@ -170,11 +216,11 @@ def _download(client: Any, bucket: str, key: str, package: IO[bytes]) -> str:
         code = str(exc.response.get("Error", {}).get("Code", ""))
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _NOT_THERE:
-            what = "bucket" if code == "NoSuchBucket" else "code"
-            raise ArtifactError(f"the {what} was not found in the object store") from exc
+            what = "the bucket" if code == "NoSuchBucket" else wanted.what
+            raise ArtifactError(f"{what} was not found in the object store") from exc
         if code in _REFUSED or status in (401, 403):
-            raise Refused(f"the object store refused access to the code ({code})") from exc
-        raise Unreachable(f"the object store can't give the code now ({code})") from exc
+            raise Refused(f"the object store refused access to {wanted.what} ({code})") from exc
+        raise Unreachable(f"the object store can't give {wanted.what} now ({code})") from exc
     except (NoCredentialsError, CredentialRetrievalError) as exc:
         raise Refused(f"there are no credentials for the object store ({type(exc).__name__})") from exc
     except (BotoCoreError, HTTPError) as exc:

@@ -6,6 +6,7 @@ import sys
 DEFAULTS = {
     "LATEEN_CONFIGURE": "/etc/lateen/function/configure.json",
     "LATEEN_CODE": "/var/task",
+    "LATEEN_LAYERS": "/opt",
     "LATEEN_CODE_MARKER": "/run/lateen/code",
     "LATEEN_FETCH_SECONDS": "300",
 }

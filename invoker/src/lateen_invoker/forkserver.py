@@ -14,7 +14,7 @@ environment ended, and takes the rest with it when it ends itself. Messages are 
 | on | from | message | descriptors |
 | --- | --- | --- | --- |
 | 3 | invoker | settings, once | |
-| 3 | fork server | `ready`, `isolation`, `task_root`, `tmp`, `owner` | its own pidfd |
+| 3 | fork server | `ready`, `isolation`, `task_root`, `layers_root`, `tmp`, `owner` | its own pidfd |
 | 3 | invoker | `environment`, `directory`, `channel` (whether there is one) | status, log, channel |
 | status | keeper | `started`, or `error` | pidfds of keeper and environment |
 | status | keeper | `code` or `signal`, `peak_kib` | |
@@ -135,7 +135,14 @@ class Plain:
         self._settings = settings
 
     def described(self) -> dict[str, Any]:
-        return {"isolation": "none", "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
+        settings = self._settings
+        return {
+            "isolation": "none",
+            "task_root": settings["code_dir"],
+            "layers_root": settings["layers_dir"] or "/opt",
+            "tmp": None,
+            "owner": None,
+        }
 
     def fork_keeper(self) -> int:
         return os.fork()

@@ -15,14 +15,16 @@ ETC = (
     "timezone",
 )  # fmt: skip
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-TASK_ROOT, TMP, _FOLDERS, _LATE = "/var/task", "/tmp", "/.environments", "/.late"  # noqa: S108 - of the new root
+TASK_ROOT, OPT, TMP = "/var/task", "/opt", "/tmp"  # noqa: S108 - of the new root
+_FOLDERS, _LATE = "/.environments", "/.late"
 
 
-def make(root: str, *, code: str, environments: str, needed: list[str], user: int) -> None:
+def make(root: str, *, code: str, layers: str, environments: str, needed: list[str], user: int) -> None:
     """Fill the empty folder `root`, in a mount namespace of one's own, and make it `/`.
 
     Args:
         code: folder that is `TASK_ROOT` inside.
+        layers: folder that is `OPT` inside; empty: that has nothing but what is needed of it.
         environments: folder whose folders are given to environments.
         needed: what `needed` returned; folders and files that are there as they are outside.
         user: the id of the one user inside.
@@ -37,6 +39,8 @@ def make(root: str, *, code: str, environments: str, needed: list[str], user: in
             os.symlink(os.readlink(path), root + path)
         elif os.path.isdir(path):
             _place(path, root + path, read_only=True)
+    if layers:
+        _place(layers, root + OPT)  # written to once more: what is needed and lies in there gets a place to be mounted
     for path in needed:
         if path not in late:
             _place(path, root + path, read_only=True)
@@ -56,6 +60,8 @@ def make(root: str, *, code: str, environments: str, needed: list[str], user: in
     if not os.path.lexists(var_tmp := f"{root}/var/tmp"):  # noqa: S108 - of the new root
         os.symlink(TMP, var_tmp)
     _place(code, root + TASK_ROOT, read_only=True)
+    if layers:
+        kernel.restrict_mount(root + OPT, "ro", "nosuid", "nodev")
     _place(environments, root + _FOLDERS)
     kernel.restrict_mount(root + _FOLDERS, "nosuid", "nodev")
     # The machine's own: a kernel gives a namespace its `/proc` only where a whole one is in sight already.

@@ -148,8 +148,14 @@ class Pod:
 
     def _new_spawner(self) -> Spawner:
         if self._settings.environments == "children":
-            return ForkServer(self._configure, str(self._settings.code))
-        return PodSpawner(self._configure, path=str(self._settings.init_socket), task_root=str(self._settings.code))
+            layers_dir = str(self._settings.layers) if self._configure.layers else ""
+            return ForkServer(self._configure, str(self._settings.code), layers_dir)
+        return PodSpawner(
+            self._configure,
+            path=str(self._settings.init_socket),
+            task_root=str(self._settings.code),
+            layers_root=str(self._settings.layers),
+        )
 
     async def _get_ready(self) -> None:
         started = time.monotonic()

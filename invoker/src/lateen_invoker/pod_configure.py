@@ -10,9 +10,18 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from lateen_invoker.control import Configure, RuntimeCommand
+from lateen_invoker.control import Configure, Layer, RuntimeCommand
 
 PATH = Path("/etc/lateen/function/configure.json")
+
+
+class PodLayer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One zip that is unpacked into `/opt`, from the bucket of the code."""
+
+    arn: str
+    """What it is called where something is wrong with it."""
+    key: Annotated[str, Meta(min_length=1)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +47,8 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     artifact_bucket: Annotated[str, Meta(min_length=1)]
     artifact_key: Annotated[str, Meta(min_length=1)]
     artifact_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    layers: list[PodLayer] = []
+    """In the order in which they are unpacked, each over those before."""
     runtime: RuntimeCommand
     """Paths are those in the runtime's image; `readable` says nothing here."""
     idle_s: Annotated[float, Meta(gt=0)] = 600.0
@@ -64,5 +75,6 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             account_id=self.account_id, version=self.version, hash=self.hash, region=self.region, handler=self.handler,
             environment=self.environment, timeout_s=self.timeout_s, memory_mib=self.memory_mib,
             concurrency=self.concurrency, queue=self.queue, open=self.open, invoke_key=self.invoke_key, artifact="",
-            artifact_sha256=self.artifact_sha256, runtime=self.runtime, work_dir=str(work_dir), idle_s=self.idle_s,
+            artifact_sha256=self.artifact_sha256, layers=[Layer(each.arn, "", each.sha256) for each in self.layers],
+            runtime=self.runtime, work_dir=str(work_dir), idle_s=self.idle_s,
         )  # fmt: skip

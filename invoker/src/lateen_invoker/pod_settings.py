@@ -30,8 +30,10 @@ class PodSettings(Struct, frozen=True, kw_only=True):
     """The function, as the controller wrote it down."""
     code: Path = Path(DEFAULTS["LATEEN_CODE"])
     """Folder, which exists, for the function's code; the same path in the runtime container."""
+    layers: Path = Path(DEFAULTS["LATEEN_LAYERS"])
+    """As `code`, for the function's layers; not there where it has none."""
     code_marker: Path = Path(DEFAULTS["LATEEN_CODE_MARKER"])
-    """File that says which code is whole; it must live as long as the code's folder, and outside of it."""
+    """File that says which code and layers are whole; it must live as long as their folders, and outside of them."""
     fetch_seconds: Annotated[float, Meta(gt=0, le=86_400)] = float(DEFAULTS["LATEEN_FETCH_SECONDS"])
     """How long the object store is asked for the code while it can't be reached."""
     work: Path = Path("/tmp/lateen")  # noqa: S108 - of a container that has /tmp to itself

@@ -19,7 +19,7 @@ from lateen_invoker.forkserver import MAX_MESSAGE, needs_exec
 from lateen_invoker.spawner import Exit, SpawnFailed, Usage
 
 SOCKET = "/run/lateen/init.sock"
-TASK_ROOT = "/var/task"
+TASK_ROOT, OPT = "/var/task", "/opt"
 TMP = "/tmp"  # noqa: S108 - of the runtime's container
 PROTOCOL = 1
 CONNECT_S = 60.0
@@ -38,7 +38,15 @@ class PodSpawner:
 
     isolation = "container"
 
-    def __init__(self, configure: Configure, *, path: str = SOCKET, task_root: str = TASK_ROOT, tmp: str = TMP) -> None:
+    def __init__(
+        self,
+        configure: Configure,
+        *,
+        path: str = SOCKET,
+        task_root: str = TASK_ROOT,
+        layers_root: str = OPT,
+        tmp: str = TMP,
+    ) -> None:
         self._runtime = configure.runtime
         self._settings = _settings(configure, task_root, tmp)
         self._path = path
@@ -51,6 +59,8 @@ class PodSpawner:
         self._living: set[PodProcess] = set()
         self._is_closed = False
         self.task_root = task_root
+        self.layers_root = layers_root
+        self.layers_dir = layers_root if configure.layers else ""
         self.stopping = asyncio.Event()
         """Set when the runtime's container was told to stop. It stays until `release`."""
 

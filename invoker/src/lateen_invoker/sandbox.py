@@ -64,7 +64,14 @@ class Landlock:
 
     def described(self) -> dict[str, Any]:
         isolation = "landlock" if self._version >= kernel.SCOPES_SINCE else "landlock, files only"
-        return {"isolation": isolation, "task_root": self._settings["code_dir"], "tmp": None, "owner": None}
+        settings = self._settings
+        return {
+            "isolation": isolation,
+            "task_root": settings["code_dir"],
+            "layers_root": settings["layers_dir"] or new_root.OPT,
+            "tmp": None,
+            "owner": None,
+        }
 
     def fork_keeper(self) -> int:
         return os.fork()
@@ -81,7 +88,7 @@ class Landlock:
         rules += [(path, read if os.path.isdir(path) else read & ~kernel.READ_DIR) for path in self._single()]
         rules += [(f"/dev/{name}", device) for name in new_root.DEVICES]
         rules += [("/proc/self", read | kernel.WRITE_FILE), (directory, kernel.all_file_rights(self._version))]
-        rules += [(settings["code_dir"], read)]
+        rules += [(folder, read) for folder in (settings["code_dir"], settings["layers_dir"]) if folder]
         kernel.landlock(self._version, _fitting(rules))
         kernel.set_dumpable(True)
         kernel.set_name("environment")
@@ -107,7 +114,13 @@ class Namespaces:
 
     def described(self) -> dict[str, Any]:
         isolation = "namespaces, landlock" if self._version else "namespaces"
-        return {"isolation": isolation, "task_root": new_root.TASK_ROOT, "tmp": new_root.TMP, "owner": self._owner}
+        return {
+            "isolation": isolation,
+            "task_root": new_root.TASK_ROOT,
+            "layers_root": new_root.OPT,
+            "tmp": new_root.TMP,
+            "owner": self._owner,
+        }
 
     def fork_keeper(self) -> int:
         kernel.unshare(kernel.CLONE_NEWPID)
@@ -214,7 +227,12 @@ def _within(settings: Settings, version: int, own_user: bool, root: str, outside
 
 def _make_root(settings: Settings, root: str) -> None:
     new_root.make(
-        root, code=settings["code_dir"], environments=settings["environments"], needed=settings["needed"], user=USER_ID
+        root,
+        code=settings["code_dir"],
+        layers=settings["layers_dir"],
+        environments=settings["environments"],
+        needed=settings["needed"],
+        user=USER_ID,
     )
 
 

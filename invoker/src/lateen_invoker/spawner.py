@@ -59,6 +59,10 @@ class Spawner(Protocol):
     """What environments are held by, in words; known after `start`."""
     task_root: str
     """Where the code is, as user code sees it."""
+    layers_root: str
+    """Where the layers are, as user code sees it."""
+    layers_dir: str
+    """Where they are for this process; empty where the function has none."""
 
     def variables(self, directory: str) -> Mapping[str, str]:
         """Variables that name paths as user code sees them: `HOME`, `TMPDIR`, `LAMBDA_RUNTIME_DIR`."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from lateen_invoker import forkserver, processes
+from lateen_invoker import forkserver, new_root, processes
 from lateen_invoker.control import Configure
 from lateen_invoker.new_root import is_in
 from lateen_invoker.spawner import Exit, Spawner, SpawnFailed, Usage
@@ -22,19 +22,19 @@ _DATA_SLACK = 512 * 1024 * 1024
 """Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory."""
 
 
-def spawner_for(configure: Configure, code_dir: str) -> Spawner:
-    """The spawner for one function whose code is unpacked in `code_dir`. Environments' folders are in
-    `environments` in its work folder."""
-    return ForkServer(configure, code_dir)
+def spawner_for(configure: Configure, code_dir: str, layers_dir: str = "") -> Spawner:
+    """The spawner for one function whose code is unpacked in `code_dir`, and its layers, if it has any, in
+    `layers_dir`. Environments' folders are in `environments` in its work folder."""
+    return ForkServer(configure, code_dir, layers_dir)
 
 
 class ForkServer:
     """See the module. Also after its process has died it can be started again."""
 
-    def __init__(self, configure: Configure, code_dir: str) -> None:
+    def __init__(self, configure: Configure, code_dir: str, layers_dir: str = "") -> None:
         self._runtime = configure.runtime
         self._environments = os.path.join(configure.work_dir, "environments")
-        self._settings = _settings(configure, code_dir, self._environments)
+        self._settings = _settings(configure, code_dir, layers_dir, self._environments)
         self._control: socket.socket | None = None
         self._pidfd = -1
         self._pid = -1
@@ -44,6 +44,8 @@ class ForkServer:
         self._living: set[EnvironmentProcess] = set()
         self.isolation = ""
         self.task_root = code_dir
+        self.layers_dir = layers_dir
+        self.layers_root = layers_dir or new_root.OPT
 
     @property
     def owner(self) -> int | None:
@@ -107,6 +109,8 @@ class ForkServer:
 
     async def _start(self) -> None:
         _check_readable(self._runtime.readable, os.path.dirname(self._environments))
+        if self.layers_dir:
+            _check_layers(self.layers_dir, new_root.needed([self._runtime.runtime_dir, *self._runtime.readable]))
         os.makedirs(self._environments, mode=0o700, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -132,6 +136,7 @@ class ForkServer:
             _reap_when_over(launched)  # it only led into the namespaces
         self.isolation, self.task_root = told["isolation"], told["task_root"]
         self._tmp, self._owner = told["tmp"], told["owner"]
+        self.layers_root = told["layers_root"]
         self._control = ours
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
 
@@ -222,7 +227,7 @@ class EnvironmentProcess:
             self.exited.set_result(Exit(code, told.get("signal", end), told.get("peak_kib", 0)))
 
 
-def _settings(configure: Configure, code_dir: str, environments: str) -> dict[str, Any]:
+def _settings(configure: Configure, code_dir: str, layers_dir: str, environments: str) -> dict[str, Any]:
     runtime = configure.runtime
     memory = configure.memory_mib * 1024 * 1024
     return {
@@ -230,6 +235,7 @@ def _settings(configure: Configure, code_dir: str, environments: str) -> dict[st
         "forks": runtime.forks,
         "exec": runtime.environment_command(configure.memory_mib),
         "code_dir": code_dir,
+        "layers_dir": layers_dir,
         "environments": environments,
         "runtime_dir": runtime.runtime_dir,
         "readable": runtime.readable,
@@ -248,6 +254,19 @@ def _check_readable(readable: list[str], work_dir: str) -> None:
     work_dir = os.path.realpath(work_dir)
     if any(is_in(work_dir, os.path.realpath(path)) for path in readable):
         raise SpawnFailed("the runtime's interpreter is installed around the data folder: move either")
+
+
+def _check_layers(layers_dir: str, needed: list[str]) -> None:
+    """Where the interpreter is installed in `/opt`, it is mounted among the layers' files, and they must leave room:
+    else a function could choose to be held by less."""
+    for path in needed:
+        if not is_in(path, new_root.OPT):
+            continue
+        parts = os.path.relpath(path, new_root.OPT).split("/")
+        for end in range(1, len(parts) + 1):
+            theirs, ours = os.path.join(layers_dir, *parts[:end]), os.path.join(new_root.OPT, *parts[:end])
+            if os.path.lexists(theirs) and os.path.isdir(theirs) != os.path.isdir(ours):
+                raise SpawnFailed(f"a layer is in the way of the runtime's interpreter: {ours}")
 
 
 def _launch(command: list[str], control_fd: int) -> int:

@@ -4,8 +4,10 @@ Source: AWS Lambda Developer Guide, "Working with Lambda environment variables",
 would carry credentials are absent: a function holds none of the platform's.
 """
 
+import os
 import secrets
 import time
+from collections.abc import Mapping
 
 from lateen_invoker.control import Configure
 from lateen_invoker.spawner import Spawner
@@ -40,5 +42,24 @@ def variables_for(configure: Configure, spawner: Spawner, directory: str, api: s
     if runtime.execution_env is not None:
         ours["AWS_EXECUTION_ENV"] = runtime.execution_env
     defaults = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    added = {key: value.replace("{task_root}", task_root) for key, value in runtime.environment.items()}
+    added = {
+        key: value.replace("{task_root}", task_root).replace("{layers}", spawner.layers_root)
+        for key, value in runtime.environment.items()
+    }
+    if spawner.layers_dir:
+        added |= _search_paths(runtime.layers, spawner)
     return {**defaults, **added, **configure.environment, **ours, **spawner.variables(directory)}
+
+
+def _search_paths(given: Mapping[str, str], spawner: Spawner) -> dict[str, str]:
+    """See `RuntimeCommand.layers`. A variable that is not set spares what it would cost: one that the loader reads, for
+    example, a start without the fork server."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        folders = value.replace("{task_root}", spawner.task_root).split(":")
+        in_layers = {each for each in folders if each.startswith("{layers}")}
+        there = {each for each in in_layers if os.path.isdir(each.replace("{layers}", spawner.layers_dir))}
+        if there:
+            kept = [each for each in folders if each not in in_layers or each in there]
+            found[name] = ":".join(kept).replace("{layers}", spawner.layers_root)
+    return found

@@ -20,10 +20,12 @@ def run(channel):
     read_variables()
     task_root = os.environ["LAMBDA_TASK_ROOT"]
     os.chdir(task_root)
-    sys.path.insert(0, task_root)
+    layers = [folder for folder in os.environ.pop("_LATEEN_LAYERS", "").split(":") if folder]
+    sys.path[:0] = [task_root, *layers]
     name = os.environ["_HANDLER"]
     sys.argv = [sys.argv[0], name]
-    let_user_modules_win(task_root)
+    for folder in (task_root, *layers):
+        let_user_modules_win(folder)
     set_up_logging()
     try:
         handler = find_handler(name)

@@ -10,6 +10,7 @@ handler = "code.handler"       # default handler
 starter = "starter/code.py"    # starter code, relative to this folder
 deprecated = ""                # a sentence for the runtime's users; empty or absent: it is not
 extends = "python3.11"         # optional: this folder's keys over that folder's, tables merged key by key
+[layers]                       # search paths of a function with layers: "{layers}/lib"; {version} is the pair's
 [embedded]                     # for the local deployer, which alone reads it
 [build]                        # how dependencies are installed or code is compiled; see `services/build_recipes.py`
 ```
@@ -42,6 +43,14 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """The whole merged `runtime.toml`."""
     disabled: str | None = None
     """Why it can't be used on this machine; None: it can."""
+
+
+def search_paths(runtime: Runtime) -> dict[str, str]:
+    """The `[layers]` table. Raises: `ValueError` if it is wrong."""
+    table = runtime.settings.get("layers", {})
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise ValueError(f"{runtime.folders[0]}/runtime.toml: [layers]: a table of texts")
+    return {name: value.replace("{version}", runtime.version) for name, value in table.items()}
 
 
 class RuntimeEntry(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from lateen.adapters.kubernetes.pod_manifests import pod_template_for, stamped
 from lateen.domain.functions import LATEST
 from lateen.ports.deployer import Deployment
 from lateen_invoker.control import RuntimeCommand
-from lateen_invoker.pod_configure import PodConfigure
+from lateen_invoker.pod_configure import PodConfigure, PodLayer
 
 QUEUE = 1000
 """Callers of one pod that may wait for an environment; the next one is answered 429."""
@@ -110,6 +110,7 @@ def configure_for(
         artifact_bucket=stores["S3_BUCKET_NAME"],
         artifact_key=deployment.artifact_key,
         artifact_sha256=deployment.artifact_sha256,
+        layers=[PodLayer(arn=layer.arn, key=layer.key, sha256=layer.sha256) for layer in deployment.layers],
         runtime=msgspec.structs.replace(
             # A handler is letters, digits, dots, dashes and slashes, and never an option.
             command,

@@ -31,13 +31,15 @@ CODE_MIB = 320
 _SCRATCH_MIB = 64
 """Of a container's `/tmp`, where nothing says more, and of what it prints."""
 
-_CODE, _RUN = "/var/task", "/run/lateen"
+_CODE, _LAYERS, _RUN = "/var/task", "/opt", "/run/lateen"
 _CONFIGURE = "/etc/lateen/function"
 _CREDENTIALS = "/etc/lateen/aws"
 _TOKEN = "/etc/lateen/token"  # noqa: S105 - a folder
 _CA = "/etc/lateen/ca"
 
 _INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
+_LAYERS_VOLUME: Manifest = {"name": "layers", "emptyDir": {"sizeLimit": f"{CODE_MIB}Mi"}}
+"""With the code's together they hold 250 MiB and one zip, which is what the pod's disk is limited to."""
 _CONFINED: Manifest = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -75,7 +77,11 @@ def pod_template_for(
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "initContainers": [_invoker(deployment, config), *([] if has_init else [_copying(config)])],
         "containers": [_runtime(deployment, config, image, has_init=has_init)],
-        "volumes": [*_volumes(config, configuration), *([] if has_init else [_INIT_VOLUME])],
+        "volumes": [
+            *_volumes(config, configuration),
+            *([_LAYERS_VOLUME] if deployment.layers else []),
+            *([] if has_init else [_INIT_VOLUME]),
+        ],
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": pods.node_selector,
         "tolerations": pods.tolerations,
@@ -137,6 +143,8 @@ def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
         {"name": "invoker-tmp", "mountPath": "/tmp"},  # noqa: S108
         {"name": "configuration", "mountPath": _CONFIGURE, "readOnly": True},
     ]
+    if deployment.layers:
+        mounts.append({"name": "layers", "mountPath": _LAYERS})
     if stores.credentials_secret is not None:
         environment["AWS_SHARED_CREDENTIALS_FILE"] = f"{_CREDENTIALS}/credentials"
         mounts.append({"name": "credentials", "mountPath": _CREDENTIALS, "readOnly": True})
@@ -198,6 +206,8 @@ def _copying(config: FunctionsConfig) -> Manifest:
 def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has_init: bool) -> Manifest:
     user = user_of(deployment.function_id, config)
     init: list[Manifest] = [] if has_init else [{"name": "init", "mountPath": "/lateen", "readOnly": True}]
+    # Over what the image has there, so only where there is something to be seen.
+    layers: list[Manifest] = [{"name": "layers", "mountPath": _LAYERS, "readOnly": True}] if deployment.layers else []
     return {
         "name": RUNTIME,
         "image": image,
@@ -210,6 +220,7 @@ def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has
             {"name": "run", "mountPath": _RUN, "readOnly": True},
             {"name": "code", "mountPath": _CODE, "readOnly": True},
             {"name": "runtime-tmp", "mountPath": "/tmp"},  # noqa: S108
+            *layers,
             *init,
         ],
     }

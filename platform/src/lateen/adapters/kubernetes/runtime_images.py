@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from lateen.domain.errors import Unavailable
-from lateen.domain.runtimes import Runtime
+from lateen.domain.runtimes import Runtime, search_paths
 from lateen_invoker.control import RuntimeCommand
 
 RUNTIME_DIR = "/lateen/runtime"
@@ -58,6 +58,7 @@ class RuntimeImages:
             runtime_dir=RUNTIME_DIR,
             readable=[],
             environment=image.environment,
+            layers=search_paths(runtime),
         )
         return None
 

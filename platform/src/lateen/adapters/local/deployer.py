@@ -198,6 +198,10 @@ class LocalDeployer:
         try:
             command = self._command(deployment.runtime)
             artifact = await self._objects.url(deployment.artifact_key)
+            layers = [
+                control.Layer(layer.arn, await self._objects.url(layer.key), layer.sha256)
+                for layer in deployment.layers
+            ]
         except LateenError as exc:
             raise StartFailed(str(exc)) from exc
         function_id = deployment.function_id
@@ -212,7 +216,9 @@ class LocalDeployer:
             function_id, batch, stored=process.records_stored, gone=process.exited
         )
         process.on_idle = lambda: self._tell(deployment.id, LocalFunction.process_idle, process)
-        configure = configure_for(deployment, self._settings, command=command, artifact=artifact, work_dir=str(folder))
+        configure = configure_for(
+            deployment, self._settings, command=command, artifact=artifact, layers=layers, work_dir=str(folder)
+        )
         ready = await process.configure(configure, within_s=start_limit_s(deployment))
         if is_weaker(ready.isolation, than=self.isolation) and not self._warned:
             self._warned = True
@@ -294,7 +300,13 @@ class LocalDeployer:
 
 
 def configure_for(
-    deployment: Deployment, settings: LocalSettings, *, command: RuntimeCommand, artifact: str, work_dir: str
+    deployment: Deployment,
+    settings: LocalSettings,
+    *,
+    command: RuntimeCommand,
+    artifact: str,
+    layers: list[control.Layer],
+    work_dir: str,
 ) -> control.Configure:
     """What an invoker is told."""
     return control.Configure(
@@ -315,6 +327,7 @@ def configure_for(
         invoke_key=deployment.invoke_key,
         artifact=artifact,
         artifact_sha256=deployment.artifact_sha256,
+        layers=layers,
         runtime=command,
         work_dir=work_dir,
         idle_s=settings.idle_s,

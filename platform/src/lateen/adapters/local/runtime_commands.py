@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from lateen.adapters.local.interpreters import Interpreter, find_interpreter, found_versions
 from lateen.domain.errors import Unavailable
-from lateen.domain.runtimes import Runtime
+from lateen.domain.runtimes import Runtime, search_paths
 from lateen_invoker.control import RuntimeCommand
 
 
@@ -75,6 +75,7 @@ class RuntimeCommands:
             runtime_dir=folder,
             readable=[*found.readable, *runtime.folders],
             environment=embedded.environment,
+            layers=search_paths(runtime),
         )
         return None
 
