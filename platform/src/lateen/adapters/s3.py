@@ -24,6 +24,7 @@ from botocore.session import get_session
 
 from lateen.adapters.aws_client import AwsClient, MakeSession
 from lateen.adapters.s3_faults import EXPECTED, are_credentials_refused, is_folder_in_the_way, is_missing, words_for
+from lateen.adapters.s3_wire import S3Wire
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable, StoredObject
 
 CHUNK_BYTES = 256 << 10
@@ -72,14 +73,19 @@ class S3Objects:
         self._call_s = call_s
         config = CONFIG.merge(Config(s3={"addressing_style": "path" if path_style else "virtual"}))
         self._client = AwsClient(
-            "s3", region=region, endpoint_url=endpoint_url, threads=threads, config=config, session=session
+            "s3",
+            region=region,
+            endpoint_url=endpoint_url,
+            threads=threads,
+            config=config,
+            session=session,
+            wrap=S3Wire,
         )
 
     async def put(self, key: str, body: bytes | AsyncIterable[bytes]) -> None:
         _check_key(key)
         if isinstance(body, bytes):
-            send = partial(_send, self._bucket, key, body)
-            await self._put(send, len(body))
+            await self._put(methodcaller("put", self._bucket, key, body), len(body))
             return
         collected = _Collected()
         try:
@@ -93,9 +99,7 @@ class S3Objects:
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         _check_key(key)
-        body = (await self._run(methodcaller("get_object", Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")))[
-            "Body"
-        ]
+        body = (await self._run(_sdk("get_object", Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")))["Body"]
         try:
             while chunk := await self._run(lambda _: body.read(CHUNK_BYTES)):
                 yield chunk
@@ -104,13 +108,13 @@ class S3Objects:
 
     async def delete(self, key: str) -> None:
         _check_key(key)
-        await self._run(methodcaller("delete_object", Bucket=self._bucket, Key=key))
+        await self._run(_sdk("delete_object", Bucket=self._bucket, Key=key))
 
     async def url(self, key: str, *, expires_s: int = 900) -> str:
         _check_key(key)
         where = {"Bucket": self._bucket, "Key": key}
         made: str = await self._run(
-            methodcaller("generate_presigned_url", "get_object", Params=where, ExpiresIn=expires_s)
+            _sdk("generate_presigned_url", ClientMethod="get_object", Params=where, ExpiresIn=expires_s)
         )
         return made
 
@@ -119,7 +123,7 @@ class S3Objects:
             return
         request = {"Bucket": self._bucket, "Prefix": prefix}
         while True:
-            page = await self._run(methodcaller("list_objects_v2", **request))
+            page = await self._run(_sdk("list_objects_v2", **request))
             for found in page.get("Contents", []):
                 if _is_key(found["Key"]):  # others' things may lie in the bucket
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"].astimezone(UTC))
@@ -128,7 +132,7 @@ class S3Objects:
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     async def ping(self) -> None:
-        await self._run(methodcaller("head_bucket", Bucket=self._bucket))
+        await self._run(_sdk("head_bucket", Bucket=self._bucket))
 
     async def close(self) -> None:
         """Finish what was begun. Later calls raise `ObjectsUnavailable`."""
@@ -147,7 +151,7 @@ class S3Objects:
                     raise ValueError("a blob's key cannot be a folder of another one's") from exc
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
 
-    async def _run(self, action: Callable[[Any], T], *, within_s: float | None = None) -> T:
+    async def _run(self, action: Callable[[S3Wire], T], *, within_s: float | None = None) -> T:
         """`action` with the client, in a thread, botocore's errors in our words."""
         has_new_credentials = False
         while True:
@@ -175,20 +179,17 @@ class _Collected:
         self._file.write(chunk)
         self.size += len(chunk)
 
-    def send(self, bucket: str, key: str, client: Any) -> None:
+    def send(self, bucket: str, key: str, wire: S3Wire) -> None:
         self._file.seek(0)
-        _put(client, bucket, key, self._file, self._digest.digest(), self.size)
+        checksum = b64encode(self._digest.digest()).decode()
+        wire.sdk.put_object(Bucket=bucket, Key=key, Body=self._file, ContentLength=self.size, ChecksumSHA256=checksum)
 
     def drop(self) -> None:
         self._file.close()
 
 
-def _send(bucket: str, key: str, body: bytes, client: Any) -> None:
-    _put(client, bucket, key, body, sha256(body).digest(), len(body))
-
-
-def _put(client: Any, bucket: str, key: str, body: Any, digest: bytes, size: int) -> None:
-    client.put_object(Bucket=bucket, Key=key, Body=body, ContentLength=size, ChecksumSHA256=b64encode(digest).decode())
+def _sdk(operation: str, **request: Any) -> Callable[[S3Wire], Any]:
+    return lambda wire: getattr(wire.sdk, operation)(**request)
 
 
 async def _on_disk(action: Callable[[], None]) -> None:
