@@ -24,6 +24,7 @@ from lateen.api.operations import Operations
 from lateen.api.origins import Origins
 from lateen.api.problems import MEDIA_TYPE, FieldError, Refusal, internal, reason_of, refusal_for_status, refusal_from
 from lateen.api.requests import LateenRequest, refuse_null
+from lateen.api.versions import AliasController, VersionController
 from lateen.api.workspaces import WorkspaceController
 from lateen.domain.errors import LateenError
 
@@ -35,6 +36,8 @@ _MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^'
 CONTROLLERS = (
     WorkspaceController,
     FunctionController,
+    VersionController,
+    AliasController,
     InvocationController,
     KeyController,
     ConsoleController,

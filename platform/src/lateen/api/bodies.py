@@ -6,18 +6,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from lateen.api.fields import (
     NO_NUL,
+    AliasVersion,
     Base64,
     Description,
     Handler,
     Hash,
     Id,
     Name,
+    Routing,
     RuntimeName,
     Variables,
     Version,
 )  # fmt: skip
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
 from lateen.domain.workspaces import Quota
+from lateen.services.aliases import AliasChange
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
 
@@ -78,6 +81,19 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: Description | UnsetType = UNSET
 
 
+class PublishVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    description: Description | None = None
+    """null: the function's."""
+
+
+class PutAlias(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent stays as it is, of a new alias empty; but for `routing`, which is replaced as a whole."""
+
+    version: AliasVersion
+    routing: Routing = {}
+    description: Description | UnsetType = UNSET
+
+
 class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workspace: Id | None = None
     """Null: a key like the one that asks, of its workspace or of the whole installation."""
@@ -118,6 +134,10 @@ def new_function(asked: CreateFunction) -> NewFunction:
         auth=asked.auth,
         description=asked.description,
     )
+
+
+def alias_change(asked: PutAlias) -> AliasChange:
+    return AliasChange(version=asked.version, weights=asked.routing, description=asked.description)
 
 
 def function_change(asked: UpdateFunction) -> FunctionChange:

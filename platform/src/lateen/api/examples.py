@@ -39,6 +39,37 @@ _FUNCTION: dict[str, Any] = {
     "created_at": _WHEN,
     "updated_at": _WHEN,
 }
+_VERSION: dict[str, Any] = {
+    "function": "k3v7q2m5x4a6b7c8d",
+    "version": "3",
+    "description": "Says hello",
+    "runtime": "python3.12",
+    "handler": "code.handler",
+    "environment": {"GREETING": "hello"},
+    "timeout": 3,
+    "memory": 128,
+    "concurrency": 10,
+    "state": "Active",
+    "state_reason": None,
+    "code_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "code_size": 214,
+    "published_at": _WHEN,
+}
+_ALIAS: dict[str, Any] = {
+    "function": "k3v7q2m5x4a6b7c8d",
+    "name": "live",
+    "description": "What everybody calls",
+    "version": "3",
+    "routing": {"4": 0.1},
+    "previous": {"version": "3", "routing": {}},
+    "state": "Active",
+    "state_reason": None,
+    "hash": _HASH,
+    "url": _URL,
+    "revision": 2,
+    "created_at": _WHEN,
+    "updated_at": _WHEN,
+}
 _KEY: dict[str, Any] = {
     "id": "abcdefghijklmnopq",
     "workspace": "default",
@@ -74,6 +105,10 @@ EXAMPLES: dict[str, Any] = {
     },
     "UpdateFunction": {"timeout": 10, "description": "Says hello, slowly"},
     "FunctionView": _FUNCTION,
+    "PublishVersion": {"description": "Says hello"},
+    "VersionView": _VERSION,
+    "PutAlias": {"version": "3", "routing": {"4": 0.1}, "description": "What everybody calls"},
+    "AliasView": _ALIAS,
     "CreateKey": {"workspace": "default", "description": "continuous integration"},
     "KeyView": _KEY,
     "NewKeyView": {

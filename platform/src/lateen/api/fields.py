@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
+from lateen.domain.versions import NUMBER, VERSION
 
 NO_NUL = r"^[^\x00]*\Z"
 
@@ -27,6 +28,11 @@ Base64 = Annotated[
 Variables = Annotated[
     dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], Annotated[str, Meta(pattern=NO_NUL)]],
     Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),
+]
+AliasVersion = Annotated[str, Meta(pattern=VERSION, examples=["3"], description="`$LATEST`, or a version's number.")]
+Routing = Annotated[
+    dict[Annotated[str, Meta(pattern=NUMBER)], Annotated[float, Meta(ge=0, le=1)]],
+    Meta(description="Another version and its share of the calls, 0 to 1.", max_length=1, examples=[{"4": 0.1}]),
 ]
 Hash = Annotated[str, Meta(pattern=HASH, examples=["0123456789abcdef0123456789abcdef"])]
 Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]

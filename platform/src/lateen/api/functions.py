@@ -62,7 +62,7 @@ class FunctionController(Controller):
         repeat = await once(request, idempotency_key)
         new = await to_thread.run_sync(new_function, data)
         made = await use_cases.functions.create(caller, workspace_id, new, once=repeat)
-        return _answer(made, use_cases.base_url, status=201)
+        return function_answer(made, use_cases.base_url, status=201)
 
     @get("/workspaces/{workspace_id:str}/functions", summary="List functions", operation_id="listFunctions")
     async def list(
@@ -84,7 +84,7 @@ class FunctionController(Controller):
         self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep
     ) -> Response[FunctionView]:
         """All but its `code`. A single source file is shown again, as `file`, by `GET /lambda?hash=`; a zip is not."""
-        return _answer(await use_cases.functions.get(caller, function_id), use_cases.base_url)
+        return function_answer(await use_cases.functions.get(caller, function_id), use_cases.base_url)
 
     @patch(
         "/functions/{function_id:str}",
@@ -101,17 +101,17 @@ class FunctionController(Controller):
         if_match: IfMatch = None,
     ) -> Response[FunctionView]:
         """The URL stays, and no call fails meanwhile. What changes nothing keeps the revision."""
-        expected = await _expected(if_match, function_id, use_cases, caller)
+        expected = await expected_of_function(if_match, function_id, use_cases, caller)
         change = await to_thread.run_sync(function_change, data)
         changed = await use_cases.functions.update(caller, function_id, change, expected=expected)
-        return _answer(changed, use_cases.base_url)
+        return function_answer(changed, use_cases.base_url)
 
     @delete("/functions/{function_id:str}", summary="Remove a function", operation_id="deleteFunction")
     async def remove(
         self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep, if_match: IfMatch = None
     ) -> None:
         """Its name is free at once. Again is no error."""
-        expected = await _expected(if_match, function_id, use_cases, caller)
+        expected = await expected_of_function(if_match, function_id, use_cases, caller)
         await use_cases.functions.delete(caller, function_id, expected=expected)
 
     @get("/functions/{function_id:str}/logs", summary="What invocations left behind", operation_id="listLogs")
@@ -130,14 +130,16 @@ class FunctionController(Controller):
         return page_of(page, [log_view(record) for record in page.items])
 
 
-async def _expected(if_match: str | None, function_id: str, use_cases: UseCases, caller: Caller) -> int | None:
+async def expected_of_function(
+    if_match: str | None, function_id: str, use_cases: UseCases, caller: Caller
+) -> int | None:
     async def current() -> int:
         return (await use_cases.functions.get(caller, function_id)).function.revision
 
     return await expected_revision(if_match, current)
 
 
-def _answer(described: Described, base_url: str, *, status: int = 200) -> Response[FunctionView]:
+def function_answer(described: Described, base_url: str, *, status: int = 200) -> Response[FunctionView]:
     headers = {"ETag": etag(described.function.revision)}
     if status == 201:
         headers["Location"] = f"/api/functions/{described.function.id}"

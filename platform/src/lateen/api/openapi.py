@@ -22,6 +22,7 @@ _REF = "#/components/schemas/{name}"
 _TAGS = {
     "Workspaces": "Tenants. Each has its own functions and keys.",
     "Functions": "A name, a configuration and code; and what its invocations left behind.",
+    "Versions": "Snapshots of a function, by number; and aliases, which lead to one or two of them.",
     "Invocations": "One event to a function, and its answer.",
     "Keys": "API keys, each with an AWS pair beside it.",
     "Console": "What the web pages call: functions by hash, in the key's workspace.",
@@ -38,8 +39,14 @@ _EVENT = {
     "required": False,
     "content": {"application/json": {"schema": {}, "example": {"name": "world"}}},
 }
-_CONDITIONAL = {"updateWorkspace", "deleteWorkspace", "updateFunction", "deleteFunction"}
-_TAGGED = {"createWorkspace", "getWorkspace", "updateWorkspace", "createFunction", "getFunction", "updateFunction"}
+_CONDITIONAL = {
+    "updateWorkspace", "deleteWorkspace", "updateFunction", "deleteFunction", "publishVersion", "deleteVersion",
+    "restoreVersion", "putAlias", "deleteAlias",
+}  # fmt: skip
+_TAGGED = {
+    "createWorkspace", "getWorkspace", "updateWorkspace", "createFunction", "getFunction", "updateFunction",
+    "restoreVersion", "getAlias", "putAlias",
+}  # fmt: skip
 _TEXT = {"description": "As the header of this name says.", "schema": {"type": "string"}}
 
 
@@ -119,6 +126,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         statuses |= {408, 413, 415, 424, 429, 502, 504}
     success = next(status for status in operation["responses"] if status.startswith("2"))
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
+    if name == "putAlias":
+        responses["201"] = _success(name, 201, _answer_type(handler), schemas)
     for status in sorted(statuses):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     if name == "healthReady":
@@ -159,6 +168,7 @@ def _success(name: str, status: int, answer: Any, schemas: dict[Any, Any]) -> di
     elif name == "invokeFunction":
         said["description"] = "What the function answered, untouched."
         said["headers"]["X-Amzn-RequestId"] = _TEXT
+        said["headers"]["X-Lateen-Executed-Version"] = _TEXT
         said["content"] = {"application/json": {"schema": {}, "example": "hello"}}
     elif answer is not None:
         said["content"] = {"application/json": {"schema": schemas[answer]}}

@@ -10,6 +10,7 @@ from lateen.domain.keys import ApiKey, NewKey
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Quota, Workspace
+from lateen.services.aliases import DescribedAlias
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")
@@ -59,6 +60,54 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     """Of the zip, hex."""
     code_size: int
     """Of the zip, bytes."""
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class VersionView(Struct, frozen=True, kw_only=True):
+    function: Id
+    version: Annotated[str, Meta(examples=["3"])]
+    """Its number, or `$LATEST`."""
+    description: str
+    runtime: str
+    handler: str
+    environment: dict[str, str]
+    timeout: int
+    memory: int
+    concurrency: int
+    state: State
+    """`Active` also where it sleeps: a call starts it."""
+    state_reason: str | None
+    code_sha256: str
+    """Of the zip, hex."""
+    code_size: int
+    """Of the zip, bytes."""
+    published_at: Timestamp
+    """Of `$LATEST`, when it was changed."""
+
+
+class AliasTarget(Struct, frozen=True, kw_only=True):
+    version: str
+    routing: dict[str, float]
+    """Another version and its share of the calls, 0 to 1."""
+
+
+class AliasView(Struct, frozen=True, kw_only=True):
+    function: Id
+    name: Annotated[str, Meta(examples=["live"])]
+    description: str
+    version: str
+    routing: dict[str, float]
+    """Another version and its share of the calls, 0 to 1."""
+    previous: AliasTarget | None
+    """Where it led before, which serves until what it leads to runs."""
+    state: State
+    state_reason: str | None
+    """For a person: what is being started, or what is wrong."""
+    hash: Hash
+    url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
+    revision: int
+    """Counts its changes; also the `ETag`."""
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -181,6 +230,46 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         code_size=function.code.size,
         created_at=function.created_at,
         updated_at=function.updated_at,
+    )
+
+
+def version_view(described: Described) -> VersionView:
+    function = described.function
+    return VersionView(
+        function=function.id,
+        version=function.version,
+        description=function.description,
+        runtime=function.runtime,
+        handler=function.handler,
+        environment=function.environment,
+        timeout=function.timeout_s,
+        memory=function.memory_mib,
+        concurrency=function.concurrency,
+        state=described.status.state,
+        state_reason=described.status.reason,
+        code_sha256=function.code.sha256,
+        code_size=function.code.size,
+        published_at=function.updated_at,
+    )
+
+
+def alias_view(described: DescribedAlias, base_url: str) -> AliasView:
+    alias = described.alias
+    before = alias.before
+    return AliasView(
+        function=alias.function_id,
+        name=alias.name,
+        description=alias.description,
+        version=alias.target.version,
+        routing=alias.target.weights,
+        previous=None if before is None else AliasTarget(version=before.version, routing=before.weights),
+        state=described.status.state,
+        state_reason=described.status.reason,
+        hash=alias.hash,
+        url=f"{base_url}/{alias.hash}",
+        revision=alias.revision,
+        created_at=alias.created_at,
+        updated_at=alias.updated_at,
     )
 
 
