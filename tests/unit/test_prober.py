@@ -88,16 +88,19 @@ async def test_each_kind_of_fault_is_told_apart(tmp_path: Path) -> None:
 
 async def test_a_standstill_costs_all_that_were_due_in_it(tmp_path: Path) -> None:
     """One slow second is seen by everybody who came in it, not by one caller: nobody waits for an answer to ask."""
-    stopped_until = asyncio.get_running_loop().time() + 1.0
+    clock = asyncio.get_running_loop().time
+    stopped_until: list[float] = []
 
     async def answer(probe: str) -> bytes:
-        await asyncio.sleep(max(0.0, stopped_until - asyncio.get_running_loop().time()))
+        if not stopped_until:
+            stopped_until.append(clock() + 1.0)
+        await asyncio.sleep(max(0.0, stopped_until[0] - clock()))
         return http(200, answer_to(probe, SALT))
 
     verdict = check(await probed(answer, tmp_path, seconds=1.3), SALT)
     waited = [probe for probe in verdict.probes if probe.latency_s > 0.1]
     assert len(waited) > 30
-    assert verdict.latency_s(1.0) == pytest.approx(1.0, abs=0.3)
+    assert 1.0 <= verdict.latency_s(1.0) < 2.0
 
 
 def test_what_ran_twice_or_was_never_sent_shows_in_the_records() -> None:

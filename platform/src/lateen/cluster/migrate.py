@@ -28,7 +28,7 @@ from lateen.cluster.settings import ClusterSettings
 from lateen.domain.errors import LateenError, Unavailable
 from lateen.domain.master import MasterKey
 from lateen.services.assembled import assemble
-from lateen.services.installation import claim
+from lateen.services.installation import OthersStores, claim
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def migrate(settings: ClusterSettings) -> None:
     try:
         _make_stores(settings)
         asyncio.run(_fill(settings, master, token, folder))
-    except (LateenError, SchemaError) as exc:
+    except (LateenError, OthersStores, SchemaError) as exc:
         log.error("not migrated", extra={"reason": str(exc)})
         sys.exit(FAILED)
     log.info("migrated")
@@ -83,7 +83,7 @@ def _make_stores(settings: ClusterSettings) -> None:
 
 
 async def _fill(settings: ClusterSettings, master: MasterKey, token: str, folder: Path) -> None:
-    """Raises: `LateenError`."""
+    """Raises: `LateenError`, `OthersStores`."""
     table, objects = table_of(settings), objects_of(settings)
     try:
         services = assemble(table, objects, master=master, runtimes=folder)

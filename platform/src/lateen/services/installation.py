@@ -2,7 +2,6 @@
 
 import hmac
 
-from lateen.domain.errors import LateenError
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.ports.table import Item, ItemNotFound, Key, RevisionConflict, Table
@@ -12,7 +11,7 @@ BLOB = "installation"
 """Not where functions' code is, so no sweep looks at it."""
 
 
-class OthersStores(LateenError):
+class OthersStores(Exception):
     """The stores belong to another installation; the text says which, and what to do."""
 
 
