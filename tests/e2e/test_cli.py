@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from runtimes_here import catalogue
 from tests.e2e.conftest import LATEEN, STOP_S, Running, Start, clean_environment
 
 HELLO = 'def handler(event, context):\n    return {"hello": event.get("rawPath", event.get("name"))}\n'
@@ -106,6 +107,25 @@ def test_a_failing_function_shows_its_trace(cli: Cli, done: Callable[..., str], 
     assert "error: 'bad' failed: KeyError: 'sail' (function-error)\nhint: " in ended.stderr
     told = json.loads(cli("invoke", "bad", "-o", "json").stdout)
     assert (told["error"]["type"], told["error"]["message"]) == ("KeyError", "'sail'")
+
+
+def test_the_runtime_is_known_by_the_files(cli: Cli, done: Callable[..., str], tmp_path: Path) -> None:
+    """Their names say it, unless they say two; a file stays the kind of module that it is."""
+    if why := catalogue()[1]["node20"].disabled:
+        pytest.skip(why)
+    for name, code in (
+        ("common.cjs", "exports.handler = async () => 'common'"),
+        ("module.mjs", "export const handler = async () => 'module'"),
+    ):
+        (tmp_path / name).write_text(code)
+        done("deploy", tmp_path / name)
+        assert done("invoke", name.partition(".")[0]).strip() == f'"{name.partition(".")[0]}"'
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "index.js").write_text("exports.handler = async () => 1")
+    (tmp_path / "both" / "tool.py").write_text("pass")
+    ended = cli("deploy", tmp_path / "both")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: these files could be of node or python\nhint: name one with --runtime; ")
 
 
 def test_an_import_error_is_told_by_deploy(cli: Cli, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Programs that others wrote for AWS Lambda, as `examples/` has them: what they depend on is beside them, and they run."""
+"""Programs written for AWS Lambda, as `examples/` has them: with what they depend on beside them, they run."""
 
 import json
 import os

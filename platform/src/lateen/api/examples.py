@@ -122,8 +122,11 @@ EXAMPLES: dict[str, Any] = {
     "ConsoleSource": {**_CONSOLE, "file": _SOURCE},
     "ConsoleStarter": {"runtime": "python", "version": "3.12", "name": "code.py", "file": _SOURCE},
     "ConsoleRuntime": {
+        "name": "python3.12",
         "runtime": "python",
         "version": "3.12",
+        "file": "code.py",
+        "sources": [".py"],
         "disabled": False,
         "disabled_reason": None,
         "deprecated": None,

@@ -180,8 +180,14 @@ class ConsoleStarter(Struct, frozen=True, kw_only=True):
 
 
 class ConsoleRuntime(Struct, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(examples=["python3.12"])]
+    """Canonical."""
     runtime: Annotated[str, Meta(examples=["python"])]
     version: Annotated[str, Meta(examples=["3.12"])]
+    file: Annotated[str, Meta(examples=["code.py"])]
+    """What a single source file is called."""
+    sources: list[str]
+    """How the names of its source files end."""
     disabled: bool
     disabled_reason: str | None
     deprecated: str | None
@@ -318,6 +324,9 @@ def console_function(described: Described, runtime: Runtime | None, base_url: st
 
 def console_runtime(entry: RuntimeEntry) -> ConsoleRuntime:
     return ConsoleRuntime(
+        name=entry.runtime.name,
+        file=entry.runtime.file,
+        sources=list(entry.runtime.sources),
         runtime=entry.runtime.runtime,
         version=entry.runtime.version,
         disabled=entry.runtime.disabled is not None,

@@ -1,9 +1,11 @@
 """`lateen deploy`: a file or a folder becomes a function, or a new revision of one."""
 
 import base64
+import io
 import json
 import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -68,11 +70,12 @@ def deployed(
     where = workspace_named(client, workspace)
     before = function_if_any(client, where["id"], name)
     fields = body_from(options, known=before["environment"] if before else {})
-    fields["code"] = base64.b64encode(code).decode()
+    runtimes = client.call("GET", "/lambda/runtimes") if before is None or _is_source(path, code) else []
+    fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
     if before is None:
         fields["name"] = name
         if "runtime" not in fields:
-            fields |= _default_runtime(client)
+            fields["runtime"] = _runtime_for(runtimes, path, code)
         with hints(already_exists="somebody made it at the same time; deploy again to update it"):
             function = client.call(
                 "POST",
@@ -126,10 +129,35 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
     return function
 
 
-def _default_runtime(client: Client) -> dict[str, str]:
-    """The server's only runtime; which of several is meant, nobody but the user knows."""
-    usable = [entry for entry in client.call("GET", "/lambda/runtimes") if not entry["disabled"]]
-    if len(usable) != 1:
-        names = ", ".join(entry["runtime"] + entry["version"] for entry in usable) or "none"
-        raise Refused("the runtime is not given", hint=f"name one with --runtime; here are: {names}")
-    return {"runtime": usable[0]["runtime"], "version": usable[0]["version"]}
+def _is_source(path: Path, code: bytes) -> bool:
+    return path.is_file() and not zipfile.is_zipfile(io.BytesIO(code))
+
+
+def _by_its_own_kind(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> bytes:
+    """A single file has the name that its runtime gives it; where that would make it one of another kind (`.mjs` of
+    `.cjs`), it is put into a zip under the same name with its own end."""
+    if not _is_source(path, code):
+        return code
+    called = {entry["file"] for entry in runtimes if path.name.endswith(tuple(entry["sources"]))}
+    if len(called) != 1 or path.suffix == Path(name := called.pop()).suffix:
+        return code
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        entry = zipfile.ZipInfo(Path(name).with_suffix(path.suffix).name)
+        entry.create_system, entry.external_attr = 3, 0o100644 << 16
+        archive.writestr(entry, code)
+    return packed.getvalue()
+
+
+def _runtime_for(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> str:
+    """What the source's file names stand for, if it is one language; the server knows its usual version."""
+    usable = [entry for entry in runtimes if not entry["disabled"]]
+    names = [path.name]
+    if not _is_source(path, code):
+        with zipfile.ZipFile(io.BytesIO(code)) as archive:
+            names = [name for name in archive.namelist() if "/" not in name]
+    meant = {entry["runtime"] for entry in usable if any(name.endswith(tuple(entry["sources"])) for name in names)}
+    if len(meant) != 1:
+        why = f"these files could be of {' or '.join(sorted(meant))}" if meant else "the runtime is not given"
+        raise Refused(why, hint=f"name one with --runtime; here are: {', '.join(e['name'] for e in usable) or 'none'}")
+    return str(meant.pop())

@@ -7,6 +7,7 @@ version = "3.12"
 aliases = ["python"]           # further names
 file = "code.py"               # what a single source file is called inside the artifact
 handler = "code.handler"       # default handler
+sources = [".py"]              # how names of its source files end
 starter = "starter/code.py"    # starter code, relative to this folder
 deprecated = ""                # a sentence for the runtime's users; empty or absent: it is not
 extends = "python3.11"         # optional: this folder's keys over that folder's, tables merged key by key
@@ -34,6 +35,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """Name of a single source file."""
     handler: str
     """Default handler."""
+    sources: tuple[str, ...] = ()
+    """How the names of its source files end, by which tools know them."""
     starter: str = ""
     """Starter code, as text."""
     deprecated: str | None = None

@@ -22,6 +22,7 @@ Disabled = Callable[[Runtime], str | None]
 
 _NAME = re.compile(RUNTIME)
 _FILE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\Z")
+_FILE_END = re.compile(r"^[A-Za-z0-9._-]{1,40}\Z")
 _MAX_EXTENDS = 8
 
 
@@ -117,6 +118,7 @@ def _read(file: Path) -> Runtime:
             aliases=tuple(settings.get("aliases", ())),
             file=_text(settings, "file", _FILE),
             handler=_text(settings, "handler"),
+            sources=tuple(settings.get("sources", ())),
             starter=_find(folders, starter).read_text("utf-8") if starter else "",
             deprecated=settings.get("deprecated") or None,
             folders=tuple(str(folder) for folder in folders),
@@ -127,6 +129,8 @@ def _read(file: Path) -> Runtime:
             raise ValueError("its name is not the folder's")
         if not all(isinstance(alias, str) and _NAME.match(alias) for alias in runtime.aliases):
             raise ValueError("aliases: a list of names")
+        if not all(isinstance(end, str) and _FILE_END.match(end) for end in runtime.sources):
+            raise ValueError("sources: a list of ends of file names")
     except (ValueError, OSError, LateenError) as exc:
         raise ValueError(f"{file}: {exc}") from exc
     return runtime
