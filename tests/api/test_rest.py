@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from lateen.domain.access import PLATFORM
+from lateen.domain.events import EventInvokeChange
 from lateen.testing.fake_deployer import FakeAnswer
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
@@ -436,3 +438,78 @@ async def test_lists_by_name(api: Api) -> None:
     for query in ("name=", "name=a%20b", "name=" + "a" * 65):
         refused = await api("GET", f"{FUNCTIONS}?{query}")
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "name")
+
+
+async def test_an_event_is_taken(api: Api) -> None:
+    """202 with its request id, by the parameter or by AWS's header; the function gets it untouched, by and by."""
+    function = await api.function()
+    path = f"/api/functions/{function['id']}/invocations"
+    ids = set()
+    for request in (
+        {"params": {"type": "event"}},
+        {"headers": {"X-Amz-Invocation-Type": "Event"}},
+        {"params": {"type": "event"}, "headers": {"X-Amz-Invocation-Type": "RequestResponse"}},
+    ):
+        answer = await api("POST", path, content=b'{ "a": 1 }', **request)
+        assert answer.status_code == 202
+        assert answer.json() == {"request_id": answer.headers["x-amzn-requestid"]}
+        ids.add(answer.json()["request_id"])
+    assert len(ids) == 3
+    async with asyncio.timeout(20):
+        while len(api.invoker.events) < 3:
+            await asyncio.sleep(0.02)
+    assert api.invoker.events == [b'{ "a": 1 }'] * 3
+    for request in ({}, {"params": {"type": "request"}}, {"headers": {"X-Amz-Invocation-Type": "RequestResponse"}}):
+        answer = await api("POST", path, content=b"1", **request)
+        assert (answer.status_code, answer.content) == (200, b"1")
+
+
+async def test_events_are_refused(api: Api) -> None:
+    """What is no JSON, too large, of an unknown type or for nobody is refused before anything is stored."""
+    function = await api.function()
+    path = f"/api/functions/{function['id']}/invocations"
+    event = {"params": {"type": "event"}}
+    for request, status in (
+        ({**event, "content": b"{"}, 400),
+        ({**event, "content": b'"' + b"x" * 1_048_575 + b'"'}, 413),
+        ({"params": {"type": "other"}, "content": b"{}"}, 400),
+        ({"headers": {"X-Amz-Invocation-Type": "DryRun"}, "content": b"{}"}, 400),
+        ({**event, "content": b"{}", "key": None}, 401),
+    ):
+        assert (await api("POST", path, **request)).status_code == status
+    assert (await api("POST", "/api/functions/nobody/invocations", content=b"{}", **event)).status_code == 404
+    other = await api.key(await api.workspace("other"))
+    assert (await api("POST", path, content=b"{}", key=other, **event)).status_code == 404
+    await asyncio.sleep(0.5)
+    assert api.invoker.events == []
+
+
+async def test_dead_letters(api: Api) -> None:
+    """What was never done can be seen, by those who may see the function."""
+    function = await api.function()
+    path = f"/api/functions/{function['id']}"
+    assert (await api("GET", f"{path}/dead-letters")).json() == {"items": [], "next_cursor": None}
+    await api.platform.event_configs.put(
+        (await api.platform.functions.get(PLATFORM, function["id"])).function,
+        "$LATEST",
+        EventInvokeChange(maximum_retry_attempts=0),
+    )
+    api.invoker.answer = FakeAnswer(function_error="Unhandled", body=b'{"errorType":"E"}')
+    sent = await api("POST", f"{path}/invocations", params={"type": "event"}, content=b'{"a":1}')
+    async with asyncio.timeout(20):
+        while not (found := (await api("GET", f"{path}/dead-letters")).json()["items"]):
+            await asyncio.sleep(0.05)
+    (letter,) = found
+    assert letter.pop("accepted_at") <= letter.pop("ended_at")
+    assert letter == {
+        "request_id": sent.json()["request_id"],
+        "qualifier": None,
+        "condition": "RetriesExhausted",
+        "reason": "the function failed in each attempt",
+        "attempts": 1,
+        "event": '{"a":1}',
+        "answer": '{"errorType":"E"}',
+    }
+    other = await api.key(await api.workspace("other"))
+    assert (await api("GET", f"{path}/dead-letters", key=other)).status_code == 404
+    assert (await api("GET", f"{path}/dead-letters", params={"limit": "0"})).status_code == 400

@@ -85,6 +85,18 @@ def test_a_folder_is_deployed_whole(done: Callable[..., str], tmp_path: Path) ->
     assert json.loads(done("invoke", "shop")) == "sails"
 
 
+def test_invoke_without_waiting(done: Callable[..., str], hello: Path) -> None:
+    """The request id is printed, and the log has it when the event has run."""
+    done("deploy", hello, "--name", "later")
+    request_id = done("invoke", "later", "--async", "--data", '{"name": "later"}').strip()
+    until_s = time.monotonic() + 30
+    while request_id not in done("logs", "later", "--output", "json"):
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
+    told = json.loads(done("invoke", "later", "--async", "--output", "json"))
+    assert set(told) == {"request_id"}
+
+
 def test_invoke_gives_the_event(done: Callable[..., str], hello: Path, tmp_path: Path) -> None:
     """From the command line, a file or stdin; to scripts with the request id."""
     done("deploy", hello, "--name", "events")

@@ -22,6 +22,7 @@ from lateen.adapters.local.readable import SYSTEM, keep_apart
 from lateen.adapters.local.runtime_commands import RuntimeCommands
 from lateen.adapters.secret_files import administrator_secret, master_key, save_administrator_secret
 from lateen.adapters.sqlite import SqliteTable
+from lateen.adapters.sqlite_queue import SqliteQueue
 from lateen.api.application import management_app
 from lateen.api.dependencies import UseCases
 from lateen.api.health import Readiness
@@ -36,11 +37,13 @@ from lateen.gateway.invocations import Invocations
 from lateen.gateway.invoker_metrics import invoker_metrics
 from lateen.gateway.pool import Pool
 from lateen.ports.deployer import Engine
-from lateen.services.assembled import assemble
+from lateen.services.assembled import assemble, event_worker
 from lateen.services.background import in_background
 from lateen.services.building import Building
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
+from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
+from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
 from lateen.services.routes import Routes
 from lateen.settings import Settings
@@ -102,6 +105,7 @@ class Platform:
         self.keys = services.keys
         self.workspaces = services.workspaces
         self.records = services.records
+        self.event_configs = services.event_configs
         self.runtimes = services.runtimes
         self.builds = services.builds
         self.build_settings = services.build_settings
@@ -141,6 +145,17 @@ class Platform:
             is_alone=True,
         )
         self._controller = Controller(functions=self.functions, deployer=deployer, building=self._building)
+        invocations = Invocations(functions=self.functions, connecting=connecting)
+        self._queue = SqliteQueue(self.table)
+        events = Events(self._queue, self.objects)
+        self._worker = event_worker(
+            services,
+            self._queue,
+            events,
+            invoker=invoker or invocations,
+            concurrency=settings.worker_concurrency,
+            region=settings.region,
+        )
         self._housekeeping = Housekeeping(
             [
                 Chore(
@@ -156,16 +171,17 @@ class Platform:
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
+                Chore(name="old events", run=events.sweep, every_s=CODE_SWEEP_EVERY_S, batch=EVENT_BATCH),
             ]
         )
         self.metrics = Metrics(self._invoker_metrics)
         self.metrics.registry.register(self.gateway.counts)
+        self.metrics.registry.register(self._worker)
         if self._local is not None:
             self.metrics.registry.register(self._local)
         self.readiness = Readiness(
             {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
         )
-        invocations = Invocations(functions=self.functions, connecting=connecting)
         self._aws = aws_api(
             services,
             objects=self.objects,
@@ -178,6 +194,7 @@ class Platform:
             UseCases(
                 **asdict(services),
                 invoker=invoker or invocations,
+                events=events,
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
@@ -228,6 +245,9 @@ class Platform:
             stack.push_async_callback(self._building.close)
             for part in (self._controller.run, self._housekeeping.run):
                 await stack.enter_async_context(in_background(part))
+            # Nobody else has this file: what was being worked on when a process before this one ended, is by nobody.
+            await self._queue.take_back()
+            await stack.enter_async_context(self._worker.working(drain_s=STOP_S))
             log.info("started", extra={"data": str(folder), "runtimes": [each.name for each in self.runtimes.list()]})
             yield
             self.stopping()

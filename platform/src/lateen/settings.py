@@ -1,7 +1,7 @@
 """Settings of the platform, from the environment. Read once, where the process starts; nothing else looks there.
 
 Names without a prefix are shared with other programs of a deployment: `ENVIRONMENT`, `LOG_LEVEL`, `CORS_ORIGINS`,
-`AWS_REGION`. All others are `LATEEN_` and the field's name in capitals.
+`AWS_REGION`, `WORKER_CONCURRENCY`. All others are `LATEEN_` and the field's name in capitals.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ _SHARED = {
     "region": "AWS_REGION",
     "table": "DYNAMODB_TABLE_NAME",
     "bucket": "S3_BUCKET_NAME",
+    "worker_concurrency": "WORKER_CONCURRENCY",
 }
 _LISTS = frozenset({"cors_origins", "hosts", "trusted_proxies", "secret_labels"})
 _SWITCHES = frozenset({"sandbox", "s3_path_style", "create_table", "create_bucket"})
-_PATHS = frozenset({"data", "runtimes", "secrets", "functions_config"})
+_PATHS = frozenset({"data", "runtimes", "secrets", "functions_config", "redis_url_file"})
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -64,6 +65,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """False: all code is trusted, environments are plain child processes."""
     build_seconds: Seconds = 600.0
     """Seconds that a build of a function's code may take."""
+    worker_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Asynchronous invocations that run at a time, for each worker."""
     header_seconds: Seconds = 10.0
     """Seconds that a caller may take for a request's head."""
     body_seconds: Seconds = 30.0

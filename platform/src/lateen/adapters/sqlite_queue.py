@@ -129,6 +129,15 @@ class SqliteQueue:
         check_body(body or b"")
         await self._settle(message, _RETRY, due_at=self._now_ms() + _ms(delay_s), body=body)
 
+    async def take_back(self) -> None:
+        """End all leases, where no holder can be left."""
+        now = self._now_ms()
+        await self._write(
+            lambda connection: connection.execute(
+                "UPDATE queue_messages SET due_at = ?, leased = 0 WHERE leased = 1", (now,)
+            )
+        )
+
     async def bury(self, message: Message, reason: str) -> None:
         held = {"id": message.id, "lease": int(message.receipt)}
 
@@ -173,7 +182,7 @@ class SqliteQueue:
 
         await self._write(settle)
 
-    async def _write(self, action: Callable[[sqlite3.Connection], None]) -> None:
+    async def _write(self, action: Callable[[sqlite3.Connection], object]) -> None:
         try:
             await self._table.in_writer(action)
         except TableUnavailable as exc:

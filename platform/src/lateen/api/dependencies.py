@@ -12,12 +12,14 @@ from lateen.api.invoking import Invoker
 from lateen.api.metrics import Metrics
 from lateen.domain.access import Caller
 from lateen.services.assembled import Services
+from lateen.services.events import Events
 
 
 class UseCases(Services, frozen=True, kw_only=True):
     """All that the surfaces call."""
 
     invoker: Invoker
+    events: Events
     base_url: str
     """What functions' URLs begin with, without a slash at its end."""
 

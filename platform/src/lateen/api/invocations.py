@@ -1,19 +1,22 @@
-"""`POST /api/functions/{id}/invocations`: one event to a function, and its answer, both as they are.
+"""`POST /api/functions/{id}/invocations`: one event to a function, and its answer, both as they are. Or without waiting
+for an answer, and what became of those events that were never done.
 
 A function that fails is told from a platform that does: 424, with the function's type, message and trace, which the
 caller may see because it has a key.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, Response, post
-from litestar.params import FromPath, QueryParameter
+from litestar import Controller, Response, get, post
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.invoking import Invoked
 from lateen.api.problems import FunctionError, Refusal, invalid
-from lateen.api.requests import EVENT_LIMIT, LateenRequest
+from lateen.api.requests import DEFAULT, EVENT_LIMIT, Cursor, LateenRequest, Limit
+from lateen.api.views import AcceptedView, DeadLetterView, Page, dead_letter_view, page_of
+from lateen.domain.events import EVENT_LIMIT_BYTES
 from lateen.domain.versions import QUALIFIER
 
 ERROR_HEADER = "X-Lateen-Function-Error"
@@ -21,6 +24,18 @@ VERSION_HEADER = "X-Lateen-Executed-Version"
 Qualifier = Annotated[
     str | None,
     QueryParameter(pattern=QUALIFIER, description="`$LATEST`, which it is if absent, a version's number, or an alias."),
+]
+Type = Annotated[
+    Literal["request", "event"] | None,
+    QueryParameter(
+        name="type",
+        description="`request` waits for the answer. `event` doesn't: the event is stored, run at least once, and "
+        "again where the function fails.",
+    ),
+]
+AwsType = Annotated[
+    Literal["RequestResponse", "Event"] | None,
+    HeaderParameter(name="X-Amz-Invocation-Type", description="The same, in AWS's words; `type` goes first."),
 ]
 _syntax = msgspec.json.Decoder(msgspec.Raw)
 _document = msgspec.json.Decoder(dict[str, Any])
@@ -43,10 +58,22 @@ class InvocationController(Controller):
         use_cases: UseCasesDep,
         caller: CallerDep,
         qualifier: Qualifier = None,
+        type_: Type = None,
+        aws_type: AwsType = None,
     ) -> Response[bytes]:
         """The body is the event, any JSON, and reaches the function untouched; none is `{}`. The answer is the
-        function's. If the function fails the answer is 424 with its error's type, message and trace."""
+        function's. If the function fails the answer is 424 with its error's type, message and trace.
+
+        With `type=event` the answer is 202, with the event's request id, as soon as the event is stored."""
         function = (await use_cases.functions.get(caller, function_id)).function
+        if type_ == "event" or (type_ is None and aws_type == "Event"):
+            event = await request.raw(EVENT_LIMIT_BYTES)
+            _check_event(event)
+            await use_cases.aliases.resolve(function, qualifier)  # refuses what is not there
+            request_id = await use_cases.events.accept(function, event, qualifier=qualifier)
+            body = msgspec.json.encode(AcceptedView(request_id=request_id))
+            headers = {"X-Amzn-RequestId": request_id}
+            return Response(body, status_code=202, media_type="application/json", headers=headers)
         event = await request.raw(EVENT_LIMIT)
         _check_event(event)
         # Drawn when the event is there: an alias that is moved meanwhile leads elsewhere.
@@ -60,6 +87,23 @@ class InvocationController(Controller):
         if invoked.function_error is not None:
             raise _failed(invoked.body, headers)
         return Response(invoked.body, media_type="application/json", headers=headers)
+
+    @get(
+        "/{function_id:str}/dead-letters",
+        summary="Events that were never done",
+        operation_id="listDeadLetters",
+    )
+    async def dead_letters(
+        self,
+        function_id: FromPath[str],
+        use_cases: UseCasesDep,
+        caller: CallerDep,
+        limit: Limit = DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[DeadLetterView]:
+        """Those that no destination was told of; the last sent first. They are kept for 14 days."""
+        page = await use_cases.dead_letters.list(caller, function_id, limit=limit, cursor=cursor)
+        return page_of(page, [dead_letter_view(letter) for letter in page.items])
 
 
 def _check_event(event: bytes) -> None:

@@ -24,9 +24,19 @@ class Invoked(Protocol):
 
 
 class Invoker(Protocol):
-    async def invoke(self, function: Function, event: bytes, *, qualifier: str | None = None) -> Invoked:
+    async def invoke(
+        self,
+        function: Function,
+        event: bytes,
+        *,
+        qualifier: str | None = None,
+        client_context: str | None = None,
+        request_id: str | None = None,
+    ) -> Invoked:
         """Args:
             function: the version.
             event: empty stands for `{}`.
             qualifier: by what that was addressed, if by anything.
+            client_context: Base64 of JSON.
+            request_id: where it has one already.
         Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""

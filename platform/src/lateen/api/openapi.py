@@ -17,6 +17,7 @@ from litestar.routes import HTTPRoute
 
 from lateen.api.examples import EXAMPLES
 from lateen.api.problems import MEDIA_TYPE, SLUGS, Problem
+from lateen.api.views import AcceptedView
 
 _REF = "#/components/schemas/{name}"
 _TAGS = {
@@ -66,7 +67,7 @@ def document(routes: dict[str, Any]) -> bytes:
     handlers = dict(_handlers(app))
     bodies = {handler.parsed_data_field.annotation for handler in handlers.values() if handler.parsed_data_field}
     answers = {_answer_type(handler) for handler in handlers.values()} - {None, bytes}
-    types = [*bodies, *answers, Problem]
+    types = [*bodies, *answers, AcceptedView, Problem]
     described, components = msgspec.json.schema_components(types, ref_template=_REF)
     schemas = dict(zip(types, described, strict=True))
     for path in whole["paths"].values():
@@ -128,6 +129,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
     if name == "putAlias":
         responses["201"] = _success(name, 201, _answer_type(handler), schemas)
+    if name == "invokeFunction":
+        responses["202"] = _success("accepted", 202, AcceptedView, schemas)
     for status in sorted(statuses):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     if name == "healthReady":
@@ -157,7 +160,10 @@ def _complete_parameter(parameter: dict[str, Any]) -> None:
 
 
 def _success(name: str, status: int, answer: Any, schemas: dict[Any, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": {200: "Done.", 201: "Made.", 204: "Gone."}[status], "headers": {}}
+    said: dict[str, Any] = {
+        "description": {200: "Done.", 201: "Made.", 202: "Stored; it will be run.", 204: "Gone."}[status],
+        "headers": {},
+    }
     said["headers"]["X-Request-Id"] = _TEXT
     if name in _TAGGED:
         said["headers"]["ETag"] = _TEXT
@@ -171,6 +177,8 @@ def _success(name: str, status: int, answer: Any, schemas: dict[Any, Any]) -> di
         said["headers"]["X-Lateen-Executed-Version"] = _TEXT
         said["content"] = {"application/json": {"schema": {}, "example": "hello"}}
     elif answer is not None:
+        if name == "accepted":
+            said["headers"]["X-Amzn-RequestId"] = _TEXT
         said["content"] = {"application/json": {"schema": schemas[answer]}}
     return said
 

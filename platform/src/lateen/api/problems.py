@@ -17,6 +17,7 @@ from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
 from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
+from lateen.services.events import PayloadLost
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -134,6 +135,7 @@ PROBLEMS: dict[type[Exception], str] = {
     ObjectNotFound: "internal",
     RevisionConflict: "internal",
     LeaseLost: "internal",
+    PayloadLost: "internal",
 }
 
 _BY_STATUS = {status: slug for slug, (status, _) in reversed(SLUGS.items())}

@@ -11,6 +11,7 @@ from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Quota, Workspace
 from lateen.services.aliases import DescribedAlias
+from lateen.services.dead_letters import DeadLetter
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")
@@ -134,6 +135,30 @@ class LogView(Struct, frozen=True, kw_only=True):
     """START, what the function printed, END and REPORT; the output is cut in its middle, with a mark, beyond 64 KiB."""
     log_truncated: bool
     error: ErrorDocument | None
+
+
+class AcceptedView(Struct, frozen=True):
+    """An event that was stored. `request_id` is that of all its attempts."""
+
+    request_id: str
+
+
+class DeadLetterView(Struct, frozen=True, kw_only=True):
+    request_id: str
+    qualifier: str | None
+    condition: str
+    """Why it ended: `RetriesExhausted`, `EventAgeExceeded`, `ZeroReservedConcurrency`, `DestinationFailed`,
+    `DeliveriesExhausted`."""
+    reason: str
+    """For a person."""
+    attempts: int
+    """How often the function ran."""
+    accepted_at: Timestamp
+    ended_at: Timestamp
+    event: str | None
+    """JSON as it was sent. Null: it has more than 128 KiB, and lies in the object store."""
+    answer: str | None
+    """What the function answered last, where it ran; cut beyond 32 KiB."""
 
 
 class KeyView(Struct, frozen=True, kw_only=True):
@@ -334,4 +359,18 @@ def console_runtime(entry: RuntimeEntry) -> ConsoleRuntime:
         deprecated=entry.runtime.deprecated,
         reg_date=entry.reg_date,
         update_date=entry.update_date,
+    )
+
+
+def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
+    return DeadLetterView(
+        request_id=letter.request_id,
+        qualifier=letter.qualifier,
+        condition=letter.condition,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        accepted_at=letter.accepted_at,
+        ended_at=letter.ended_at,
+        event=letter.event,
+        answer=letter.answer,
     )

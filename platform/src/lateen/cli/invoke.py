@@ -21,17 +21,28 @@ PATIENCE_S = 60.0
 @click.command()
 @click.argument("name", shell_complete=function_names)
 @click.option("--data", "-d", default="{}", metavar="JSON", help="The event; @FILE reads it from there, - from stdin.")
+@click.option("--async", "is_async", is_flag=True, help="Don't wait for an answer: print the request id.")
 @workspace_option
 @output_option
 @with_connection
-def invoke(connection: Connection, name: str, data: str, workspace: str | None, output: Output) -> None:
+def invoke(connection: Connection, name: str, data: str, is_async: bool, workspace: str | None, output: Output) -> None:
     """Give a function one event and print its answer.
 
-    A function that fails ends this with exit code 1, its error and trace on stderr.
+    A function that fails ends this with exit code 1, its error and trace on stderr. With --async the event is stored
+    and run at least once, up to two times more where the function fails.
     """
     event = _event_from(data)
     with Client(connection) as client:
         function = function_named(client, workspace, name)
+        if is_async:
+            path = f"/api/functions/{function['id']}/invocations"
+            accepted = client.call("POST", path, body=event, params={"type": "event"})
+            if output == "json":
+                show_json(accepted)
+            else:
+                click.echo(accepted["request_id"])
+                note(f"stored; 'lateen logs {name}' shows it when it has run")
+            return
         answer = client.send(
             "POST",
             f"/api/functions/{function['id']}/invocations",

@@ -41,6 +41,15 @@ def controller() -> None:
 
 
 @click.command(hidden=True)
+def worker() -> None:
+    """Run asynchronous invocations in a cluster."""
+    from lateen.cluster.process import serve
+    from lateen.cluster.worker import WorkerProcess
+
+    serve(WorkerProcess, _settings(), service="worker")
+
+
+@click.command(hidden=True)
 def migrate() -> None:
     """Make in the stores what has to be there, once."""
     from lateen.cluster.migrate import migrate as run

@@ -36,6 +36,7 @@ for command in (
     processes.api,
     processes.gateway,
     processes.controller,
+    processes.worker,
     processes.migrate,
     processes.secrets,
 ):

@@ -1,10 +1,11 @@
-"""The platform's processes in a cluster: one image, five commands. Composition roots; nothing else sees all the parts.
+"""The platform's processes in a cluster: one image, six commands. Composition roots; nothing else sees all the parts.
 
 | command | what it does | ports | ends |
 | --- | --- | --- | --- |
 | `lateen api` | management surfaces, and events to functions by id; any number of replicas | 8000, 9090 | when told |
 | `lateen gateway` | `/{hash}` and below; 404 for everything else; any number of replicas | 8000, 9090 | when told |
 | `lateen controller` | makes the cluster match the table, while it leads; two replicas are enough | 9090 | when told |
+| `lateen worker` | asynchronous invocations: queue to functions; any number of replicas | 9090 | when told |
 | `lateen migrate` | the table, the bucket, and what a first start needs; again changes nothing | none | by itself |
 | `lateen secrets` | the Secret, unless it is there; needs no store | none | by itself |
 
@@ -27,6 +28,10 @@ code that is on its way to S3.
 - api, gateway: `LATEEN_HOST` (0.0.0.0), `LATEEN_TRUSTED_PROXIES` (networks, comma-separated, whose
   `X-Forwarded-For` and `-Proto` are believed), `LATEEN_DRAIN_LAG_SECONDS`, `LATEEN_DRAIN_SECONDS`. SIGTERM: unready at
   once, new requests for the lag, what runs for the drain, then the end; grace period = lag + drain + 5 s.
+- api, worker: `LATEEN_REDIS_URL_FILE` (a mounted file with the URL of the queue's Redis: `redis://` or `rediss://`;
+  without it the api refuses asynchronous invocations).
+- worker: `WORKER_CONCURRENCY` (10: events at a time), `LATEEN_DRAIN_SECONDS`. SIGTERM: nothing new is taken, what runs
+  has the drain, and what is left is handed back to the queue; grace period = drain + 10 s.
 - controller: `LATEEN_POD_NAME` (its name in the Lease; the host's name unless given).
 - migrate: `LATEEN_CREATE_TABLE=true`, `LATEEN_CREATE_BUCKET=true`; waits `LATEEN_WAIT_SECONDS` (300) for the stores.
 - secrets: `LATEEN_SECRET_NAME`, `LATEEN_SECRET_LABELS` (`name=value,…`). The namespace is that of the pod's service

@@ -13,12 +13,13 @@ from lateen.api.dependencies import UseCases
 from lateen.api.metrics import Metrics
 from lateen.api.origins import Origins
 from lateen.aws.assembled import aws_api
-from lateen.cluster.parts import RUNTIMES, connecting_of, master_of, objects_of, readiness_of, table_of
+from lateen.cluster.parts import RUNTIMES, connecting_of, master_of, objects_of, queue_of, readiness_of, table_of
 from lateen.cluster.settings import ClusterSettings
 from lateen.gateway.invocations import Invocations
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
 from lateen.services.changes import ChangeWriter
+from lateen.services.events import Events
 from lateen.services.wanted_versions import Waking
 
 
@@ -28,6 +29,7 @@ class ApiProcess:
         self._table = table_of(settings)
         self._objects = objects_of(settings)
         master = master_of(settings)
+        self._queue = queue_of(settings)
         services = assemble(
             self._table,
             self._objects,
@@ -43,7 +45,7 @@ class ApiProcess:
         self._connecting = connecting_of(config, self._table, want=waking.want)
         self.metrics = Metrics()
         self.metrics.registry.register(self._changes)
-        self.readiness = readiness_of(settings, self._table, self._objects)
+        self.readiness = readiness_of(settings, self._table, self._objects, self._queue)
         invocations = Invocations(functions=services.functions, connecting=self._connecting)
         self._aws = aws_api(
             services,
@@ -57,6 +59,7 @@ class ApiProcess:
             UseCases(
                 **asdict(services),
                 invoker=invocations,
+                events=Events(self._queue, self._objects),
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
@@ -73,6 +76,8 @@ class ApiProcess:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._table.close)
             stack.push_async_callback(self._objects.close)
+            if self._queue is not None:
+                stack.push_async_callback(self._queue.close)
             stack.push_async_callback(self._connecting.pool.close)
             await stack.enter_async_context(in_background(self._changes.run, ended=self.readiness.broke))
             yield

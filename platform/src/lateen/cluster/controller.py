@@ -22,6 +22,8 @@ from lateen.services.background import in_background
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
+from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
+from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
 
 if TYPE_CHECKING:
@@ -116,6 +118,12 @@ class _Leading:
                 Chore(name="records of deleted functions", run=deleted.sweep, every_s=RECORDS_SWEEP_EVERY_S),
                 Chore(name="unreferenced code", run=services.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
+                Chore(
+                    name="old events",
+                    run=Events(None, process._objects).sweep,
+                    every_s=CODE_SWEEP_EVERY_S,
+                    batch=EVENT_BATCH,
+                ),
             ]
         )
         changes = ChangeReader(table, act=services.functions.look_at)

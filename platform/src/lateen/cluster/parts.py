@@ -7,6 +7,7 @@ from pathlib import Path
 from lateen.adapters.dynamodb import DynamoTable
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.service_endpoints import ServiceEndpoints
+from lateen.adapters.redis_queue import RedisQueue
 from lateen.adapters.s3 import S3Objects
 from lateen.api.health import Readiness
 from lateen.cluster.settings import ClusterSettings
@@ -36,8 +37,27 @@ def objects_of(settings: ClusterSettings) -> S3Objects:
     return S3Objects(settings.bucket, region=settings.region, path_style=settings.s3_path_style)
 
 
-def readiness_of(settings: ClusterSettings, table: DynamoTable, objects: S3Objects | None = None) -> Readiness:
-    stores = {"table": table.ping} | ({} if objects is None else {"objects": objects.ping})
+def queue_of(settings: ClusterSettings) -> RedisQueue | None:
+    """Connects to nothing yet. None: there is none. Raises: `BadSecret`."""
+    if (file := settings.redis_url_file) is None:
+        return None
+    try:
+        # The table's name is the installation's, and so several may share a server.
+        return RedisQueue(file.read_text("utf-8").strip(), name=settings.table)
+    except OSError as exc:
+        raise BadSecret(f"LATEEN_REDIS_URL_FILE: {file} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise BadSecret(f"LATEEN_REDIS_URL_FILE: the URL in {file}: {exc}") from exc
+
+
+def readiness_of(
+    settings: ClusterSettings, table: DynamoTable, objects: S3Objects | None = None, queue: RedisQueue | None = None
+) -> Readiness:
+    stores = {"table": table.ping}
+    if objects is not None:
+        stores["objects"] = objects.ping
+    if queue is not None:
+        stores["queue"] = queue.ping
     return Readiness(stores, deadline_s=settings.store_seconds)
 
 

@@ -23,6 +23,9 @@ class ClusterSettings(Settings, frozen=True, kw_only=True):
     """Folder of the mounted Secret: `master-key`, `admin-token`."""
     functions_config: Path = Path("/etc/lateen/functions/functions.json")
     """How functions run; made by the chart."""
+    redis_url_file: Path | None = None
+    """File with the URL of the Redis that holds asynchronous invocations: `redis://[user:password@]host:port/db`, or
+    `rediss://` for TLS. Unset: there are none."""
     pod_name: str = ""
     """Who this is among the controllers; empty: the host's name."""
     create_table: bool = False

@@ -57,17 +57,19 @@ class Invocations:
         qualifier: str | None = None,
         log_tail: bool = False,
         client_context: str | None = None,
+        request_id: str | None = None,
     ) -> Answer:
         """Args:
             function: the version.
             qualifier: by what that was addressed, if by anything.
             event: JSON, passed on byte for byte; empty stands for `{}`.
             client_context: Base64 of JSON, as `X-Amz-Client-Context` has it.
+            request_id: where it has one already.
         Raises: `TooLarge`, `InvalidInput`, `Unavailable` (`NotRunning` says why); nothing was executed then.
         """
         if len(event) > REQUEST_LIMIT:
             raise TooLarge(f"Request must be smaller than {REQUEST_LIMIT} bytes for the InvokeFunction operation")
-        request_id = new_request_id()
+        request_id = request_id or new_request_id()
         lines = f"content-length: {len(event)}\r\n"
         if log_tail:
             lines += "x-amz-log-type: Tail\r\n"

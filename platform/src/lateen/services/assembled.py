@@ -9,6 +9,7 @@ from msgspec import Struct
 from lateen.domain.master import MasterKey
 from lateen.ports.builder import BuildPlace
 from lateen.ports.objects import Objects
+from lateen.ports.queue import Queue
 from lateen.ports.table import Table
 from lateen.services.aliases import Aliases
 from lateen.services.artifacts import Artifacts
@@ -16,6 +17,11 @@ from lateen.services.build_recipes import understood_by
 from lateen.services.build_settings import BuildSettings
 from lateen.services.builds import Builds
 from lateen.services.cursors import Cursors
+from lateen.services.dead_letters import DeadLetters
+from lateen.services.event_configs import EventConfigs
+from lateen.services.event_runs import EventRuns, Invoker
+from lateen.services.event_worker import EventWorker
+from lateen.services.events import Events
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
@@ -40,6 +46,34 @@ class Services(Struct, frozen=True, kw_only=True):
     records: Records
     build_settings: BuildSettings
     builds: Builds
+    event_configs: EventConfigs
+    dead_letters: DeadLetters
+
+
+def event_worker(
+    services: Services,
+    queue: Queue,
+    events: Events,
+    *,
+    invoker: Invoker,
+    concurrency: int,
+    region: str,
+    now: Callable[[], float] = time.time,
+) -> EventWorker:
+    """What runs asynchronous invocations."""
+    runs = EventRuns(
+        queue,
+        events=events,
+        functions=services.functions,
+        aliases=services.aliases,
+        extras=services.extras,
+        configs=services.event_configs,
+        letters=services.dead_letters,
+        invoker=invoker,
+        region=region,
+        now=now,
+    )
+    return EventWorker(queue, runs, concurrency=concurrency)
 
 
 def assemble(
@@ -81,4 +115,6 @@ def assemble(
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
         build_settings=build_settings,
         builds=builds,
+        event_configs=EventConfigs(table, cursors=cursors, now=now),
+        dead_letters=DeadLetters(table, functions=functions, cursors=cursors, now=now),
     )

@@ -1,15 +1,19 @@
-"""Execution records of deleted functions: removed a little after the function, for they may hold what its owner wanted
-gone. Those of a delete that this process does not remember, after a restart, expire by their own time."""
+"""What deleted functions leave behind: execution records, dead letters, and what was set for their events. Removed a
+little after the function, for it may hold what its owner wanted gone. After a restart deletes from before are not
+remembered, and what those left expires by its own time."""
 
 import time
 from collections.abc import Callable
 
 from lateen.domain.functions import Function
 from lateen.ports.table import TRANSACTION_LIMIT, Delete, Table
+from lateen.services import dead_letters, event_configs
 from lateen.services.functions import Functions
 
 AFTER_S = 120.0
 """By then an invoker has handed over its last records, unless its last call runs very long."""
+
+PREFIXES = ("LOG#", dead_letters.PREFIX, event_configs.PREFIX)
 
 
 class DeletedRecords:
@@ -38,7 +42,8 @@ class DeletedRecords:
 
     async def _remove(self, function_id: str) -> int:
         removed = 0
-        while items := (await self._table.query(f"FN#{function_id}", begins="LOG#", limit=TRANSACTION_LIMIT)).items:
-            await self._table.transact([Delete(item.key) for item in items])
-            removed += len(items)
+        for begins in PREFIXES:
+            while items := (await self._table.query(f"FN#{function_id}", begins=begins, limit=TRANSACTION_LIMIT)).items:
+                await self._table.transact([Delete(item.key) for item in items])
+                removed += len(items)
         return removed

@@ -69,6 +69,14 @@ class FakeInvoker:
         self.answer: FakeAnswer | None = None
         self.events: list[bytes] = []
 
-    async def invoke(self, function: Function, event: bytes, *, qualifier: str | None = None) -> FakeAnswer:
+    async def invoke(
+        self,
+        function: Function,
+        event: bytes,
+        *,
+        qualifier: str | None = None,
+        client_context: str | None = None,
+        request_id: str | None = None,
+    ) -> FakeAnswer:
         self.events.append(event)
         return self.answer or FakeAnswer(body=event or msgspec.json.encode({}), executed_version=function.version)
