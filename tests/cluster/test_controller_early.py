@@ -90,3 +90,19 @@ async def test_a_service_that_is_made_anew_asks_what_is_there(setting: Setting) 
 
     await until(is_back)
     assert not await is_early(setting, function)
+
+
+async def test_nobody_is_sent_where_it_has_failed(setting: Setting) -> None:
+    """Pods of a function that can't run are left alone, and what is told says that nothing serves."""
+    function = a_function(environment={"LAST_WORDS": "the code was not found"})
+    await setting.deployer.apply(function)
+    told = await setting.until_state(function, "Failed")
+    assert not told.serves
+    await until(lambda: is_closed(setting, function))
+    mended = changed(function, environment={})
+    await setting.deployer.apply(mended)
+    await setting.until_state(mended, "Active")
+
+
+async def is_closed(setting: Setting, function: Deployment) -> bool:
+    return not await is_early(setting, function)

@@ -29,7 +29,7 @@ from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.packages import package
 from lateen.services.routes import Routes
-from lateen.services.statuses import is_reported
+from lateen.services.statuses import failure_of, is_reported
 from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
 
@@ -494,6 +494,23 @@ async def test_a_report_of_what_is_pending_says_nothing_new(services: Services) 
     await services.functions.report(Observation(function_id=made.id, revision=1, state="Active"))
     await services.functions.report(pending)
     assert (await services.functions.get(services.admin, made.id)).status.state == "Active"
+
+
+async def test_waiting_for_what_has_failed_is_in_vain(services: Services) -> None:
+    """Unless something of it serves, or it was updated since, which who asks may not know yet."""
+    functions, table, admin = services.functions, services.table, services.admin
+    made = (await functions.create(admin, "default", HELLO)).function
+    known = functions.deployment_for(made)
+    failed = Observation(function_id=made.id, revision=1, state="Failed", reason="no image", serves=False)
+    assert await failure_of(table, known) is None
+    await functions.report(failed)
+    assert await failure_of(table, known) == "no image"
+    assert not await is_reported(table, "default", made.id)
+    await functions.update(admin, made.id, FunctionChange(timeout_s=4))
+    assert await failure_of(table, known) is None
+    await functions.report(structs.replace(failed, revision=2, serves=True))
+    assert await failure_of(table, known) is None
+    assert await is_reported(table, "default", made.id)
 
 
 async def test_no_status_outlives_its_function(services: Services, interposed: InterposedTable) -> None:

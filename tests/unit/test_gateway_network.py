@@ -16,7 +16,7 @@ from lateen.gateway import connecting as connecting_module
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import Network, Pool
-from lateen.ports.deployer import Deployment, Endpoint, NotYetRunning
+from lateen.ports.deployer import Deployment, Endpoint, NotRunning, NotYetRunning
 from lateen.server import Server
 from lateen.settings import Settings
 
@@ -173,6 +173,39 @@ async def test_one_workspaces_callers_leave_room_for_others(monkeypatch: pytest.
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert all("answered" in str(each) for each in ended)
     assert (connecting.waiting, dict(connecting._waiting_of)) == (0, {})
+    await pool.close()
+
+
+async def test_nobody_waits_for_what_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered at once, however many call, for one question a second; who waited already, within that second.
+    Where nobody can say, or it comes after all, calls go on."""
+    monkeypatch.setattr(connecting_module, "STILL_THERE_S", 0.2)
+    asked: list[str] = []
+    says: list[str | None | Exception] = [None]
+
+    async def failure_of(deployment: Deployment) -> str | None:
+        asked.append(deployment.id)
+        if isinstance(says[0], Exception):
+            raise says[0]
+        return says[0]
+
+    service, pool = Service(), Pool(NETWORK)
+    service.is_named = False
+    connecting = Connecting(service, pool, patience_s=20, failure_of=failure_of)
+    waiting = [asyncio.create_task(connecting.connection(DEPLOYMENT)) for _ in range(50)]
+    await asyncio.sleep(0.1)
+    assert not any(task.done() for task in waiting)
+    says[0] = Unavailable("the table is away")
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in waiting)
+    says[0] = "no image"
+    async with asyncio.timeout(10):
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {str(each) for each in ended} == {"no image"}
+    assert len(asked) < 10
+    with pytest.raises(NotRunning, match="no image"):
+        await connecting.connection(DEPLOYMENT)
+    assert connecting.waiting == 0
     await pool.close()
 
 

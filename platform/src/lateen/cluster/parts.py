@@ -15,7 +15,7 @@ from lateen.domain.master import MasterKey
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.pool import Network, Pool
 from lateen.ports.deployer import Deployment
-from lateen.services.statuses import is_reported
+from lateen.services.statuses import failure_of, is_reported
 
 MASTER_KEY, ADMIN_TOKEN = "master-key", "admin-token"
 IDLE_S = 4.0
@@ -84,4 +84,4 @@ def connecting_of(
     # No connection is idle for as long as a pod that stops still answers.
     network = Network(idle_s=min(IDLE_S, config.drain_lag_s * 0.8))
     endpoints = ServiceEndpoints(config, is_reported=partial(is_reported, table), want=want)
-    return Connecting(endpoints, Pool(network))
+    return Connecting(endpoints, Pool(network), failure_of=partial(failure_of, table))

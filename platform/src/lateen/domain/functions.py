@@ -109,6 +109,9 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """For a person."""
     revision: int = 0
     """Of the desired state that the report was about; 0 before the first."""
+    serves: bool = True
+    """Whether calls may be sent where it runs: something of it serves there, of an earlier revision maybe, or soon
+    will."""
     updated_at: str | None = None
 
 
@@ -121,7 +124,11 @@ class Described(Struct, frozen=True):
 
 def status_shown(function: Function, reported: FunctionStatus | None) -> FunctionStatus:
     """A report about an earlier revision says nothing about this one: that is still pending."""
-    if reported is not None and reported.revision >= function.revision and reported.state != "Pending":
+    if (
+        reported is not None
+        and reported.revision >= function.revision
+        and (reported.state != "Pending" or reported.reason is not None)
+    ):
         return reported
     if function.version != LATEST:  # it can be called; where it doesn't run it is started then
         return FunctionStatus(state="Active", revision=function.revision)

@@ -2,7 +2,8 @@
 
 Only what was never sent is tried again: a connection that was refused, that nobody answered, a name that leads nowhere
 yet. A function whose only pod moves is called late, then, and not in vain. One caller at a time tries, and tells the
-others of its success, so that a thousand callers of a function that is away cost what one costs.
+others of its success, so that a thousand callers of a function that is away cost what one costs. Nobody waits for a
+function that has failed.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from lateen.domain.errors import Unavailable
 from lateen.gateway.connections import Connection
 from lateen.gateway.pool import CallerLeft, ConnectFailed, Pool
 from lateen.gateway.refusals import Receive
-from lateen.ports.deployer import Deployment, Endpoint, Endpoints, NotYetRunning
+from lateen.ports.deployer import Deployment, Endpoint, Endpoints, NotRunning, NotYetRunning
 
 PATIENCE_S = 30.0
 WAITS_S = (0.0, 0.02, 0.05, 0.1)
@@ -32,8 +33,21 @@ NOT_YET = (ConnectFailed, NotYetRunning)
 class Connecting:
     """For one event loop."""
 
-    def __init__(self, endpoints: Endpoints, pool: Pool, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        pool: Pool,
+        *,
+        patience_s: float = PATIENCE_S,
+        failure_of: Callable[[Deployment], Awaitable[str | None]] | None = None,
+    ) -> None:
+        """Args:
+        failure_of: why it is in vain to wait for a deployment, or None: it may come.
+        """
         self._endpoints = endpoints
+        self._failure_of = failure_of or _unknown
+        self._checked: dict[str, tuple[str | None, float]] = {}
+        """By the deployment's id: why it has failed, if it has, and until when that is believed."""
         self.pool = pool
         self._patience_s = patience_s
         self._tries: dict[str, asyncio.Event] = {}
@@ -129,6 +143,7 @@ class Connecting:
                 tried = self._tries[deployment.id] = asyncio.Event()
                 try:
                     while True:
+                        await self._check(deployment)
                         await asyncio.sleep(WAITS_S[min(attempt, len(WAITS_S) - 1)])
                         attempt += 1
                         try:
@@ -138,10 +153,31 @@ class Connecting:
                 finally:
                     del self._tries[deployment.id]
                     tried.set()
+            await self._check(deployment)
             try:
                 return await self.attempt(deployment)
             except NOT_YET:
                 continue
+
+    async def _check(self, deployment: Deployment) -> None:
+        """Raises: `NotRunning` where it is in vain to wait; that is asked anew every second."""
+        now_s = asyncio.get_running_loop().time()
+        reason, until_s = self._checked.get(deployment.id, (None, now_s))
+        if until_s <= now_s:
+            try:
+                reason = await self._failure_of(deployment)
+            except Unavailable:
+                reason = None
+            self._checked.pop(deployment.id, None)
+            self._checked[deployment.id] = reason, now_s + STILL_THERE_S
+            if len(self._checked) > WAITING:
+                del self._checked[next(iter(self._checked))]
+        if reason is not None:
+            raise NotRunning(reason)
+
+
+async def _unknown(_: Deployment) -> None:
+    """Nobody can say."""
 
 
 async def _left(watch: Receive | None) -> None:

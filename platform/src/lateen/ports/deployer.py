@@ -56,6 +56,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     revision: int
     state: State
     reason: str | None = None
+    serves: bool = True
+    """As `FunctionStatus.serves`."""
 
     @property
     def id(self) -> str:

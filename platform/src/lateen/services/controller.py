@@ -252,7 +252,12 @@ class Controller:
     async def _observe(self, function: Function, state: State, reason: str) -> None:
         """What is known before the deployer is told."""
         observation = Observation(
-            function_id=function.id, version=function.version, revision=function.revision, state=state, reason=reason
+            function_id=function.id,
+            version=function.version,
+            revision=function.revision,
+            state=state,
+            reason=reason,
+            serves=function.revision > 1,
         )
         self._note(observation)
         await self._report(observation)

@@ -4,21 +4,43 @@ from collections.abc import Callable
 
 import msgspec
 
-from lateen.domain.functions import Described, Function, FunctionStatus, status_shown
+from lateen.domain.functions import LATEST, Described, Function, FunctionStatus, status_shown
 from lateen.domain.times import iso_ms
-from lateen.ports.deployer import Observation
+from lateen.ports.deployer import Deployment, Observation
 from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
-from lateen.services.function_items import status_key, status_key_of
+from lateen.services.function_items import function_key, status_key, status_key_of
 from lateen.services.version_items import desired_key
 
 
 async def is_reported(table: Table, workspace_id: str, deployment: str) -> bool:
-    """Whether anything was reported about this deployment: of a function ever, of a version since it runs."""
+    """Whether it was said of this deployment that there is something to reach: of a function ever, of a version since
+    it runs."""
+    status = await _reported(table, workspace_id, deployment)
+    return status is not None and status.serves
+
+
+async def failure_of(table: Table, deployment: Deployment) -> str | None:
+    """Why nobody needs to wait for it: it has failed as it is now, and nothing of it serves. None: it is worth it."""
+    status = await _reported(table, deployment.workspace_id, deployment.id)
+    if status is None or status.state != "Failed" or status.serves:
+        return None
+    if deployment.version == LATEST:
+        # The caller may not know yet that it was updated since.
+        try:
+            function = await table.get(function_key(deployment.workspace_id, deployment.function_id))
+        except ItemNotFound:
+            return None
+        if status.revision < function.revision:
+            return None
+    return status.reason or "the function has failed"
+
+
+async def _reported(table: Table, workspace_id: str, deployment: str) -> FunctionStatus | None:
     try:
-        await table.get(status_key_of(workspace_id, deployment))
+        item = await table.get(status_key_of(workspace_id, deployment))
     except ItemNotFound:
-        return False
-    return True
+        return None
+    return msgspec.convert(item.data, FunctionStatus)
 
 
 class Statuses:
@@ -50,11 +72,12 @@ class Statuses:
             state=observation.state,
             reason=observation.reason,
             revision=observation.revision,
+            serves=observation.serves,
             updated_at=iso_ms(self._now()),
         )
         if old is not None and (
             old.revision > new.revision
-            or (old.revision == new.revision and new.state == "Pending")
+            or (old.revision == new.revision and new.state == "Pending" and (old.state != "Pending" or old.serves))
             or msgspec.structs.replace(new, updated_at=old.updated_at) == old
         ):
             return False

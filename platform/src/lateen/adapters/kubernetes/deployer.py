@@ -45,7 +45,15 @@ from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, object
 from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
-from lateen.adapters.kubernetes.rollouts import essentials, has_address, is_creating, is_early, refusal_text, rollout_of
+from lateen.adapters.kubernetes.rollouts import (
+    essentials,
+    has_address,
+    is_creating,
+    is_early,
+    is_ready,
+    refusal_text,
+    rollout_of,
+)
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
@@ -263,14 +271,14 @@ class KubernetesDeployer:
             await self._places.ensure(wanted.deployment.workspace_id)
             await self._make(wanted, wanted.objects)
         except LateenError as exc:
-            self._tell(wanted, "Failed", str(exc))
+            self._tell(wanted, "Failed", str(exc), serves=self._serves(wanted))
             raise ApiUnavailable(str(exc)) from exc
         except ApiRefused as exc:
             if exc.status in (404, 409) or "being terminated" in str(exc):
                 # Its namespace is not there, or not any more: made anew as soon as it is gone.
                 self._places.doubt(wanted.deployment.workspace_id)
                 raise ApiUnavailable(str(exc)) from exc
-            self._tell(wanted, "Failed", refusal_text(str(exc)))
+            self._tell(wanted, "Failed", refusal_text(str(exc)), serves=self._serves(wanted))
             raise
         self._observe(wanted, wanted.objects)
         await self._prune(wanted, wanted.objects)
@@ -327,7 +335,8 @@ class KubernetesDeployer:
     def _is_early(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
         metadata = objects.service["metadata"]
         live = self._watched[SERVICE].get(metadata["namespace"], metadata["name"])
-        return is_early(live, self._pods.of_owner(wanted.deployment.id))
+        is_hopeful = wanted.told is None or wanted.told.serves
+        return is_hopeful and is_early(live, self._pods.of_owner(wanted.deployment.id))
 
     async def _make_ways_in(self, objects: FunctionObjects, service: Manifest) -> None:
         await self._make_one(service)
@@ -418,7 +427,7 @@ class KubernetesDeployer:
                 self._tell(wanted, "Pending", None)
             return
         if not rollout.is_complete:
-            self._tell(wanted, rollout.state, rollout.reason)
+            self._tell(wanted, rollout.state, rollout.reason, serves=rollout.serves)
         elif rollout.replaces and self._lags(wanted):
             return
         elif wanted.init is not None and wanted.init.template == objects.template:
@@ -460,7 +469,10 @@ class KubernetesDeployer:
         # Not from here: it looks up this task, which is not done yet.
         asyncio.get_running_loop().call_soon(self._work.add, wanted.deployment.id)
 
-    def _tell(self, wanted: _Wanted, state: State, reason: str | None) -> None:
+    def _serves(self, wanted: _Wanted) -> bool:
+        return any(is_ready(pod) for pod in self._pods.of_owner(wanted.deployment.id))
+
+    def _tell(self, wanted: _Wanted, state: State, reason: str | None, *, serves: bool = True) -> None:
         deployment = wanted.deployment
         observation = Observation(
             function_id=deployment.function_id,
@@ -468,9 +480,12 @@ class KubernetesDeployer:
             revision=deployment.revision,
             state=state,
             reason=reason,
+            serves=serves,
         )
         if wanted.told != observation and self._wanted.get(deployment.id) is wanted:
             wanted.told = observation
+            if not serves:
+                self._work.add(deployment.id)  # its Service may be early, and nobody shall wait there any more
             self._news[deployment.id] = observation
             self._has_news.set()
 

@@ -31,6 +31,8 @@ class Rollout(Struct, frozen=True, kw_only=True):
     state: State | None = None
     """None: nothing is known that wasn't known before."""
     reason: str | None = None
+    serves: bool = True
+    """Some pod does, also of an earlier template."""
     replaces: bool = False
     """Pods of an earlier template are stopping."""
     pod: Manifest | None = None
@@ -47,21 +49,21 @@ def rollout_of(*, template: str, replicas: int, live: Manifest | None, pods: Seq
     current = [pod for pod in pods if _template(pod) == template and not _is_stopping(pod)]
     # An evicted pod stays as an object; what became of it is over as soon as there is another one.
     current = [pod for pod in current if pod.get("status", {}).get("phase") != "Failed"] or current
-    ready = [pod for pod in current if _is_ready(pod)]
+    ready = [pod for pod in current if is_ready(pod)]
     replaces = any(_template(pod) != template for pod in pods)
     if ready and _is_complete(live, template, replicas, "availableReplicas" if replaces else "readyReplicas"):
         return Rollout(is_complete=True, state="Active", replaces=replaces, pod=ready[0])
     problem = _problem_of(live, template, current)
     if problem is None:
         return Rollout(is_complete=False)
-    serves = any(_template(pod) != template and _is_ready(pod) and not _is_stopping(pod) for pod in pods)
+    serves = any(_template(pod) != template and is_ready(pod) and not _is_stopping(pod) for pod in pods)
     if serves:
         reason = f"{problem} The version before goes on serving."
         return Rollout(is_complete=False, state="Failed", reason=reason)
     if ready:
         reason = f"{len(ready)} of {replicas} pods are ready. {problem}"
         return Rollout(is_complete=False, state="Active", reason=reason)
-    return Rollout(is_complete=False, state="Failed", reason=problem)
+    return Rollout(is_complete=False, state="Failed", reason=problem, serves=False)
 
 
 def is_early(service: Manifest | None, pods: Sequence[Manifest]) -> bool:
@@ -75,7 +77,7 @@ def is_early(service: Manifest | None, pods: Sequence[Manifest]) -> bool:
     pods: the function's.
     """
     was_early = service is None or bool(service["spec"].get("publishNotReadyAddresses"))
-    return was_early and not any(_is_ready(pod) for pod in pods)
+    return was_early and not any(is_ready(pod) for pod in pods)
 
 
 def has_address(pod: Manifest) -> bool:
@@ -179,7 +181,7 @@ def _is_stopping(pod: Manifest) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
-def _is_ready(pod: Manifest) -> bool:
+def is_ready(pod: Manifest) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
