@@ -1,0 +1,261 @@
+"""Functions by boto3: created, shown, listed, changed, deleted. Each answer is held to botocore's model (conftest)."""
+
+import base64
+import hashlib
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import ECHO, REGION, ROLE, Account, Create, zipped
+
+LATER = "def handler(event, context):\n    return 'later'\n"
+
+
+def test_create_shows_what_aws_shows(account: Account, create: Create) -> None:
+    """All defaults, and that it is on its way."""
+    code = zipped()
+    made = create("defaults", Code={"ZipFile": code})
+    meta = made.pop("ResponseMetadata")
+    assert meta["HTTPStatusCode"] == 201
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000", made.pop("LastModified"))
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", made.pop("RevisionId"))
+    assert made.pop("RuntimeVersionConfig")["RuntimeVersionArn"].startswith(f"arn:aws:lambda:{REGION}::runtime:")
+    assert made == {
+        "FunctionName": "defaults",
+        "FunctionArn": account.arn("defaults"),
+        "Runtime": "python3.12",
+        "Role": ROLE,
+        "Handler": "app.handler",
+        "CodeSize": len(code),
+        "CodeSha256": base64.b64encode(hashlib.sha256(code).digest()).decode(),
+        "Description": "",
+        "Timeout": 3,
+        "MemorySize": 128,
+        "Version": "$LATEST",
+        "TracingConfig": {"Mode": "PassThrough"},
+        "State": "Pending",
+        "StateReason": "The function is being created.",
+        "StateReasonCode": "Creating",
+        "PackageType": "Zip",
+        "Architectures": ["x86_64"],
+        "EphemeralStorage": {"Size": 512},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/defaults"},
+    }
+
+
+def test_states_go_by_and_reasons_vanish(client: Any, create: Create) -> None:
+    """Pending, Active; then an update is in progress and through. The revision id changes at each step, not between."""
+    revisions = [create("states")["RevisionId"]]
+    client.get_waiter("function_exists").wait(FunctionName="states")
+    shown = client.get_function_configuration(FunctionName="states")
+    assert (shown["State"], shown["LastUpdateStatus"]) == ("Active", "Successful")
+    assert not {"StateReason", "StateReasonCode", "LastUpdateStatusReason", "LastUpdateStatusReasonCode"} & set(shown)
+    revisions.append(shown["RevisionId"])
+    assert client.get_function(FunctionName="states")["Configuration"]["RevisionId"] == revisions[-1]
+    changed = client.update_function_configuration(FunctionName="states", Timeout=9)
+    assert (changed["State"], changed["LastUpdateStatus"]) == ("Active", "InProgress")
+    assert changed["LastUpdateStatusReasonCode"] == "Creating"
+    revisions.append(changed["RevisionId"])
+    client.get_waiter("function_updated_v2").wait(FunctionName="states", WaiterConfig={"Delay": 1})
+    client.get_waiter("function_active").wait(FunctionName="states")
+    revisions.append(client.get_function_configuration(FunctionName="states")["RevisionId"])
+    assert len(set(revisions)) == 4
+
+
+def test_every_setting_is_shown_as_given(client: Any, create: Create) -> None:
+    """Also those that mean nothing here."""
+    given: dict[str, Any] = {
+        "Description": "of all trades",
+        "Timeout": 30,
+        "MemorySize": 256,
+        "Environment": {"Variables": {"STAGE": "test", "GREETING": "grüß dich"}},
+        "EphemeralStorage": {"Size": 1024},
+        "Architectures": ["x86_64"],
+        "TracingConfig": {"Mode": "Active"},
+        "DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:123456789012:dead"},
+        "LoggingConfig": {
+            "LogFormat": "JSON",
+            "ApplicationLogLevel": "DEBUG",
+            "SystemLogLevel": "WARN",
+            "LogGroup": "g",
+        },
+    }
+    create("settings", Tags={"team": "a", "stage": "b"}, **given)
+    shown = client.get_function(FunctionName="settings")
+    assert {name: shown["Configuration"][name] for name in given} == given
+    assert shown["Tags"] == {"team": "a", "stage": "b"}
+    given = {
+        "Description": "",
+        "Timeout": 4,
+        "MemorySize": 128,
+        "Environment": {"Variables": {}},
+        "EphemeralStorage": {"Size": 512},
+        "TracingConfig": {"Mode": "PassThrough"},
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": "h"},
+        "Role": "arn:aws:iam::123456789012:role/other",
+        "Handler": "app.other",
+    }
+    client.update_function_configuration(FunctionName="settings", DeadLetterConfig={"TargetArn": ""}, **given)
+    client.get_waiter("function_updated_v2").wait(FunctionName="settings", WaiterConfig={"Delay": 1})
+    shown = client.get_function_configuration(FunctionName="settings")
+    assert {name: shown[name] for name in given} == given
+    assert "DeadLetterConfig" not in shown
+
+
+def test_code_can_be_fetched_as_it_was_sent(client: Any, create: Create) -> None:
+    """From the address that is shown, without credentials; not from one that was changed."""
+    code = zipped()
+    create("fetched", Code={"ZipFile": code})
+    shown = client.get_function(FunctionName="fetched")["Code"]
+    assert shown["RepositoryType"] == "S3"
+    assert httpx.get(shown["Location"], trust_env=False).content == code
+    for wrong in (
+        shown["Location"][:-1],
+        shown["Location"].replace("expires=1", "expires=2"),
+        shown["Location"].split("?")[0],
+    ):
+        assert httpx.get(wrong, trust_env=False).status_code == 403
+
+
+def test_new_code(client: Any, create: Create) -> None:
+    """A dry run changes nothing, an update everything; the revision id is minded."""
+    create("coded")
+    before = client.get_function_configuration(FunctionName="coded")
+    dry = client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), DryRun=True)
+    assert dry["RevisionId"] == before["RevisionId"]
+    assert client.get_function_configuration(FunctionName="coded")["CodeSha256"] == before["CodeSha256"]
+    with pytest.raises(client.exceptions.PreconditionFailedException) as refused:
+        client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), RevisionId="wrong")
+    assert refused.value.response["Error"]["Message"] == (
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve "
+        "the latest Revision Id"
+    )
+    changed = client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), RevisionId=before["RevisionId"])
+    assert changed["CodeSha256"] == base64.b64encode(hashlib.sha256(zipped(LATER)).digest()).decode()
+    client.get_waiter("function_updated_v2").wait(FunctionName="coded", WaiterConfig={"Delay": 1})
+    assert client.invoke(FunctionName="coded")["Payload"].read() == b'"later"'
+
+
+def test_an_update_waits_for_the_one_before(client: Any, account: Account, create: Create) -> None:
+    """As on AWS, where tools wait and try again."""
+    create("busy", wait=False)
+
+    def change_again_and_again() -> None:
+        """The first may come when the function is already there."""
+        for timeout in range(5, 20):
+            client.update_function_configuration(FunctionName="busy", Timeout=timeout)
+
+    with pytest.raises(client.exceptions.ResourceConflictException) as refused:
+        change_again_and_again()
+    assert refused.value.response["Error"]["Message"] in (
+        "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+        "The operation cannot be performed at this time. An update is in progress for resource: " + account.arn("busy"),
+    )
+
+
+def test_listing_in_pages(client: Any, create: Create) -> None:
+    """By name, as many at a time as asked for; without states."""
+    names = [f"listed-{number}" for number in range(5)]
+    for name in names:
+        create(name, wait=False)
+    pages = client.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
+    found = [function for page in pages for function in page["Functions"]]
+    assert [function["FunctionName"] for function in found] == names
+    assert all(not {"State", "LastUpdateStatus"} & set(function) for function in found)
+    assert client.list_functions(MaxItems=1)["NextMarker"]
+    with pytest.raises(client.exceptions.InvalidParameterValueException):
+        client.list_functions(Marker="made up")
+    all_versions = client.list_functions(FunctionVersion="ALL")["Functions"]
+    assert {function["Version"] for function in all_versions} == {"$LATEST"}
+
+
+@pytest.mark.parametrize("form", ["{arn}", "{account}:function:named", "function:named", "named"])
+def test_functions_by_every_name(client: Any, account: Account, create: Create, form: str) -> None:
+    """Name, ARN and partial ARN, with and without a qualifier."""
+    create("named", wait=False)
+    name = form.format(arn=account.arn("named"), account=account.account_id)
+    assert client.get_function(FunctionName=name)["Configuration"]["FunctionArn"] == account.arn("named")
+    latest = account.arn("named") + ":$LATEST"
+    assert client.get_function(FunctionName=f"{name}:$LATEST")["Configuration"]["FunctionArn"] == latest
+    assert client.get_function_configuration(FunctionName=name, Qualifier="$LATEST")["FunctionArn"] == latest
+    with pytest.raises(client.exceptions.InvalidParameterValueException) as refused:
+        client.get_function(FunctionName=f"{name}:$LATEST", Qualifier="1")
+    assert refused.value.response["Error"]["Message"] == (
+        "The derived qualifier from the function name does not match the specified qualifier."
+    )
+
+
+def test_deleted_is_gone(client: Any, account: Account, create: Create) -> None:
+    """And the name is free."""
+    create("gone")
+    assert client.delete_function(FunctionName="gone")["ResponseMetadata"]["HTTPStatusCode"] == 204
+    for call, arn in (
+        (client.get_function, account.arn("gone")),
+        (client.delete_function, account.arn("gone")),
+        (client.get_function_configuration, account.arn("gone")),
+        (client.invoke, account.arn("gone") + ":$LATEST"),
+        (client.get_function_concurrency, account.arn("gone")),
+    ):
+        with pytest.raises(client.exceptions.ResourceNotFoundException) as refused:
+            call(FunctionName="gone")
+        assert refused.value.response["Message"] == f"Function not found: {arn}"
+        assert refused.value.response["Type"] == "User"
+    create("gone", wait=False)
+
+
+def test_tags_and_concurrency(client: Any, account: Account, create: Create) -> None:
+    """Changed without a new revision."""
+    create("tagged", Tags={"a": "1"})
+    arn, revision = account.arn("tagged"), client.get_function_configuration(FunctionName="tagged")["RevisionId"]
+    client.tag_resource(Resource=arn, Tags={"b": "2", "a": "3"})
+    client.untag_resource(Resource=arn, TagKeys=["a", "never"])
+    assert client.list_tags(Resource=arn)["Tags"] == {"b": "2"}
+    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="tagged")
+    client.put_function_concurrency(FunctionName="tagged", ReservedConcurrentExecutions=0)
+    assert client.get_function_concurrency(FunctionName="tagged")["ReservedConcurrentExecutions"] == 0
+    assert client.get_function(FunctionName="tagged")["Concurrency"] == {"ReservedConcurrentExecutions": 0}
+    client.delete_function_concurrency(FunctionName="tagged")
+    assert "Concurrency" not in client.get_function(FunctionName="tagged")
+    assert client.get_function_configuration(FunctionName="tagged")["RevisionId"] == revision
+    with pytest.raises(client.exceptions.InvalidParameterValueException) as refused:
+        client.tag_resource(Resource=arn, Tags={f"t{number}": "" for number in range(50)})
+    assert refused.value.response["Error"]["Message"] == "Number of tags exceeds resource tag limit."
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="Please specify a function ARN"):
+        client.list_tags(Resource=f"{arn}:1")
+
+
+def test_what_terraform_reads_besides(client: Any, create: Create) -> None:
+    """Nothing where there is nothing, and 404 where AWS says that."""
+    create("plain", wait=False)
+    assert client.get_function_code_signing_config(FunctionName="plain")["ResponseMetadata"]["HTTPStatusCode"] == 200
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_policy(FunctionName="plain")
+    assert [v["Version"] for v in client.list_versions_by_function(FunctionName="plain")["Versions"]] == ["$LATEST"]
+    settings = client.get_account_settings()
+    assert settings["AccountUsage"]["FunctionCount"] == 1
+    assert settings["AccountUsage"]["TotalCodeSize"] == len(zipped())
+
+
+def test_the_same_function_everywhere(client: Any, account: Account, create: Create) -> None:
+    """Made by AWS's tools and changed by REST, and the other way round. Its URL leads nowhere before that is said."""
+    create("shared", Environment={"Variables": {"A1": "b"}})
+    rest = httpx.Client(base_url=account.endpoint, headers={"authorization": f"Bearer {account.key}"}, trust_env=False)
+    (workspace,) = rest.get("/api/workspaces").json()["items"]
+    (seen,) = rest.get(f"/api/workspaces/{workspace['id']}/functions", params={"name": "shared"}).json()["items"]
+    assert (seen["handler"], seen["environment"], seen["auth"]) == ("app.handler", {"A1": "b"}, "iam")
+    assert rest.get(f"/{seen['hash']}").status_code == 404
+    rest.patch(f"/api/functions/{seen['id']}", json={"timeout": 77, "auth": "none"}).raise_for_status()
+    assert client.get_function_configuration(FunctionName="shared")["Timeout"] == 77
+    assert rest.get(f"/{seen['hash']}").status_code == 200
+    client.delete_function(FunctionName="shared")
+    assert rest.get(f"/api/functions/{seen['id']}").status_code == 404
+    asked = {"name": "from-rest", "runtime": "python3.12", "code": base64.b64encode(ECHO.encode()).decode()}
+    made = rest.post(f"/api/workspaces/{workspace['id']}/functions", json=asked).raise_for_status().json()
+    shown = client.get_function_configuration(FunctionName="from-rest")
+    assert (shown["CodeSha256"], shown["Runtime"]) == (
+        base64.b64encode(bytes.fromhex(made["code_sha256"])).decode(), "python3.12"
+    )  # fmt: skip
+    client.delete_function(FunctionName="from-rest")
