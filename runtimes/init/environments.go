@@ -9,12 +9,16 @@ import (
 	"time"
 )
 
+// sharedMemory is where files are that are nothing but memory.
+var sharedMemory = "/dev/shm"
+
 // environment is a process in which user code starts, and all that descends from it.
 type environment struct {
 	pid       int // 0 until the fork server's child has announced itself
 	status    int
 	directory string
-	fds       []int // log and channel, until it has them
+	fds       []int  // log and channel, until it has them
+	told      *start // until it is begun with
 
 	// What is asked of the fork server, while it is; the end of the socket is for its child, until that was sent.
 	request     *forkRequest
@@ -39,8 +43,22 @@ func (p *program) start(told *start, fds []int) error {
 	if filepath.Join(p.settings.Tmp, name) != told.Directory || strings.HasPrefix(name, ".") {
 		return errMalformed
 	}
-	e := &environment{status: fds[0], fds: fds[1:], directory: told.Directory, announce: -1, announceEnd: -1}
-	removeFolder(e.directory) // of an earlier life of this container
+	e := &environment{
+		status: fds[0], fds: fds[1:], directory: told.Directory, told: told, announce: -1, announceEnd: -1,
+	}
+	p.environments = append(p.environments, e)
+	if err := p.watch(e.status, func() { p.statusClosed(e) }); err != nil {
+		p.failed(e, err.Error())
+	} else if !p.isTidying {
+		p.begin(e)
+	}
+	return nil
+}
+
+func (p *program) begin(e *environment) {
+	told := e.told
+	e.told = nil
+	setAside(e.directory) // of an earlier life of this container, or somebody's in here
 	err := os.Mkdir(e.directory, 0o700)
 	if err == nil {
 		if told.Fork {
@@ -50,16 +68,11 @@ func (p *program) start(told *start, fds []int) error {
 			err = p.execute(e, told)
 		}
 	}
-	if err == nil {
-		err = p.watch(e.status, func() { p.statusClosed(e) })
-	}
-	p.environments = append(p.environments, e)
 	if err != nil {
 		p.failed(e, err.Error())
 	} else if e.pid > 0 {
 		p.started(e)
 	}
-	return nil
 }
 
 // execute starts the runtime's command as a process of its own.
@@ -135,12 +148,34 @@ func (p *program) remove(e *environment) {
 	p.forget(e.status)
 	p.askNoMore(e)
 	closeAll(e.fds)
-	go removeFolder(e.directory)
+	setAside(e.directory)
 	if len(p.environments) == 0 {
 		p.mustSweep = true // a last look, as none comes any more
-		if os.Getpid() == 1 {
-			clear(p.settings.Tmp)
-			clear("/dev/shm")
+		p.tidy()
+	}
+}
+
+// tidy removes what the last environments have left where all can write. Until it is gone, however long that takes, none
+// begins, and everything else goes on.
+func (p *program) tidy() {
+	if !p.isFirst || p.isTidying || p.settings == nil || isEmpty(p.settings.Tmp) && isEmpty(sharedMemory) {
+		return
+	}
+	p.isTidying = true
+	folders := []string{p.settings.Tmp, sharedMemory}
+	go func() {
+		for _, folder := range folders {
+			clear(folder)
+		}
+		p.wake.Write([]byte{tidied})
+	}()
+}
+
+func (p *program) tidied() {
+	p.isTidying = false
+	for _, e := range slices.Clone(p.environments) {
+		if e.told != nil && !e.isEnding {
+			p.begin(e)
 		}
 	}
 }

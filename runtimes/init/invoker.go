@@ -89,6 +89,7 @@ func (p *program) configure(given *settings) error {
 		return errMalformed
 	}
 	p.settings = given
+	p.tidy() // what an earlier life of this container has left
 	if len(given.ForkServer) == 0 {
 		p.ready("")
 		return nil

@@ -25,6 +25,8 @@ const (
 	connectEvery = 5 * time.Millisecond
 	// A fork server takes a millisecond; one that takes this long was stopped or is stuck.
 	forkWithin = 5 * time.Second
+	// Among signals' numbers, which begin with 1.
+	tidied = 0
 )
 
 func init() {
@@ -54,12 +56,15 @@ type program struct {
 	epoll        int
 	handlers     map[int]func()
 	signals      *os.File
+	wake         *os.File // its other end
+	isFirst      bool     // of a container, which is all its own
 	connection   int
 	goneSince    time.Time
 	settings     *settings
 	isReady      bool
 	isStopping   bool
 	isReleased   bool
+	isTidying    bool
 	mustSweep    bool
 	sweeps       int // in a row
 	forks        *forkServer
@@ -81,7 +86,7 @@ func prepare(path string) (*program, error) {
 		return nil, err
 	}
 	p := &program{
-		path: path, epoll: epoll, connection: -1, goneSince: time.Now(),
+		path: path, epoll: epoll, connection: -1, goneSince: time.Now(), isFirst: os.Getpid() == 1,
 		handlers: map[int]func(){}, buffer: make([]byte, maxMessage),
 	}
 	p.memory = openMemory()
@@ -114,7 +119,7 @@ func (p *program) takeSignals() error {
 	if err != nil {
 		return err
 	}
-	p.signals = reader
+	p.signals, p.wake = reader, writer
 	taken := make(chan os.Signal, 64)
 	signal.Notify(taken)
 	go func() {
@@ -129,10 +134,14 @@ func (p *program) takeSignals() error {
 		n, _ := syscall.Read(int(reader.Fd()), numbers[:])
 		for _, number := range numbers[:max(n, 0)] {
 			switch syscall.Signal(number) {
+			case tidied:
+				p.tidied()
 			case syscall.SIGTERM, syscall.SIGINT:
 				p.stop()
 			case syscall.SIGCHLD:
 				p.reap()
+			case alarmSignal:
+				p.memory.alarms.isRung = true
 			}
 		}
 	})

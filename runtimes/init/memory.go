@@ -25,22 +25,32 @@ const (
 	peakStep   = 256
 	marginKiB  = 4 << 10
 	noLimitKiB = 1 << 40
+	// Without alarms, how often is looked where a burst could use up what is left.
+	soonestUnalarmed = 10 * time.Millisecond
+	alarmAtLeast     = time.Millisecond
+	// The kernel sees at a tick of its clock that a group has used up its time, on most machines 250 times a second.
+	tick = 4 * time.Millisecond
 )
 
 // cgroups is where the container sees its own group, of either version.
 var cgroups = "/sys/fs/cgroup/"
 
 // memory watches what environments take. One number of the container's group tells whether anything has changed since
-// each was last looked at, and how much is left until the kernel would kill; with the processor time that the container
-// may have, that is a time before which it can't happen. So the next look comes when half of it has passed, which for a
-// function that does nothing is four times a second, one system call each.
+// each was last looked at, and how much is left until the kernel would kill. Whoever takes it needs processor time, and
+// the container may have so much a second, some of it saved up and used at once. Where half of what is left is more than
+// such a burst could take, there is a time before which the rest can't be used up either, and the next look comes then.
+// Where it is less, alarms on the processes' own clocks ring when they may have taken half of it, and the looks between
+// them are for what alarms can't see. For a function that does nothing that is four looks a second, one system call each.
 type memory struct {
 	usage       int // of the group, in bytes; -1 where there is none to be read
 	stat        string
 	kills       string
 	killsSeen   uint64
 	limitKiB    uint64
-	rateKiB     uint64 // a second, of all environments together
+	rateKiB     uint64 // a second, of all environments together, in the mean
+	burstKiB    uint64 // beyond that, once
+	cpus        int
+	alarms      alarms
 	filesKiB    uint64 // of it, what the kernel can give back, when it was filesAtKiB
 	filesAtKiB  uint64
 	isNew       bool
@@ -52,7 +62,12 @@ type memory struct {
 }
 
 func openMemory() memory {
-	m := memory{usage: -1, limitKiB: noLimitKiB, rateKiB: uint64(cores() * fastestKiB)}
+	cpus := runtime.NumCPU()
+	mean, burst := cores(cpus)
+	m := memory{
+		usage: -1, limitKiB: noLimitKiB, cpus: cpus,
+		rateKiB: uint64(mean * fastestKiB), burstKiB: uint64(burst.Seconds() * fastestKiB),
+	}
 	for _, group := range []struct{ usage, limit, stat, kills string }{
 		{"memory.current", "memory.max", "memory.stat", "memory.events"},
 		{"memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes", "memory/memory.stat", "memory/memory.oom_control"},
@@ -71,17 +86,19 @@ func openMemory() memory {
 	return m
 }
 
-// cores is how many the container may use at a time, in the mean.
-func cores() float64 {
-	most := float64(runtime.NumCPU())
+// cores is how many the container may use at a time, in the mean, and for how much more processor time all at once: what
+// it may have in one period at its end, and that of the next at its beginning.
+func cores(cpus int) (mean float64, burst time.Duration) {
+	most := float64(cpus)
 	quota := numbersIn(cgroups + "cpu.max")
 	if len(quota) == 0 {
 		quota = append(numbersIn(cgroups+"cpu/cpu.cfs_quota_us"), numbersIn(cgroups+"cpu/cpu.cfs_period_us")...)
 	}
-	if len(quota) == 2 && quota[0] > 0 && quota[1] > 0 {
-		return min(most, quota[0]/quota[1])
+	if len(quota) != 2 || quota[0] <= 0 || quota[1] <= 0 || quota[0] >= most*quota[1] {
+		return most, 0
 	}
-	return most
+	mean = quota[0] / quota[1]
+	return mean, time.Duration(2*quota[0]*(1-mean/most))*time.Microsecond + time.Duration(cpus)*tick
 }
 
 // watch looks at memory if it is time. It returns how long it is until then.
@@ -90,7 +107,7 @@ func (m *memory) watch(p *program, now time.Time) time.Duration {
 		m.isNew, m.newUntil = false, now.Add(newFor)
 		m.next = now.Add(min(scanNew, max(0, m.next.Sub(now))))
 	}
-	if wait := m.next.Sub(now); wait > 0 {
+	if wait := m.next.Sub(now); wait > 0 && !m.alarms.isRung {
 		return wait
 	}
 	used := m.usedKiB()
@@ -101,7 +118,7 @@ func (m *memory) watch(p *program, now time.Time) time.Duration {
 		m.scan(p)
 		m.scanned, m.scannedKiB = now, used
 	}
-	wait := max(soonest, min(latest, time.Duration(m.leftKiB(p, used)/2)*time.Second/time.Duration(m.rateKiB)))
+	wait := m.pace(m.leftKiB(p, used) / 2)
 	switch {
 	case now.Before(m.newUntil):
 		wait = min(wait, scanNew)
@@ -112,6 +129,25 @@ func (m *memory) watch(p *program, now time.Time) time.Duration {
 	return wait
 }
 
+// pace returns how long it is until the next look, if no alarm rings before, where so much may be taken meanwhile.
+func (m *memory) pace(halfKiB uint64) time.Duration {
+	if sure := timeToTake(halfKiB-min(halfKiB, m.burstKiB), m.rateKiB); m.burstKiB == 0 || sure >= soonestUnalarmed {
+		m.alarms.set(0)
+		halfKiB -= min(halfKiB, m.burstKiB)
+	} else {
+		running := max(1, min(len(m.alarms.timers), m.cpus))
+		m.alarms.set(max(alarmAtLeast, timeToTake(halfKiB, fastestKiB)/time.Duration(running)))
+		if m.alarms.cannot {
+			return soonestUnalarmed
+		}
+	}
+	return max(soonest, min(latest, timeToTake(halfKiB, m.rateKiB)))
+}
+
+func timeToTake(kib, perSecond uint64) time.Duration {
+	return time.Duration(kib) * time.Second / time.Duration(perSecond)
+}
+
 // scan looks at each environment, ends those beyond their limits, and tells the invoker of new peaks.
 func (m *memory) scan(p *program) {
 	all := look()
@@ -120,6 +156,7 @@ func (m *memory) scan(p *program) {
 	}
 	limit := p.settings.MemoryKiB
 	m.headroomKiB = limit
+	var running []int
 	for _, e := range p.environments {
 		if e.pid == 0 || e.isEnding {
 			continue
@@ -130,6 +167,7 @@ func (m *memory) scan(p *program) {
 			p.mustSweep = true
 			continue
 		}
+		running = append(append(running, e.pid), others...)
 		e.memoryKiB = m.look(e.pid, e)
 		for _, pid := range others {
 			e.memoryKiB += m.look(pid, nil)
@@ -150,6 +188,7 @@ func (m *memory) scan(p *program) {
 			e.toldKiB = e.peakKiB
 		}
 	}
+	m.alarms.keep(running)
 }
 
 func (m *memory) exceeded(p *program, e *environment) {

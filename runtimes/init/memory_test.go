@@ -99,3 +99,14 @@ func group(t *testing.T, files map[string]string) string {
 	}
 	return folder
 }
+
+func eventually(t *testing.T, what string, isSo func() bool) {
+	t.Helper()
+	for range 1000 {
+		if isSo() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it did not happen: ", what)
+}

@@ -94,6 +94,8 @@ func (p *program) sweep() {
 		switch e := p.environments[i]; {
 		case e.isOver && len(stopped) == 0:
 			p.finish(e)
+		case e.isEnding && e.told != nil:
+			p.failed(e, "it is not wanted any more")
 		case e.isEnding && e.pid > 0:
 			p.mustSweep = true
 		}

@@ -271,6 +271,18 @@ def test_memory_that_no_process_has(single: InitPod) -> None:
     assert single.restarts() == 0
 
 
+def test_what_the_last_one_left(single: InitPod) -> None:
+    """None starts before it is gone, though it takes a while: many files, hidden, without rights, and deep below."""
+    number = single.start()
+    single.value(number, "tree", 500)
+    single.value(number, "litter", 3000)
+    single.order("kill", number=number)
+    with _environment(single) as number:
+        left = single.value(number, "listings", ["/tmp", "/dev/shm"])
+        assert left == {"/tmp": [f"environment-{number}"], "/dev/shm": []}
+    assert single.restarts() == 0
+
+
 def test_the_peak_is_told(pod: InitPod) -> None:
     """While it lives, soon enough for the record of the call that made it."""
     with _environment(pod) as number:

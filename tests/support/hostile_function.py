@@ -101,6 +101,14 @@ def tree(levels):
     os.chmod(os.path.join(os.environ["TMPDIR"], "d"), 0)
     os.symlink("/", os.path.join(os.environ["TMPDIR"], "root"))
 
+def litter(files):
+    """What is tedious to remove, wherever it may be written."""
+    for folder in ("/tmp", "/dev/shm"):
+        os.makedirs(f"{folder}/.hidden/below")
+        for number in range(files):
+            open(f"{folder}/{'.hidden' if number % 2 else ''}/{number}", "w").close()
+        os.chmod(f"{folder}/.hidden", 0)
+
 def connect(path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(path)
@@ -141,9 +149,9 @@ def handler(event, context):
         "take": lambda: kept.append(bytearray(b"x") * (given << 20)),
         "shared": lambda: kept.append(bytearray(given << 20)),
         "fill shm": lambda: open("/dev/shm/left", "wb").write(b"x" * (given << 20)),
-        "listing": lambda: os.listdir(given),
+        "listing": lambda: os.listdir(given), "listings": lambda: {path: os.listdir(path) for path in given},
         "run": lambda: subprocess.run(given, capture_output=True, text=True).stdout,
-        "tree": lambda: tree(given),
+        "tree": lambda: tree(given), "litter": lambda: litter(given),
         "sleep": lambda: time.sleep(given),
         "exit": lambda: os._exit(given),
         "die": lambda: os.kill(os.getpid(), given),

@@ -1,6 +1,7 @@
 """A pod whose runtime container is a function pod's, with a driver in the invoker's place (`init_pod_driver.py`)."""
 
 import json
+import os
 import socket
 import time
 import tomllib
@@ -20,7 +21,8 @@ from lateen_invoker.control import Configure, RuntimeCommand
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
-INVOKER_IMAGE, RUNTIME_IMAGE = "localhost/lateen/invoker:dev", "localhost/lateen/python3.12:dev"
+TAG = os.environ.get("LATEEN_IMAGE_TAG", "dev")
+INVOKER_IMAGE, RUNTIME_IMAGE = f"localhost/lateen/invoker:{TAG}", f"localhost/lateen/python3.12:{TAG}"
 _NAME, _DRIVER = "probe", "/driver"
 
 
