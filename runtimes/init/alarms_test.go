@@ -61,6 +61,11 @@ func TestBursts(t *testing.T) {
 	if wait := m.pace(32 << 10); wait < 50*time.Millisecond || m.alarms.after > 10*time.Millisecond || m.alarms.after == 0 {
 		t.Errorf("%v until the next look in reach of a burst, alarms after %v", wait, m.alarms.after)
 	}
+	for left := uint64(0); left < 1<<21; left += 1 << 12 {
+		if wait := m.pace(left); wait < seldom && left > 1<<16 {
+			t.Errorf("%v until the next look where %d KiB are left", wait, left)
+		}
+	}
 	m.alarms.cannot = true
 	if wait := m.pace(32 << 10); wait > soonestUnalarmed {
 		t.Errorf("%v until the next look without alarms", wait)

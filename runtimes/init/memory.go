@@ -25,6 +25,8 @@ const (
 	peakStep   = 256
 	marginKiB  = 4 << 10
 	noLimitKiB = 1 << 40
+	// Where looks alone would have to come more often than this, alarms are set.
+	seldom = 100 * time.Millisecond
 	// Without alarms, how often is looked where a burst could use up what is left.
 	soonestUnalarmed = 10 * time.Millisecond
 	alarmAtLeast     = time.Millisecond
@@ -131,7 +133,7 @@ func (m *memory) watch(p *program, now time.Time) time.Duration {
 
 // pace returns how long it is until the next look, if no alarm rings before, where so much may be taken meanwhile.
 func (m *memory) pace(halfKiB uint64) time.Duration {
-	if sure := timeToTake(halfKiB-min(halfKiB, m.burstKiB), m.rateKiB); m.burstKiB == 0 || sure >= soonestUnalarmed {
+	if sure := timeToTake(halfKiB-min(halfKiB, m.burstKiB), m.rateKiB); m.burstKiB == 0 || sure >= seldom {
 		m.alarms.set(0)
 		halfKiB -= min(halfKiB, m.burstKiB)
 	} else {
