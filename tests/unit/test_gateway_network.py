@@ -181,7 +181,7 @@ async def test_nobody_waits_for_what_has_failed(monkeypatch: pytest.MonkeyPatch)
     Where nobody can say, or it comes after all, calls go on."""
     monkeypatch.setattr(connecting_module, "STILL_THERE_S", 0.2)
     asked: list[str] = []
-    says: list[str | None | Exception] = [None]
+    says: list[str | Exception | None] = [None]
 
     async def failure_of(deployment: Deployment) -> str | None:
         asked.append(deployment.id)

@@ -39,6 +39,7 @@ from lateen.gateway.pool import Pool
 from lateen.ports.deployer import Engine
 from lateen.services.assembled import assemble, event_worker
 from lateen.services.background import in_background
+from lateen.services.build_sweep import BuildSweep
 from lateen.services.building import Building
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
@@ -168,6 +169,11 @@ class Platform:
                     name="records of deleted functions",
                     run=DeletedRecords(self.table, functions=self.functions).sweep,
                     every_s=SWEEP_EVERY_S,
+                ),
+                Chore(
+                    name="unreferenced builds",
+                    run=BuildSweep(self.table, self.objects, functions=self.functions).run,
+                    every_s=CODE_SWEEP_EVERY_S,
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),

@@ -137,3 +137,17 @@ def test_too_much_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest
     (folder / "x.py").write_text("x" * 11)
     with pytest.raises(Refused, match="more than"):
         pack(folder / "x.py")
+
+
+def test_what_is_made_anew_and_what_is_ignored_stays_behind(tmp_path: Path) -> None:
+    """`node_modules` beside a package.json, and whatever `.lateenignore` names as git would."""
+    for name in (
+        "index.mjs", "package.json", "node_modules/a/index.js", "lib/node_modules/kept.js", "data/raw.csv",
+        "data/keep.csv", "notes.md", "deep/er/notes.md", "build/out.js",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".lateenignore").write_text("# mine\n*.md\n/build/\n!data/keep.csv\ndata/raw.*\n")
+    with zipfile.ZipFile(io.BytesIO(pack(tmp_path))) as archive:
+        packed = sorted(archive.namelist())
+    assert packed == ["data/keep.csv", "index.mjs", "lib/node_modules/kept.js", "package.json"]

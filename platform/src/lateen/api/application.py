@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.router import Router
 from litestar.routes import HTTPRoute
 
+from lateen.api.builds import BuildController, BuildSettingsController
 from lateen.api.console import ConsoleController
 from lateen.api.dependencies import UseCases, providers
 from lateen.api.docs import Docs
@@ -35,9 +36,11 @@ _NAMES = {"idempotency_key": "Idempotency-Key", "if_match": "If-Match", "functio
 _MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^']*)'")
 CONTROLLERS = (
     WorkspaceController,
+    BuildSettingsController,
     FunctionController,
     VersionController,
     AliasController,
+    BuildController,
     InvocationController,
     KeyController,
     ConsoleController,

@@ -21,6 +21,8 @@ from lateen.api.fields import (
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
 from lateen.domain.workspaces import Quota
 from lateen.services.aliases import AliasChange
+from lateen.services.build_settings import MAX_VALUE, MAX_VARIABLES
+from lateen.services.build_settings import NAME as BUILD_VARIABLE
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
 
@@ -92,6 +94,18 @@ class PutAlias(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: AliasVersion
     routing: Routing = {}
     description: Description | UnsetType = UNSET
+
+
+class UpdateBuildSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    variables: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=BUILD_VARIABLE)],
+            Annotated[str, Meta(max_length=MAX_VALUE, pattern=NO_NUL)] | None,
+        ],
+        Meta(max_length=MAX_VARIABLES),
+    ]
+    """What is absent stays as it is, null removes. Their names begin as the runtimes' tools want it: `PIP_INDEX_URL`,
+    `NPM_CONFIG_REGISTRY`, `GOPROXY`."""
 
 
 class CreateKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

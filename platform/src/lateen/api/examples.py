@@ -109,6 +109,18 @@ EXAMPLES: dict[str, Any] = {
     "VersionView": _VERSION,
     "PutAlias": {"version": "3", "routing": {"4": 0.1}, "description": "What everybody calls"},
     "AliasView": _ALIAS,
+    "BuildView": {
+        "id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "state": "Building",
+        "attempt": 1,
+        "started_at": _WHEN,
+        "ended_at": None,
+        "reason": None,
+        "log": "Collecting idna==3.10\n",
+        "next": "000001-000000",
+    },
+    "BuildSettingsView": {"variables": ["PIP_INDEX_URL"]},
+    "UpdateBuildSettings": {"variables": {"PIP_TIMEOUT": "60", "PIP_EXTRA_INDEX_URL": None}},
     "CreateKey": {"workspace": "default", "description": "continuous integration"},
     "KeyView": _KEY,
     "NewKeyView": {

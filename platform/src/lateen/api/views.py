@@ -11,6 +11,8 @@ from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Quota, Workspace
 from lateen.services.aliases import DescribedAlias
+from lateen.services.builds import Build, LogPage
+from lateen.services.builds import State as BuildState
 from lateen.services.dead_letters import DeadLetter
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
@@ -111,6 +113,28 @@ class AliasView(Struct, frozen=True, kw_only=True):
     """Counts its changes; also the `ETag`."""
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class BuildView(Struct, frozen=True, kw_only=True):
+    """How the code of a function was built, and a part of what that printed."""
+
+    id: Annotated[str, Meta(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
+    state: BuildState
+    attempt: int
+    """Counts from 1; 0 before the first."""
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+    reason: str | None
+    """Why it failed, with the last lines."""
+    log: str
+    """What was printed since `after`, without secrets; the beginning of it, where that is much."""
+    next: str
+    """What to send as `after` for what comes."""
+
+
+class BuildSettingsView(Struct, frozen=True):
+    variables: list[str]
+    """Names."""
 
 
 class LogView(Struct, frozen=True, kw_only=True):
@@ -234,6 +258,20 @@ def workspace_view(workspace: Workspace) -> WorkspaceView:
         revision=workspace.revision,
         created_at=workspace.created_at,
         updated_at=workspace.updated_at,
+    )
+
+
+def build_view(build_id: str, build: Build | None, page: LogPage | None) -> BuildView:
+    build = build or Build(id=build_id, workspace_id="", runtime="")
+    return BuildView(
+        id=build.id,
+        state=build.state,
+        attempt=build.attempt,
+        started_at=build.started_at,
+        ended_at=build.ended_at,
+        reason=build.reason,
+        log="" if page is None else page.text,
+        next="" if page is None else page.next,
     )
 
 

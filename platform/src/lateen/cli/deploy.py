@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import click
 
+from lateen.cli.builds import BuildShown
 from lateen.cli.client import Client
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
@@ -46,7 +47,8 @@ def deploy(
 ) -> None:
     """Make a function of PATH, or give the one of that name new code, and print its URL.
 
-    PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out.
+    PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out,
+    and what its .lateenignore names as a .gitignore would. What the code depends on is installed for it where it runs.
     What isn't given stays as it is; of a new function it is the default.
     """
     with Client(connection) as client:
@@ -110,7 +112,10 @@ def updated(client: Client, before: dict[str, Any], fields: dict[str, Any]) -> d
 def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
     """Waits until it is Active. Raises: `Refused` with the reason if it failed, or did not settle in time."""
     deadline, pause_s = time.monotonic() + SETTLED_S, 0.02
+    build = BuildShown(client, function)
     while function["state"] == "Pending":
+        if build.more():
+            deadline = time.monotonic() + SETTLED_S  # it has one of its own
         if time.monotonic() > deadline:
             raise Refused(
                 f"'{function['name']}' is still pending after {SETTLED_S:.0f} s: {function['state_reason']}",
@@ -119,6 +124,7 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 1.0)
         function = client.call("GET", f"/api/functions/{function['id']}")
+    build.more()
     if function["state"] == "Failed":
         raise Refused(
             f"'{function['name']}' failed: {plain(function['state_reason'] or 'no reason given')}",

@@ -11,6 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pathspec import GitIgnoreSpec
+
 from lateen.cli.refusals import Refused
 
 UNPACKED_LIMIT = 250 * 1024 * 1024
@@ -20,7 +22,10 @@ IGNORED_FOLDERS = {
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".mypy_cache", ".pytest_cache",
     ".ruff_cache", ".hypothesis", ".idea", ".vscode", ".lateen",
 }  # fmt: skip
-IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes"}
+IGNORED_BESIDE = {"node_modules": "package.json"}
+"""Folders that are made anew of the file that lies beside them."""
+IGNORE_FILE = ".lateenignore"
+IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes", IGNORE_FILE}
 IGNORED_SUFFIXES = {".pyc", ".pyo", ".swp"}
 
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -68,15 +73,23 @@ def _folder(path: Path) -> bytes:
 
 def _files(root: Path) -> Iterator[Path]:
     inside = root.resolve()
+    ignored = _ignored(root)
     for folder, folders, names in os.walk(root, onerror=_raised):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
         here = Path(folder)
+        left_out = IGNORED_FOLDERS | {name for name, beside in IGNORED_BESIDE.items() if beside in names}
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in left_out and not ignored.match_file((here / name).relative_to(root).as_posix() + "/")
+        )
         for name in folders:
             if (here / name).is_symlink():
                 raise Refused(f"{here / name} is a link to a folder", hint="put the files themselves in the folder")
         for name in sorted(names):
             file = here / name
             if name in IGNORED_FILES or file.suffix in IGNORED_SUFFIXES:
+                continue
+            if ignored.match_file(file.relative_to(root).as_posix()):
                 continue
             # A link that leads out would send a file that nobody meant to deploy.
             if not Path(os.path.realpath(file)).is_relative_to(inside):
@@ -86,6 +99,15 @@ def _files(root: Path) -> Iterator[Path]:
             if not _is_text(str(file.relative_to(root))):
                 raise Refused(f"the name of {str(file)!a} is not UTF-8", hint="rename it")
             yield file
+
+
+def _ignored(root: Path) -> GitIgnoreSpec:
+    """Raises: `Refused`."""
+    file = root / IGNORE_FILE
+    try:
+        return GitIgnoreSpec.from_lines(file.read_text("utf-8").splitlines() if file.is_file() else [])
+    except (UnicodeDecodeError, ValueError) as exc:
+        raise Refused(f"{file} is not understood: {exc}") from exc
 
 
 def _is_text(name: str) -> bool:

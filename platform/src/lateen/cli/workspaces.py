@@ -118,6 +118,36 @@ def delete(connection: Connection, name: str, force: bool, output: Output) -> No
     note(f"removed workspace '{found['name']}'")
 
 
+@workspace.command(name="build-settings")
+@click.argument("name")
+@click.option("--set", "given", metavar="VARIABLE[=VALUE]", multiple=True, help="Without a value it is asked for.")
+@click.option("--unset", "removed", metavar="VARIABLE", multiple=True)
+@output_option
+@with_connection
+def build_settings(
+    connection: Connection, name: str, given: tuple[str, ...], removed: tuple[str, ...], output: Output
+) -> None:
+    """Say where builds fetch packages, such as --set PIP_INDEX_URL, and show the names of what was said.
+
+    Values may be secrets. They are stored encrypted and never shown again.
+    """
+    change: dict[str, str | None] = dict.fromkeys(removed)
+    for each in given:
+        variable, has_value, value = each.partition("=")
+        change[variable] = value if has_value else click.prompt(variable, hide_input=True, err=True)
+    with Client(connection) as client:
+        path = f"/api/workspaces/{workspace_named(client, name)['id']}/build-settings"
+        if change:
+            found = client.call("PATCH", path, body=json.dumps({"variables": change}).encode())
+        else:
+            found = client.call("GET", path)
+    if output == "json":
+        show_json(found)
+    else:
+        for variable in found["variables"]:
+            click.echo(variable)
+
+
 def _show(workspace: dict[str, Any], output: Output) -> None:
     if output == "json":
         show_json(workspace)

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lateen.domain.access import Caller
-from lateen.domain.errors import Conflict, InvalidInput
+from lateen.domain.errors import Conflict, InvalidInput, Unavailable
 from lateen.domain.master import MasterKey
 from lateen.ports.table import Item, ItemNotFound, Key, Put, RevisionConflict, Table
 from lateen.services.tenants import ATTEMPTS, BUSY, check_open, partition, read_workspace
@@ -54,7 +54,7 @@ class BuildSettings:
             sealed, revision = await self._sealed(workspace_id)
             try:
                 variables = self._open(workspace_id, sealed)
-            except Conflict:  # nobody can read them any more; this is how they are set again
+            except Unavailable:  # nobody can read them any more; this is how they are set again
                 variables = {}
             variables = {name: value for name, value in {**variables, **change}.items() if value is not None}
             if len(variables) > MAX_VARIABLES or len(msgspec.json.encode(variables)) > MAX_BYTES:
@@ -68,7 +68,7 @@ class BuildSettings:
         raise Conflict(BUSY)
 
     async def variables(self, workspace_id: str, prefixes: Sequence[str]) -> dict[str, str]:
-        """Those whose names begin so. Raises: `Conflict` if they can't be read."""
+        """Those whose names begin so. Raises: `Unavailable` if they can't be read."""
         sealed, _ = await self._sealed(workspace_id)
         found = self._open(workspace_id, sealed)
         return {name: value for name, value in found.items() if name.upper().startswith(tuple(prefixes))}
@@ -107,7 +107,7 @@ class BuildSettings:
         try:
             content = self._cipher(workspace_id).decrypt(whole[:_NONCE], whole[_NONCE:], None)
         except InvalidTag:
-            raise Conflict("the build settings were stored under another master key; set them again") from None
+            raise Unavailable("the build settings were stored under another master key; set them again") from None
         return msgspec.json.decode(content, type=dict[str, str])
 
     def _cipher(self, workspace_id: str) -> AESGCM:

@@ -31,6 +31,8 @@ LOG_DAYS = 7
 LOG_PART = 64 * 1024
 """Characters of one log item, at most."""
 LOG_LIMIT = 1024 * 1024
+BUILDS_FOLDER = "_builds"
+"""Of a workspace in the object store; no function's id can be that."""
 _AGAIN = 10
 _THREADS = 2
 
@@ -181,5 +183,5 @@ def log_item(build: Build, part: int, text: str, *, now_s: float) -> Item:
 
 
 def artifact_key(workspace_id: str, sha256: str) -> str:
-    """In a folder that no function's id can be."""
-    return f"{workspace_id}/_builds/{sha256}.zip"
+    """By content, so builds that make the same share it."""
+    return f"{workspace_id}/{BUILDS_FOLDER}/{sha256}.zip"

@@ -297,6 +297,11 @@ class Functions:
             async for function in self._in_workspace(workspace_id):
                 yield function
 
+    async def settled_in(self, workspace_id: str) -> AsyncIterator[tuple[Function, bool]]:
+        """Every function of the workspace that is not deleted, and whether its current revision runs."""
+        async for function in self._in_workspace(workspace_id):
+            yield function, await self._statuses.is_active(function)
+
     async def undeployed(self) -> AsyncIterator[Function]:
         """Those of which nothing was reported for their current revision."""
         async for function in self.all():

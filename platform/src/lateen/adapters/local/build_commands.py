@@ -52,17 +52,17 @@ class BuildCommands:
         started = self._runtimes.command(runtime.name)
         interpreter = self._runtimes.interpreters[runtime.name]
         tools = {tool: path for tool in recipe.tools if (path := _found(tool, interpreter)) is not None}
-        beside = [os.path.dirname(path) for path in (interpreter, *tools.values()) if path]
+        programs = (interpreter, *tools.values())
+        beside = [os.path.dirname(path) for path in programs if path]
         values = {"interpreter": interpreter, "runtime_dir": runtime.folders[0], **tools}
         search = list(dict.fromkeys([*beside, "/usr/local/bin", "/usr/bin", "/bin"]))
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        programs = (interpreter, *tools.values())
         return BuildCommand(
             command=[filled(part, values, runtime.folders) for part in recipe.command],
             readable=[
                 *started.readable,
                 *recipe.readable,
-                *(_installed(path) for path in (interpreter, *tools.values()) if path),
+                *(_installed(path) for path in programs if path),
             ],
             environment={"PATH": os.pathsep.join(search), "LANG": "C.UTF-8", **passed, **recipe.environment},
             recipe=recipe,

@@ -226,8 +226,8 @@ class LocalBuilder:
         )
 
     def _take(self, cache: Path, target: Path) -> None:
-        """What an earlier build of these locks has kept, else of others, for much of it is the same. One build at a time
-        has it, and it comes back when that one is good."""
+        """What an earlier build of these locks has kept, else of others, for much of it is the same. One build at a
+        time has it, and it comes back when that one is good."""
         others = self._caches.glob(f"{cache.name.rpartition('-')[0]}-*")
         for each in (cache, *sorted(others, key=lambda other: other.stat().st_mtime, reverse=True)):
             with suppress(OSError):
