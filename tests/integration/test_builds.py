@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from running_platform import Running, a_zip, run, zip_of
 
 from lateen.adapters.local.builder import BuildLimits
 from lateen.domain.access import PLATFORM
+from lateen.services.build_sweep import BuildSweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -170,3 +172,26 @@ def builds_below(pid: int) -> list[str]:
         if "build.py" in line or "backend" in line or " pip " in line:
             found.append(line)
     return found
+
+
+async def test_builds_that_nothing_names_any_more_are_swept(running: Running, index: Index) -> None:
+    """A week after their last use; what a function, or a version of one, was made of stays."""
+    await running.index(index)
+    platform = running.platform
+    old = await running.create(TINY)
+    await running.settled(old)
+    current = await running.update(
+        old, a_zip(code__py=HANDLER.replace("WORD", "WORD * 2"), requirements__txt="lateen-tiny==1.0\n")
+    )
+    assert (await running.settled(current))[0] == "Active"
+    in_a_week = BuildSweep(
+        platform.table, platform.objects, functions=running.functions, now=lambda: time.time() + 8 * 24 * 3600
+    )
+    assert await BuildSweep(platform.table, platform.objects, functions=running.functions).run() == 0
+    assert await in_a_week.run() == 1
+    assert old.code.build is not None
+    assert await platform.builds.find("default", old.code.build.id) is None
+    await running.artifact(current)
+    again = await running.create(TINY, name="again")
+    assert (await running.settled(again))[0] == "Active"
+    assert await running.called(again) == "tiny"

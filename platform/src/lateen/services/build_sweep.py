@@ -10,6 +10,7 @@ from lateen.ports.table import Item, RevisionConflict, Table
 from lateen.services.builds import BUILDS_FOLDER, build_from, build_key
 from lateen.services.functions import Functions
 from lateen.services.tenants import partition
+from lateen.services.version_items import draft_in, items_of
 
 KEPT_S = 7 * 24 * 3600
 """Since it was last used; who sends code again that was built lately gets it at once."""
@@ -69,9 +70,12 @@ class BuildSweep:
                     continue
 
     async def _codes(self, workspace_id: str) -> AsyncIterator[tuple[str, Code, bool]]:
-        """Of each function that there is: its id, its code, and whether that runs."""
+        """Of each function that there is, and of its versions: its id, its code, and whether that runs."""
         async for function, is_active in self._functions.settled_in(workspace_id):
             yield function.id, function.code, is_active
+        async for item in items_of(self._table, workspace_id, "VERSION#"):
+            version = draft_in(item)
+            yield version.id, version.code, True  # what it is made of never changes
 
     async def _items(self, workspace_id: str) -> AsyncIterator[Item]:
         after = None
