@@ -19,6 +19,7 @@ from lateen.api.functions import FunctionController
 from lateen.api.health import Readiness
 from lateen.api.invocations import InvocationController
 from lateen.api.keys import KeyController
+from lateen.api.layers import LayerController
 from lateen.api.metrics import Metrics
 from lateen.api.openapi import document
 from lateen.api.operations import Operations
@@ -42,6 +43,7 @@ CONTROLLERS = (
     AliasController,
     BuildController,
     InvocationController,
+    LayerController,
     KeyController,
     ConsoleController,
     Operations,

@@ -7,11 +7,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from lateen.api.fields import (
     NO_NUL,
     AliasVersion,
+    Architectures,
     Base64,
     Description,
     Handler,
     Hash,
     Id,
+    LayerArns,
+    LayerContent,
+    LayerName,
+    LayerRuntimes,
+    License,
     Name,
     Routing,
     RuntimeName,
@@ -24,6 +30,7 @@ from lateen.services.aliases import AliasChange
 from lateen.services.build_settings import MAX_VALUE, MAX_VARIABLES
 from lateen.services.build_settings import NAME as BUILD_VARIABLE
 from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.layers import NewLayer
 from lateen.services.packages import decode_base64
 
 
@@ -64,10 +71,11 @@ class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auth: Auth = "none"
     """Who may call its URL: whoever knows it, or the workspace's keys."""
     description: Description = ""
+    layers: LayerArns = []
 
 
 class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is absent stays as it is; `environment` is replaced as a whole."""
+    """What is absent stays as it is; `environment` and `layers` are replaced as a whole."""
 
     name: Name | UnsetType = UNSET
     runtime: RuntimeName | UnsetType = UNSET
@@ -81,6 +89,17 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     replicas: Replicas | UnsetType = UNSET
     auth: Auth | UnsetType = UNSET
     description: Description | UnsetType = UNSET
+    layers: LayerArns | UnsetType = UNSET
+
+
+class PublishLayer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: LayerName
+    content: LayerContent
+    description: Description = ""
+    runtimes: LayerRuntimes = []
+    """What it is said to be for; nothing is refused for that."""
+    architectures: Architectures = []
+    license: License = ""
 
 
 class PublishVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +166,7 @@ def new_function(asked: CreateFunction) -> NewFunction:
         replicas=asked.replicas,
         auth=asked.auth,
         description=asked.description,
+        layers=asked.layers,
     )
 
 
@@ -169,4 +189,17 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         replicas=asked.replicas,
         auth=asked.auth,
         description=asked.description,
+        layers=asked.layers,
+    )
+
+
+def new_layer(asked: PublishLayer) -> NewLayer:
+    """Raises: `InvalidInput`, `TooLarge` for the content."""
+    return NewLayer(
+        name=asked.name,
+        content=decode_base64(asked.content, "content"),
+        description=asked.description,
+        runtimes=tuple(asked.runtimes),
+        architectures=tuple(asked.architectures),
+        license=asked.license,
     )

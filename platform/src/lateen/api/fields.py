@@ -1,9 +1,10 @@
 """Fields that several requests and answers have: their forms, as the decoder checks and the document shows them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from lateen.domain.layers import ARCHITECTURES, LAYER_ARN, LAYER_NAME, LICENSE_LENGTH, MAX_LAYERS, MAX_RUNTIMES
 from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
 from lateen.domain.versions import NUMBER, VERSION
 
@@ -36,3 +37,25 @@ Routing = Annotated[
 ]
 Hash = Annotated[str, Meta(pattern=HASH, examples=["0123456789abcdef0123456789abcdef"])]
 Timestamp = Annotated[str, Meta(examples=["2026-01-31T23:59:59.123Z"], extra_json_schema={"format": "date-time"})]
+LayerName = Annotated[str, Meta(pattern=LAYER_NAME, examples=["shared"])]
+LayerArns = Annotated[
+    list[Annotated[str, Meta(pattern=LAYER_ARN)]],
+    Meta(
+        max_length=MAX_LAYERS,
+        description="ARNs of layer versions, unpacked into `/opt` in this order, a later one over those before.",
+        examples=[["arn:aws:lambda:us-east-1:123456789012:layer:shared:1"]],
+    ),
+]
+LayerContent = Annotated[
+    str,
+    Meta(
+        description="Base64 (standard alphabet, padded) of a zip.",
+        min_length=4,
+        examples=["UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA=="],
+        # Checked by what decodes it, as a function's code.
+        extra_json_schema={"contentEncoding": "base64", "pattern": r"^[A-Za-z0-9+/]+={0,2}\Z"},
+    ),
+]
+LayerRuntimes = Annotated[list[RuntimeName], Meta(max_length=MAX_RUNTIMES, examples=[["python3.12"]])]
+Architectures = Annotated[list[Literal["x86_64", "arm64"]], Meta(max_length=len(ARCHITECTURES))]
+License = Annotated[str, Meta(max_length=LICENSE_LENGTH, pattern=DESCRIPTION, examples=["MIT"])]

@@ -25,6 +25,7 @@ _TAGS = {
     "Functions": "A name, a configuration and code; and what its invocations left behind.",
     "Versions": "Snapshots of a function, by number; and aliases, which lead to one or two of them.",
     "Invocations": "One event to a function, and its answer.",
+    "Layers": "Zips that functions share, unpacked into their `/opt`.",
     "Keys": "API keys, each with an AWS pair beside it.",
     "Console": "What the web pages call: functions by hash, in the key's workspace.",
     "Operations": "Health and metrics.",

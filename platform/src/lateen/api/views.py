@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from lateen.api.fields import Hash, Id, Timestamp
 from lateen.domain.functions import Auth, Described, State
 from lateen.domain.keys import ApiKey, NewKey
+from lateen.domain.layers import LayerVersion
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.workspaces import Quota, Workspace
@@ -51,6 +52,8 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     memory: int
     concurrency: int
     replicas: int
+    layers: list[str]
+    """ARNs of layer versions, in the order in which they are unpacked."""
     auth: Auth
     hash: Hash
     url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
@@ -135,6 +138,27 @@ class BuildView(Struct, frozen=True, kw_only=True):
 class BuildSettingsView(Struct, frozen=True):
     variables: list[str]
     """Names."""
+
+
+class LayerView(Struct, frozen=True, kw_only=True):
+    """A version of a layer."""
+
+    name: str
+    version: int
+    """From 1, and never used again."""
+    arn: Annotated[str, Meta(examples=["arn:aws:lambda:us-east-1:123456789012:layer:shared:1"])]
+    """What a function names it by."""
+    description: str
+    runtimes: list[str]
+    architectures: list[str]
+    license: str
+    size: int
+    """Of the zip, bytes."""
+    unzipped_size: int
+    """Of all its files, bytes."""
+    sha256: str
+    """Of the zip, hex."""
+    created_at: Timestamp
 
 
 class LogView(Struct, frozen=True, kw_only=True):
@@ -290,6 +314,7 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         concurrency=function.concurrency,
         replicas=function.replicas,
         auth=function.auth,
+        layers=[layer.arn for layer in function.layers],
         hash=function.hash,
         url=f"{base_url}/{function.hash}",
         state=status.state,
@@ -339,6 +364,22 @@ def alias_view(described: DescribedAlias, base_url: str) -> AliasView:
         revision=alias.revision,
         created_at=alias.created_at,
         updated_at=alias.updated_at,
+    )
+
+
+def layer_view(layer: LayerVersion) -> LayerView:
+    return LayerView(
+        name=layer.name,
+        version=layer.version,
+        arn=layer.arn,
+        description=layer.description,
+        runtimes=list(layer.runtimes),
+        architectures=list(layer.architectures),
+        license=layer.license,
+        size=layer.size,
+        unzipped_size=layer.unzipped,
+        sha256=layer.sha256,
+        created_at=layer.created_at,
     )
 
 
