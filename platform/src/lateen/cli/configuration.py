@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_OTHERWISE = ("env", "unset", "layer", "no_layers")
+"""What is not sent as it is given."""
 
 
 def configuration_options(command: F) -> F:
@@ -31,6 +33,13 @@ def configuration_options(command: F) -> F:
                 "--auth", type=click.Choice(["none", "key"]), help="Who may call the URL: whoever knows it, or keys."
             ),
             click.option("--description", help="What it does."),
+            click.option(
+                "--layer",
+                multiple=True,
+                metavar="NAME[:VERSION]",
+                help="A layer, its newest version unless told, or an ARN; again for more, which go over those before.",
+            ),
+            click.option("--no-layers", is_flag=True, help="Take its layers away."),
         )
     ):
         command = option(command)
@@ -39,7 +48,7 @@ def configuration_options(command: F) -> F:
 
 def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[str, Any]:
     """The fields to send. `known`: the variables that the function has; those that aren't named stay."""
-    body = {name: value for name, value in options.items() if value is not None and name not in ("env", "unset")}
+    body = {name: value for name, value in options.items() if value is not None and name not in _OTHERWISE}
     variables = {name: value for name, value in known.items() if name not in options["unset"]} | options["env"]
     if variables != known:
         body["environment"] = variables

@@ -16,6 +16,7 @@ from lateen.cli.builds import BuildShown
 from lateen.cli.client import Client
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
+from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json, size_of
 from lateen.cli.packing import pack
@@ -74,6 +75,7 @@ def deployed(
     fields = body_from(options, known=before["environment"] if before else {})
     runtimes = client.call("GET", "/lambda/runtimes") if before is None or _is_source(path, code) else []
     fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
+    fields |= layers_from(client, where["id"], options)
     if before is None:
         fields["name"] = name
         if "runtime" not in fields:

@@ -11,6 +11,7 @@ from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.deploy import settled, updated
+from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table, size_of
 from lateen.cli.packing import pack
@@ -76,6 +77,7 @@ def update(
     with Client(connection) as client:
         before = function_named(client, workspace, name)
         fields = body_from(options, known=before["environment"])
+        fields |= layers_from(client, before["workspace"], options)
         if new_name is not None:
             fields["name"] = new_name
         if code is not None:
@@ -112,4 +114,5 @@ def _show(function: dict[str, Any], output: Output) -> None:
         show_json(function)
         return
     variables = ", ".join(sorted(function["environment"]))
-    show_fields(function | {"environment": variables, "code_size": size_of(function["code_size"])})
+    shown = {"environment": variables, "layers": ", ".join(function["layers"])}
+    show_fields(function | shown | {"code_size": size_of(function["code_size"])})

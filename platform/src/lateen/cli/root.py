@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from lateen.cli import completion, deploy, env, functions, invoke, keys, logs, processes, up, workspaces
+from lateen.cli import completion, deploy, env, functions, invoke, keys, layers, logs, processes, up, workspaces
 from lateen.cli.refusals import DONE, INTERRUPTED, shown
 
 
@@ -30,6 +30,7 @@ for command in (
     logs.logs,
     functions.update,
     functions.delete,
+    layers.layer,
     workspaces.workspace,
     keys.key,
     completion.completion,
