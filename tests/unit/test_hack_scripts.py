@@ -99,6 +99,18 @@ def test_all_images_are_built_named_and_loaded(stand_ins: StandIns) -> None:
     assert [line.split(",")[0] for line in ran.stdout.splitlines()] == [f"{name} 123 MB" for name in names]
 
 
+def test_further_versions_are_built_where_they_are_named(stand_ins: StandIns) -> None:
+    """By the Dockerfile of what they extend, on a base of their own."""
+    ran = run(stand_ins, "hack/build-images", "python3.13", "node22", LATEEN_BUILD_JOBS="1")
+    assert ran.returncode == 0, ran.stderr
+    assert [line for line in lines(stand_ins) if line.startswith("docker build")] == [
+        "docker build --file runtimes/python3.12/Dockerfile --build-arg BASE=python:3.13-slim"
+        " --build-arg RUNTIME=python3.13 --tag localhost/lateen/python3.13:dev .",
+        "docker build --file runtimes/node20/Dockerfile --build-arg BASE=node:22-slim"
+        " --build-arg RUNTIME=node22 --tag localhost/lateen/node22:dev .",
+    ]
+
+
 @pytest.mark.parametrize(
     ("engine", "built"),
     [
