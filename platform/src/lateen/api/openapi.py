@@ -49,6 +49,7 @@ _TAGGED = {
     "createWorkspace", "getWorkspace", "updateWorkspace", "createFunction", "getFunction", "updateFunction",
     "restoreVersion", "getAlias", "putAlias",
 }  # fmt: skip
+_MAY_MAKE = {"publishVersion", "putAlias"}
 _TEXT = {"description": "As the header of this name says.", "schema": {"type": "string"}}
 
 
@@ -128,8 +129,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         statuses |= {408, 413, 415, 424, 429, 502, 504}
     success = next(status for status in operation["responses"] if status.startswith("2"))
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
-    if name == "putAlias":
-        responses["201"] = _success(name, 201, _answer_type(handler), schemas)
+    if name in _MAY_MAKE:
+        responses |= {str(each): _success(name, each, _answer_type(handler), schemas) for each in (200, 201)}
     if name == "invokeFunction":
         responses["202"] = _success("accepted", 202, AcceptedView, schemas)
     for status in sorted(statuses):

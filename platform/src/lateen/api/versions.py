@@ -33,7 +33,7 @@ class VersionController(Controller):
         )
         view = version_view(published.version)
         headers = {"Location": f"/api/functions/{function_id}/versions/{view.version}"}
-        return Response(view, status_code=201, headers=headers)
+        return Response(view, status_code=201 if published.is_new else 200, headers=headers)
 
     @get("/", summary="List versions", operation_id="listVersions")
     async def list(

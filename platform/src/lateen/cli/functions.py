@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -92,21 +93,26 @@ def update(
 
 @click.command()
 @click.argument("name", shell_complete=function_names)
+@click.option("--version", metavar="NUMBER", help="This version of it only.")
 @workspace_option
 @output_option
 @with_connection
-def delete(connection: Connection, name: str, workspace: str | None, output: Output) -> None:
-    """Remove a function.
+def delete(connection: Connection, name: str, version: str | None, workspace: str | None, output: Output) -> None:
+    """Remove a function, or one version of it.
 
     Its URL and its name are free at once. Lateen removes its logs within minutes of the last call, and its code, unless
     another function has the same, within two hours.
     """
     with Client(connection) as client:
         found = function_named(client, workspace, name)
-        client.call("DELETE", f"/api/functions/{found['id']}")
+        if version is None:
+            client.call("DELETE", f"/api/functions/{found['id']}")
+        else:
+            client.call("DELETE", f"/api/functions/{found['id']}/versions/{quote(version, safe='')}")
     if output == "json":
-        show_json({"id": found["id"], "deleted": True})
-    note(f"removed function '{found['name']}'")
+        show_json({"id": found["id"]} | ({} if version is None else {"version": version}) | {"deleted": True})
+    what = f"function '{found['name']}'"
+    note(f"removed {what}" if version is None else f"removed version {version} of {what}")
 
 
 def _show(function: dict[str, Any], output: Output) -> None:

@@ -22,10 +22,19 @@ PATIENCE_S = 60.0
 @click.argument("name", shell_complete=function_names)
 @click.option("--data", "-d", default="{}", metavar="JSON", help="The event; @FILE reads it from there, - from stdin.")
 @click.option("--async", "is_async", is_flag=True, help="Don't wait for an answer: print the request id.")
+@click.option("--qualifier", metavar="VERSION|ALIAS", help="Not the function as it is, but this version of it.")
 @workspace_option
 @output_option
 @with_connection
-def invoke(connection: Connection, name: str, data: str, is_async: bool, workspace: str | None, output: Output) -> None:
+def invoke(
+    connection: Connection,
+    name: str,
+    data: str,
+    is_async: bool,
+    qualifier: str | None,
+    workspace: str | None,
+    output: Output,
+) -> None:
     """Give a function one event and print its answer.
 
     A function that fails ends this with exit code 1, its error and trace on stderr. With --async the event is stored
@@ -34,9 +43,10 @@ def invoke(connection: Connection, name: str, data: str, is_async: bool, workspa
     event = _event_from(data)
     with Client(connection) as client:
         function = function_named(client, workspace, name)
+        which = {} if qualifier is None else {"qualifier": qualifier}
         if is_async:
             path = f"/api/functions/{function['id']}/invocations"
-            accepted = client.call("POST", path, body=event, params={"type": "event"})
+            accepted = client.call("POST", path, body=event, params={"type": "event", **which})
             if output == "json":
                 show_json(accepted)
             else:
@@ -47,6 +57,7 @@ def invoke(connection: Connection, name: str, data: str, is_async: bool, workspa
             "POST",
             f"/api/functions/{function['id']}/invocations",
             body=event,
+            params=which,
             answer_s=function["timeout"] + PATIENCE_S,
         )
     request_id = answer.headers.get("x-amzn-requestid")

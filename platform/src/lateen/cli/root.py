@@ -4,7 +4,21 @@ from importlib.metadata import version
 
 import click
 
-from lateen.cli import completion, deploy, env, functions, invoke, keys, layers, logs, processes, up, workspaces
+from lateen.cli import (
+    aliases,
+    completion,
+    deploy,
+    env,
+    functions,
+    invoke,
+    keys,
+    layers,
+    logs,
+    processes,
+    up,
+    versions,
+    workspaces,
+)
 from lateen.cli.refusals import DONE, INTERRUPTED, shown
 
 
@@ -30,7 +44,10 @@ for command in (
     logs.logs,
     functions.update,
     functions.delete,
-    layers.layer,
+    versions.publish,
+    versions.versions,
+    versions.rollback,
+    aliases.alias,
     workspaces.workspace,
     keys.key,
     completion.completion,
