@@ -38,7 +38,7 @@ def test_dev_has_one_pod_of_each() -> None:
     manifests = built("overlays/dev")
     assert not of_kind(manifests, "HorizontalPodAutoscaler")
     assert not of_kind(manifests, "PodDisruptionBudget")
-    for component in ("api", "gateway", "controller"):
+    for component in ("api", "gateway", "controller", "worker"):
         assert named(manifests, "Deployment", component)["spec"]["replicas"] == 1
 
 

@@ -37,7 +37,11 @@ def test_notes_know_the_ingress() -> None:
     assert "Functions' URLs begin with https://lateen.example.com" in said
 
 
-OWN = {"localStores": {"enabled": False}, "stores": {"s3": {"bucket": "code"}}}
+OWN = {
+    "localStores": {"enabled": False},
+    "stores": {"s3": {"bucket": "code"}},
+    "queue": {"redis": {"existingSecret": "redis"}},
+}
 
 
 @pytest.mark.parametrize(

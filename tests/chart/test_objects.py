@@ -97,11 +97,11 @@ def test_every_pod_meets_the_baseline(name: str) -> None:
 
 
 def test_secrets_reach_no_environment() -> None:
-    """The trial's S3 server apart, which takes its keys in no other way."""
+    """The trial's S3 server and Redis apart, which take their keys in no other way."""
     for pod_name, pod in pods(profile("defaults")).items():
         for container in containers(pod):
             refs = [each for each in container.get("env", []) if "secretKeyRef" in each.get("valueFrom", {})]
-            assert not refs or pod_name == "Deployment/lateen-s3"
+            assert not refs or pod_name in ("Deployment/lateen-s3", "Deployment/lateen-redis")
 
 
 def test_administrators_key_is_mounted_where_it_is_needed_only() -> None:
@@ -138,8 +138,9 @@ def test_budget_comes_with_a_second_pod() -> None:
         "lateen-api",
         "lateen-gateway",
         "lateen-controller",
+        "lateen-worker",
     }
-    manifests = rendered(values={"api": alone, "gateway": alone, "controller": {"replicas": 1}})
+    manifests = rendered(values={"api": alone, "gateway": alone, "worker": alone, "controller": {"replicas": 1}})
     assert not of_kind(manifests, "PodDisruptionBudget")
 
 
@@ -153,7 +154,44 @@ def test_autoscaler_owns_the_number_of_pods() -> None:
     assert targets == {"cpu": 70, "memory": 80}
 
 
-@pytest.mark.parametrize("component", ["api", "gateway", "controller"])
+def test_the_worker_scales_as_was_said() -> None:
+    """3 to 20 pods, at three quarters of their CPU or 85 % of their memory; without, as many as was said."""
+    scaler = named(profile("defaults"), "HorizontalPodAutoscaler", "worker")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 20)
+    targets = {each["resource"]["name"]: each["resource"]["target"]["averageUtilization"] for each in scaler["metrics"]}
+    assert targets == {"cpu": 75, "memory": 85}
+    assert named(profile("local"), "Deployment", "worker")["spec"]["replicas"] == 1
+
+
+def test_the_queue_is_for_api_and_worker() -> None:
+    """Nobody else has its password, or reaches it in a trial; without a worker there is none of it."""
+    for name in ("defaults", "production"):
+        having = set()
+        for component in ("api", "gateway", "controller", "worker"):
+            pod = named(profile(name), "Deployment", component)["spec"]["template"]["spec"]
+            if "redis" in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}:
+                having.add(component)
+        assert having == {"api", "worker"}
+    (rule,) = named(profile("defaults"), "NetworkPolicy", "redis")["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchExpressions"] == [
+        {"key": "app.kubernetes.io/component", "operator": "In", "values": ["api", "worker"]}
+    ]
+    without = rendered(values={"worker": {"enabled": False}})
+    assert not [each for each in without if each["metadata"]["name"].endswith(("-worker", "-redis"))]
+    assert "REDIS" not in "".join(named(without, "ConfigMap", "lateen")["data"])
+
+
+def test_the_trial_queue_keeps_what_it_acknowledged() -> None:
+    """On its disk before it answers, and it throws nothing away."""
+    container = named(profile("local"), "Deployment", "redis")["spec"]["template"]["spec"]["containers"][0]
+    words = " ".join(container["args"])
+    assert "--appendonly yes --appendfsync always" in words
+    assert "--maxmemory-policy noeviction" in words
+    assert "--requirepass $(REDIS_PASSWORD)" in words
+
+
+@pytest.mark.parametrize("component", ["api", "gateway", "controller", "worker"])
 def test_no_pod_goes_before_its_successor_is_ready(component: str) -> None:
     for name in PROFILES:
         update = named(profile(name), "Deployment", component)["spec"]["strategy"]["rollingUpdate"]
@@ -163,7 +201,7 @@ def test_no_pod_goes_before_its_successor_is_ready(component: str) -> None:
 def test_settings_roll_the_pods_that_read_them() -> None:
     """Environment and mounted document are read at the start only."""
     before, after = profile("defaults"), rendered(values={"logLevel": "DEBUG"})
-    for component in ("api", "gateway", "controller"):
+    for component in ("api", "gateway", "controller", "worker"):
         old, new = (named(each, "Deployment", component)["spec"]["template"] for each in (before, after))
         assert old["metadata"]["annotations"] != new["metadata"]["annotations"]
 
@@ -238,7 +276,7 @@ def test_operations_port_is_on_no_service_and_no_ingress() -> None:
     for name in ("defaults", "production", "local"):
         for service in of_kind(profile(name), "Service"):
             assert all(port["port"] != 9090 for port in service["spec"]["ports"])
-    for component in ("api", "gateway", "controller"):
+    for component in ("api", "gateway", "controller", "worker"):
         policy = named(profile("defaults"), "NetworkPolicy", component)["spec"]
         rule = next(each for each in policy["ingress"] if each["ports"][0]["port"] == 9090)
         peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
@@ -256,7 +294,7 @@ def test_peer_replaces_the_default_one() -> None:
 
 def test_claims_outlive_the_release() -> None:
     claims = of_kind(profile("shared-namespace"), "PersistentVolumeClaim")
-    assert len(claims) == 2
+    assert len(claims) == 3
     assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in claims)
 
 

@@ -16,7 +16,7 @@ from lateen.cluster.settings import ClusterSettings
 from lateen.cluster.store_keys import FILE_KEY, ID_KEY, SECRET_KEY, store_keys
 from lateen.settings import variable_of
 
-COMPONENTS = ("api", "gateway", "controller")
+COMPONENTS = ("api", "gateway", "controller", "worker")
 BOTO = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "AWS_SHARED_CREDENTIALS_FILE"}
 PROXY = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 TABLE_AND_BUCKET = {"DYNAMODB_TABLE_NAME", "S3_BUCKET_NAME"}

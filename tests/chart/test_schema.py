@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 from chart import CHART, PROFILES, HelmRefused, helm, rendered
 
-EXTERNAL = {"localStores": {"enabled": False}, "stores": {"s3": {"bucket": "code"}}}
+EXTERNAL = {
+    "localStores": {"enabled": False},
+    "stores": {"s3": {"bucket": "code"}},
+    "queue": {"redis": {"existingSecret": "redis"}},
+}
 
 # What is given, and what the refusal has to name.
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -68,6 +72,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tests": {"timeoutSeconds": 0}}, "/tests/timeoutSeconds"),
     # What a schema can't say, templates do.
     ({"localStores": {"enabled": False}}, "stores.s3.bucket"),
+    ({**EXTERNAL, "queue": {}}, "queue.redis.existingSecret"),
+    ({"queue": {"redis": {"existingSecret": "redis"}}}, "localStores.enabled"),
+    ({"worker": {"concurrency": 0}}, "/worker/concurrency"),
     ({"stores": {"s3": {"endpoint": "https://s3.example.org"}}}, "localStores.enabled"),
     ({"api": {"autoscaling": {"minReplicas": 11}}}, "api.autoscaling"),
     (

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from aws_policies import BUCKET, TABLE, Need, granted, is_allowed, read_policy, recorded
 from botocore.session import get_session
 from cluster_stores import ClusterStores
+from redis_server import RedisServer, need_redis
 
 from lateen.cluster.api import ApiProcess
 from lateen.cluster.gateway import GatewayProcess
@@ -20,11 +22,16 @@ from lateen.cluster.migrate import migrate
 from lateen.cluster.parts import master_of, objects_of, table_of
 from lateen.cluster.secrets import installation_values
 from lateen.cluster.settings import ClusterSettings
-from lateen.services.assembled import assemble
+from lateen.cluster.worker import WorkerProcess
+from lateen.domain.access import PLATFORM
+from lateen.domain.events import EventInvokeChange
+from lateen.domain.functions import LATEST
+from lateen.services.assembled import assemble, event_worker
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
-from lateen.testing.fake_deployer import FakeDeployer
+from lateen.services.events import INLINE_LIMIT_BYTES, Events
+from lateen.testing.fake_deployer import FakeAnswer, FakeDeployer, FakeInvoker
 from lateen_invoker import control
 from lateen_invoker.records import ExecutionRecord
 from lateen_invoker.sink import Writer
@@ -168,6 +175,36 @@ async def test_function_pods(settings: ClusterSettings, tmp_path: Path) -> None:
     check("function-pods", needs)
 
 
+@pytest.mark.cluster
+async def test_worker(settings: ClusterSettings, tmp_path: Path) -> None:
+    """Events that end well and badly, small ones and large ones; and what the process does beside it."""
+    need_redis()
+    await use_api(settings)
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    process = WorkerProcess(msgspec.structs.replace(settings, redis_url=server.url))
+    services = assemble(process._table, process._objects, master=master_of(settings), runtimes=RUNTIMES)
+    function = (await services.functions.by_name(PLATFORM, "default", "open-2")).function
+    await services.event_configs.put(function, LATEST, EventInvokeChange(maximum_retry_attempts=0))
+    events, invoker = Events(process._queue, process._objects), FakeInvoker()
+    process._worker = event_worker(services, process._queue, events, invoker=invoker, concurrency=4, region="us-east-1")
+    try:
+        with recorded() as needs:
+            async with process.running():
+                await process.readiness.check(stores=True)
+                for number, answer in enumerate([FakeAnswer(), FakeAnswer(function_error="Unhandled")]):
+                    invoker.answer = answer
+                    for size in (10, INLINE_LIMIT_BYTES + 1):
+                        await events.accept(function, b"1" * size)
+                    async with asyncio.timeout(30):
+                        while process._worker._runs.ended.total() < 2 * (number + 1):
+                            await asyncio.sleep(0.05)
+        assert process._worker._runs.ended == {"success": 2, "failed": 2}
+        check("worker", needs)
+    finally:
+        server.kill()
+
+
 def test_function_pods_reach_nothing_else() -> None:
     """No read of the table, no partition but a function's, no blob written, removed or listed."""
     policy = filled("function-pods")
@@ -186,7 +223,7 @@ def test_function_pods_reach_nothing_else() -> None:
 def test_no_policy_has_wildcards() -> None:
     """Actions are named one by one, and resources are one table and one bucket."""
     files = sorted(POLICIES.glob("*.json"))
-    assert [file.stem for file in files] == ["api", "controller", "function-pods", "gateway", "migrate"]
+    assert [file.stem for file in files] == ["api", "controller", "function-pods", "gateway", "migrate", "worker"]
     for file in files:
         policy = read_policy(file)
         assert policy["Version"] == "2012-10-17"
@@ -196,6 +233,7 @@ def test_no_policy_has_wildcards() -> None:
                 "arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE",
                 "arn:aws:s3:::BUCKET",
                 "arn:aws:s3:::BUCKET/*",
+                "arn:aws:s3:::BUCKET/events/*",
             )
 
 

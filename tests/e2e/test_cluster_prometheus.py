@@ -123,7 +123,7 @@ def target(pod: Json) -> Json:
 @pytest.fixture(scope="module")
 def wanted(release: Release, called: Json) -> set[str]:
     """Names of the pods that are to be found: the function's two and the components'."""
-    components = [release.pods(component) for component in ("api", "gateway", "controller")]
+    components = [release.pods(component) for component in ("api", "gateway", "controller", "worker")]
     assert all(components)
     return {pod["metadata"]["name"] for pods in (*components, release.function_pods(called)) for pod in pods}
 

@@ -23,8 +23,8 @@ VALUES = {
     # Tests address the API by its Service's address, which is no name of it.
     "hosts": ["*"],
     # A test's node is small, and other tests install their own beside it.
-    **{name: {"resources": {"requests": {"cpu": "10m"}}} for name in ("api", "gateway", "controller")},
-    "localStores": {name: {"resources": {"requests": {"cpu": "10m"}}} for name in ("dynamodb", "s3")},
+    **{name: {"resources": {"requests": {"cpu": "10m"}}} for name in ("api", "gateway", "controller", "worker")},
+    "localStores": {name: {"resources": {"requests": {"cpu": "10m"}}} for name in ("dynamodb", "s3", "redis")},
     "functions": {"invoker": {"resources": {"requests": {"cpu": "5m"}}}},
 }
 INGRESS_SERVICES = ("traefik", "ingress-nginx-controller")

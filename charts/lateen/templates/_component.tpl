@@ -1,4 +1,4 @@
-{{/* What api, gateway and controller have in common. All take dict root, component, values (the component's). */}}
+{{/* What api, gateway, controller and worker have in common. All take dict root, component, values (the component's). */}}
 
 {{- define "lateen.deployment" -}}
 {{- $root := .root -}}
@@ -36,8 +36,10 @@ spec:
       {{- end }}
       securityContext:
         {{- toYaml $values.podSecurityContext | nindent 8 }}
-      {{- /* The controller has nobody's request to finish. */}}
-      terminationGracePeriodSeconds: {{ ternary 30 (add (int $root.Values.drainSeconds) (int $root.Values.drainLagSeconds) 5) (eq .component "controller") }}
+      {{- /* The controller has nobody's request to finish; the worker hands back what it could not. */}}
+      {{- $grace := add (int $root.Values.drainSeconds) (int $root.Values.drainLagSeconds) 5 }}
+      {{- if eq .component "controller" }}{{ $grace = 30 }}{{ else if eq .component "worker" }}{{ $grace = add (int $root.Values.drainSeconds) 15 }}{{ end }}
+      terminationGracePeriodSeconds: {{ $grace }}
       {{- with $values.priorityClassName }}
       priorityClassName: {{ . }}
       {{- end }}
@@ -62,7 +64,7 @@ spec:
           command: [lateen]
           args: [{{ .component }}]
           ports:
-            {{- if ne .component "controller" }}
+            {{- if has .component (list "api" "gateway") }}
             - {name: http, containerPort: 8000}
             {{- end }}
             - {name: operations, containerPort: 9090}
@@ -97,6 +99,9 @@ spec:
             {{- with include "lateen.storeMounts" $root | trim }}
             {{- . | nindent 12 }}
             {{- end }}
+            {{- if and (has .component (list "api" "worker")) (include "lateen.redisSecret" $root) }}
+            - {name: redis, mountPath: /etc/lateen/redis, readOnly: true}
+            {{- end }}
             {{- if eq .component "controller" }}
             {{- range include "lateen.copiedSecrets" $root | fromYamlArray }}
             - {name: copied-{{ .folder }}, mountPath: {{ include "lateen.copiedFolder" .folder }}, readOnly: true}
@@ -119,6 +124,18 @@ spec:
             name: {{ include "lateen.fullname" $root }}-functions
         {{- with include "lateen.storeVolumes" $root | trim }}
         {{- . | nindent 8 }}
+        {{- end }}
+        {{- if and (has .component (list "api" "worker")) (include "lateen.redisSecret" $root) }}
+        - name: redis
+          secret:
+            secretName: {{ include "lateen.redisSecret" $root }}
+            defaultMode: 0440
+            items:
+              {{- if $root.Values.localStores.enabled }}
+              - {key: {{ $root.Values.localStores.auth.keys.secretAccessKey | quote }}, path: password}
+              {{- else }}
+              - {key: {{ $root.Values.queue.redis.key | quote }}, path: url}
+              {{- end }}
         {{- end }}
         {{- if eq .component "controller" }}
         {{- range include "lateen.copiedSecrets" $root | fromYamlArray }}

@@ -19,7 +19,7 @@
     - {protocol: TCP, port: {{ int . }}}
     {{- end }}
 {{- if .Values.localStores.enabled }}
-{{- range $component, $port := dict "dynamodb" 8000 "s3" 7070 }}
+{{- range $component, $port := dict "dynamodb" 8000 "s3" 7070 "redis" 6379 }}
 - ports:
     - {protocol: TCP, port: {{ $port }}}
   to:

@@ -37,6 +37,16 @@
 {{- end -}}
 {{- end }}
 
+{{/* YAML of a list: the components that run. */}}
+{{- define "lateen.components" -}}
+- api
+- gateway
+- controller
+{{- if .Values.worker.enabled }}
+- worker
+{{- end }}
+{{- end }}
+
 {{/* dict root, component: the component's objects. */}}
 {{- define "lateen.componentName" -}}
 {{- printf "%s-%s" (include "lateen.fullname" .root) .component -}}

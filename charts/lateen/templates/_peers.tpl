@@ -1,6 +1,6 @@
 {{/* NetworkPolicy peers. Their defaults are here and not among the values, where they would be merged with the user's. */}}
 
-{{/* api, gateway and controller. */}}
+{{/* api, gateway, controller and worker. */}}
 {{- define "lateen.platformPeer" -}}
 namespaceSelector:
   matchLabels:
@@ -9,7 +9,7 @@ podSelector:
   matchLabels:
     {{- include "lateen.selectorLabels" (dict "root" .) | nindent 4 }}
   matchExpressions:
-    - {key: app.kubernetes.io/component, operator: In, values: [api, gateway, controller]}
+    - {key: app.kubernetes.io/component, operator: In, values: [api, gateway, controller, worker]}
 {{- end }}
 
 {{- define "lateen.dnsPeer" -}}

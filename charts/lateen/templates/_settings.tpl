@@ -48,6 +48,15 @@
 {{- $_ := set $env "LATEEN_RETENTION_DAYS" (.Values.retentionDays | int | toString) -}}
 {{- $_ := set $env "LATEEN_DRAIN_SECONDS" (.Values.drainSeconds | int | toString) -}}
 {{- $_ := set $env "LATEEN_DRAIN_LAG_SECONDS" (.Values.drainLagSeconds | int | toString) -}}
+{{- if .Values.worker.enabled -}}
+{{- $_ := set $env "WORKER_CONCURRENCY" (.Values.worker.concurrency | int | toString) -}}
+{{- if .Values.localStores.enabled -}}
+{{- $_ := set $env "LATEEN_REDIS_URL" (printf "redis://%s:6379/0" (include "lateen.serviceHost" (dict "root" . "component" "redis"))) -}}
+{{- $_ := set $env "LATEEN_REDIS_PASSWORD_FILE" "/etc/lateen/redis/password" -}}
+{{- else -}}
+{{- $_ := set $env "LATEEN_REDIS_URL_FILE" "/etc/lateen/redis/url" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.corsOrigins }}{{ $_ := set $env "CORS_ORIGINS" (join "," .) }}{{ end -}}
 {{- with .Values.trustedProxies }}{{ $_ := set $env "LATEEN_TRUSTED_PROXIES" (join "," .) }}{{ end -}}
 {{- if include "lateen.credentialsSecret" . }}{{ $_ := set $env "AWS_SHARED_CREDENTIALS_FILE" "/etc/lateen/aws/credentials" }}{{ end -}}
@@ -84,6 +93,17 @@
 {{- include "lateen.localStores.secretName" . -}}
 {{- else -}}
 {{- .Values.stores.credentials.existingSecret -}}
+{{- end -}}
+{{- end }}
+
+{{/* Secret by which the queue's Redis is reached; empty: there is no worker. */}}
+{{- define "lateen.redisSecret" -}}
+{{- if .Values.worker.enabled -}}
+{{- if .Values.localStores.enabled -}}
+{{- include "lateen.localStores.secretName" . -}}
+{{- else -}}
+{{- .Values.queue.redis.existingSecret -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

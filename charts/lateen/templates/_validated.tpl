@@ -20,7 +20,13 @@
 {{- if and $values.functions.roleArn $values.functions.credentials.existingSecret -}}
 {{- fail "functions.roleArn and functions.credentials.existingSecret: give one of them" -}}
 {{- end -}}
-{{- range $component := list "api" "gateway" "controller" -}}
+{{- if and $values.worker.enabled (not $values.localStores.enabled) (not $values.queue.redis.existingSecret) -}}
+{{- fail "queue.redis.existingSecret: name the Secret with the URL of the Redis that holds asynchronous invocations, or do without them (worker.enabled=false)" -}}
+{{- end -}}
+{{- if and $values.localStores.enabled $values.queue.redis.existingSecret -}}
+{{- fail "localStores.enabled: a Redis of your own is configured (queue.redis.existingSecret), so set it to false" -}}
+{{- end -}}
+{{- range $component := list "api" "gateway" "controller" "worker" -}}
 {{- $scaling := (get $values $component).autoscaling -}}
 {{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- fail (printf "%s.autoscaling: minReplicas is above maxReplicas" $component) -}}

@@ -25,7 +25,7 @@ _SHARED = {
 }
 _LISTS = frozenset({"cors_origins", "hosts", "trusted_proxies", "secret_labels"})
 _SWITCHES = frozenset({"sandbox", "s3_path_style", "create_table", "create_bucket"})
-_PATHS = frozenset({"data", "runtimes", "secrets", "functions_config", "redis_url_file"})
+_PATHS = frozenset({"data", "runtimes", "secrets", "functions_config", "redis_url_file", "redis_password_file"})
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 

@@ -62,4 +62,4 @@ def test_every_command_speaks_json() -> None:
         for command in commands(root)
         if not any("--output" in parameter.opts for parameter in command.params)
     }
-    assert silent == {"up", "completion", "api", "gateway", "controller", "migrate", "secrets"}
+    assert silent == {"up", "completion", "api", "gateway", "controller", "worker", "migrate", "secrets"}

@@ -43,10 +43,19 @@ SCHEMES = ("redis", "rediss")
 class RedisQueue:
     """For one event loop. Connects to nothing before the first call."""
 
-    def __init__(self, url: str, *, name: str = "lateen", lease_s: float = LEASE_S, retries: int = RETRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        password: str | None = None,
+        name: str = "lateen",
+        lease_s: float = LEASE_S,
+        retries: int = RETRIES,
+    ) -> None:
         """Args:
             url: `redis://[user:password@]host:port/db`, or `rediss://` for TLS, which is checked against the public
                 authorities, `AWS_CA_BUNDLE`, or the file that `?ssl_ca_certs=` names.
+            password: where the URL has none.
             name: keys begin with `{name}:events`; installations that share a server need different ones.
         Raises: `ValueError` without the URL in its text.
         """
@@ -55,6 +64,8 @@ class RedisQueue:
         bundle = os.environ.get("AWS_CA_BUNDLE")
         if bundle and url.startswith("rediss:") and "ssl_ca_certs" not in parse_qs(urlsplit(url).query):
             extra["ssl_ca_certs"] = bundle
+        if password is not None:
+            extra["password"] = password
         # Who finds all connections busy waits for one; a plain pool would refuse.
         pool = BlockingConnectionPool.from_url(
             url,

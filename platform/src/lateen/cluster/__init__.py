@@ -28,8 +28,8 @@ code that is on its way to S3.
 - api, gateway: `LATEEN_HOST` (0.0.0.0), `LATEEN_TRUSTED_PROXIES` (networks, comma-separated, whose
   `X-Forwarded-For` and `-Proto` are believed), `LATEEN_DRAIN_LAG_SECONDS`, `LATEEN_DRAIN_SECONDS`. SIGTERM: unready at
   once, new requests for the lag, what runs for the drain, then the end; grace period = lag + drain + 5 s.
-- api, worker: `LATEEN_REDIS_URL_FILE` (a mounted file with the URL of the queue's Redis: `redis://` or `rediss://`;
-  without it the api refuses asynchronous invocations).
+- api, worker: `LATEEN_REDIS_URL_FILE` (a mounted file with the URL of the queue's Redis: `redis://` or `rediss://`), or
+  `LATEEN_REDIS_URL` and `LATEEN_REDIS_PASSWORD_FILE`; without one the api refuses asynchronous invocations.
 - worker: `WORKER_CONCURRENCY` (10: events at a time), `LATEEN_DRAIN_SECONDS`. SIGTERM: nothing new is taken, what runs
   has the drain, and what is left is handed back to the queue; grace period = drain + 10 s.
 - controller: `LATEEN_POD_NAME` (its name in the Lease; the host's name unless given).

@@ -39,15 +39,21 @@ def objects_of(settings: ClusterSettings) -> S3Objects:
 
 def queue_of(settings: ClusterSettings) -> RedisQueue | None:
     """Connects to nothing yet. None: there is none. Raises: `BadSecret`."""
-    if (file := settings.redis_url_file) is None:
+    url, password = settings.redis_url, None
+    try:
+        if settings.redis_url_file is not None:
+            url = settings.redis_url_file.read_text("utf-8").strip()
+        if settings.redis_password_file is not None:
+            password = settings.redis_password_file.read_text("utf-8").strip()
+    except OSError as exc:
+        raise BadSecret(f"{exc.filename} cannot be read: {exc.strerror}") from exc
+    if not url:
         return None
     try:
         # The table's name is the installation's, and so several may share a server.
-        return RedisQueue(file.read_text("utf-8").strip(), name=settings.table)
-    except OSError as exc:
-        raise BadSecret(f"LATEEN_REDIS_URL_FILE: {file} cannot be read: {exc.strerror}") from exc
+        return RedisQueue(url, password=password, name=settings.table)
     except ValueError as exc:
-        raise BadSecret(f"LATEEN_REDIS_URL_FILE: the URL in {file}: {exc}") from exc
+        raise BadSecret(f"the queue's URL: {exc}") from exc
 
 
 def readiness_of(

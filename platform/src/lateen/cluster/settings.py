@@ -23,9 +23,13 @@ class ClusterSettings(Settings, frozen=True, kw_only=True):
     """Folder of the mounted Secret: `master-key`, `admin-token`."""
     functions_config: Path = Path("/etc/lateen/functions/functions.json")
     """How functions run; made by the chart."""
+    redis_url: str = ""
+    """Of the Redis that holds asynchronous invocations, `redis://host:port/db`, or `rediss://` for TLS. Without this and
+    without a file with it there are none."""
     redis_url_file: Path | None = None
-    """File with the URL of the Redis that holds asynchronous invocations: `redis://[user:password@]host:port/db`, or
-    `rediss://` for TLS. Unset: there are none."""
+    """File with the URL, where a user and a password are in it: `redis://user:password@host:port/db`."""
+    redis_password_file: Path | None = None
+    """File with the password, where the URL has none."""
     pod_name: str = ""
     """Who this is among the controllers; empty: the host's name."""
     create_table: bool = False

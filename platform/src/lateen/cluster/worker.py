@@ -38,7 +38,7 @@ class WorkerProcess:
         config = FunctionsConfig.read(settings.functions_config)
         queue = queue_of(settings)
         if queue is None:
-            raise BadSecret("LATEEN_REDIS_URL_FILE: needed; it names the file with the URL of the queue's server")
+            raise BadSecret("LATEEN_REDIS_URL_FILE: needed, or LATEEN_REDIS_URL: the URL of the queue's server")
         self._settings = settings
         self._queue = queue
         self._table = table_of(settings)
