@@ -25,7 +25,8 @@ from lateen.domain.errors import (
 from lateen.domain.functions import Described, Function
 from lateen.ports.deployer import Observation
 from lateen.ports.table import ItemNotFound, Key
-from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.cursors import Cursors
+from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.packages import package
 from lateen.services.routes import Routes
@@ -494,6 +495,31 @@ async def test_a_report_of_what_is_pending_says_nothing_new(services: Services) 
     await services.functions.report(Observation(function_id=made.id, revision=1, state="Active"))
     await services.functions.report(pending)
     assert (await services.functions.get(services.admin, made.id)).status.state == "Active"
+
+
+async def test_a_workspace_has_room_for_so_many(services: Services) -> None:
+    """One more is refused in words that name the limit, in that workspace only, until another one is gone."""
+    functions = Functions(
+        services.table,
+        services.objects,
+        runtimes=services.runtimes,
+        master=MASTER,
+        cursors=Cursors(MASTER),
+        most=2,
+        monotonic=services.clock,
+    )
+    admin = services.admin
+    first, _ = [(await functions.create(admin, "default", structs.replace(HELLO, name=name))).function for name in "ab"]
+    with pytest.raises(Conflict, match=r"2 functions, and may have 2 \(functions\.limits\.functions\)"):
+        await functions.create(admin, "default", structs.replace(HELLO, name="c"))
+    other = await services.workspaces.create(admin, name="other")
+    await functions.create(admin, other.id, HELLO)
+    await functions.delete(admin, first.id)
+    await functions.create(admin, "default", structs.replace(HELLO, name="c"))
+    await services.functions.create(admin, "default", structs.replace(HELLO, name="elsewhere"))
+    services.clock.now_s += 10
+    with pytest.raises(Conflict, match="has 3 functions"):
+        await functions.create(admin, "default", structs.replace(HELLO, name="d"))
 
 
 async def test_waiting_for_what_has_failed_is_in_vain(services: Services) -> None:

@@ -328,12 +328,17 @@ def test_a_workspaces_place(config: FunctionsConfig, tmp_path: Path) -> None:
     hard = by_kind["ResourceQuota", "lateen-functions"]["spec"]["hard"]
     assert hard == {
         "pods": "7", "limits.memory": "8Gi", "services.loadbalancers": "0", "services.nodeports": "0",
+        "count/deployments.apps": "4050", "count/services": "4050", "count/secrets": "8050", "count/configmaps": "1050",
     }  # fmt: skip
     limits = msgspec.structs.replace(config, workspace_limits=Limits(pods=None, cpu="4"))
     place = place_for("w1", limits, quota=None, secrets={})
     hard = next(each for each in place.watched if each["kind"] == "ResourceQuota")["spec"]["hard"]
     assert hard["limits.cpu"] == "4"
     assert "pods" not in hard
+    unlimited = msgspec.structs.replace(config, workspace_limits=Limits(functions=None))
+    place = place_for("team-1", unlimited, quota=None, secrets={})
+    hard = next(each for each in place.watched if each["kind"] == "ResourceQuota")["spec"]["hard"]
+    assert not [name for name in hard if name.startswith("count/")]
 
 
 def copied_digest(config: FunctionsConfig, content: bytes, key: bytes) -> str:

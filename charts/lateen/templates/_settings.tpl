@@ -215,8 +215,9 @@
 {{- if $f.httpRoute.enabled -}}
 {{- $_ := set $config "httpRoute" (dict "enabled" true "parentRefs" ($f.httpRoute.parentRefs | default .Values.httpRoute.parentRefs) "hostnames" ($f.httpRoute.hostnames | default .Values.httpRoute.hostnames)) -}}
 {{- end -}}
-{{/* Helm leaves a null away, and without a word the platform has a limit of its own for pods. */}}
-{{- $limits := dict "pods" nil -}}
+{{/* Helm leaves a null away, and without a word the platform has limits of its own. */}}
+{{- $limits := dict "pods" nil "functions" nil -}}
+{{- with $f.limits.functions }}{{ $_ := set $limits "functions" (int .) }}{{ end -}}
 {{- with $f.limits.pods }}{{ $_ := set $limits "pods" (int .) }}{{ end -}}
 {{- with $f.limits.cpu }}{{ $_ := set $limits "cpu" (toString .) }}{{ end -}}
 {{- with $f.limits.memory }}{{ $_ := set $limits "memory" (toString .) }}{{ end -}}

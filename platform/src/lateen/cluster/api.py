@@ -36,6 +36,7 @@ class ApiProcess:
             master=master,
             runtimes=settings.runtimes or RUNTIMES,
             disabled=RuntimeImages(config.images.runtimes).disabled,
+            most_functions=config.workspace_limits.functions,
             retention_days=settings.retention_days,
             region=settings.region,
         )

@@ -84,6 +84,7 @@ def assemble(
     runtimes: Path,
     disabled: Disabled = lambda _: None,
     build_place: BuildPlace | None = None,
+    most_functions: int | None = None,
     retention_days: int = RETENTION_DAYS,
     region: str = "us-east-1",
     now: Callable[[], float] = time.time,
@@ -93,6 +94,7 @@ def assemble(
         runtimes: the folder.
         region: part of ARNs.
         build_place: where code is built that needs it; None: none is.
+        most_functions: of one workspace; None: any number.
         now, monotonic: clocks, in seconds; for tests.
     Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
     """
@@ -100,7 +102,17 @@ def assemble(
     catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=now)
     build_settings = BuildSettings(table, master=master, prefixes=understood_by(catalogue.list()))
     builds = Builds(table, settings=build_settings, place=build_place, now=now)
-    functions = Functions(table, objects, runtimes=catalogue, master=master, cursors=cursors, builds=builds, now=now)
+    functions = Functions(
+        table,
+        objects,
+        runtimes=catalogue,
+        master=master,
+        cursors=cursors,
+        builds=builds,
+        most=most_functions,
+        now=now,
+        monotonic=monotonic,
+    )
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
     layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
     return Services(

@@ -8,6 +8,8 @@ from lateen.domain.functions import Function, deployment_id
 from lateen.ports.table import Item, ItemNotFound, Key, Table
 from lateen.services.tenants import partition
 
+NAME_PREFIX = "NAME#"
+
 
 def function_key(workspace_id: str, function_id: str) -> Key:
     return Key(partition(workspace_id), f"FN#{function_id}")
@@ -23,7 +25,7 @@ def status_key_of(workspace_id: str, deployment: str) -> Key:
 
 
 def name_key(workspace_id: str, name: str) -> Key:
-    return Key(partition(workspace_id), f"NAME#{name}")
+    return Key(partition(workspace_id), f"{NAME_PREFIX}{name}")
 
 
 def id_key(function_id: str) -> Key:

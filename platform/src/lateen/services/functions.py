@@ -23,9 +23,11 @@ from lateen.services.builds import Artifact, Builds
 from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
+from lateen.services.function_counts import FunctionCounts
 from lateen.services.function_drafts import Drafts, FunctionChange, NewFunction
 from lateen.services.function_extras import extras_key, extras_of
 from lateen.services.function_items import (
+    NAME_PREFIX,
     find_function,
     function_from,
     function_key,
@@ -65,16 +67,20 @@ class Functions:
         master: MasterKey,
         cursors: Cursors,
         builds: Builds | None = None,
+        most: int | None = None,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         builds: None: no code is built, whatever is in it.
+        most: functions that a workspace may have; None: any number.
         """
         self._table = table
         self._artifacts = Artifacts(objects)
         self._drafts = Drafts(runtimes, self._artifacts, builds=builds, now=now)
         self._statuses = Statuses(table, now=now)
         self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
+        self._counts = FunctionCounts(table, most=most, monotonic=monotonic)
         self._builds = builds
         self._master = master
         self._cursors = cursors
@@ -118,6 +124,7 @@ class Functions:
         workspace = await read_workspace(self._table, caller, workspace_id)
         if (made := await self._made(caller, once)) is not None:
             return made
+        await self._counts.check_room(workspace.id)
         used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
         function, package = await self._drafts.first(workspace, new, used.layers)
         if await self._is_taken(workspace.id, new.name):  # before the code is stored for nothing
@@ -148,6 +155,7 @@ class Functions:
                 workspace = await read_workspace(self._table, caller, workspace_id)
                 used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
                 continue
+            self._counts.made(workspace.id)
             self.tell(stored)
             return Described(stored, status_shown(stored, None))
         raise Conflict(BUSY)
@@ -187,7 +195,7 @@ class Functions:
             except NotFound:
                 return Page([])
         # By the names and not by the functions' items: of those the deleted ones are still there.
-        page = await self._table.query(partition(workspace_id), begins="NAME#", after=after, limit=limit)
+        page = await self._table.query(partition(workspace_id), begins=NAME_PREFIX, after=after, limit=limit)
         functions = await asyncio.gather(*(self._behind(item) for item in page.items))
         described = await asyncio.gather(*(self._statuses.described(f) for f in functions if f is not None))
         return Page(described, self._cursors.seal(listing, page.next) if page.next else None)
@@ -252,7 +260,7 @@ class Functions:
 
     async def exist_in(self, workspace_id: str) -> bool:
         """Whether the workspace has functions that are not deleted."""
-        return bool((await self._table.query(partition(workspace_id), begins="NAME#", limit=1)).items)
+        return bool((await self._table.query(partition(workspace_id), begins=NAME_PREFIX, limit=1)).items)
 
     async def delete_all(self, workspace_id: str) -> None:
         """All functions of a workspace that ends."""
@@ -415,7 +423,7 @@ class Functions:
     async def _in_workspace(self, workspace_id: str) -> AsyncIterator[Function]:
         after = None
         while True:
-            page = await self._table.query(partition(workspace_id), begins="NAME#", after=after)
+            page = await self._table.query(partition(workspace_id), begins=NAME_PREFIX, after=after)
             for item in page.items:
                 if (function := await self._behind(item)) is not None:
                     yield function

@@ -140,6 +140,8 @@ class Limits(_Part, frozen=True, kw_only=True):
     """Sum of the pods' limits: `20`, `500m`."""
     memory: str | None = None
     """Sum of the pods' limits: `64Gi`."""
+    functions: Annotated[int, Meta(ge=1, le=100_000)] | None = 1000
+    """Functions, which the API counts. What may be in the namespace follows from it, whoever makes it."""
 
 
 class FunctionsConfig(_Part, frozen=True, kw_only=True):

@@ -38,6 +38,12 @@ class PlaceObjects(Struct, frozen=True, kw_only=True):
     """Not watched: that would be a right to read all Secrets."""
 
 
+OBJECTS = {"deployments.apps": 4, "services": 4, "secrets": 8, "configmaps": 1}
+"""Of each kind, for one function: versions that run beside it, and configurations of pods that are not gone yet."""
+SOME = 50
+"""More, for what is in the namespace beside functions."""
+
+
 def place_for(
     workspace_id: str,
     config: FunctionsConfig,
@@ -75,6 +81,8 @@ def limits_for(namespace: str, labels: dict[str, str], limits: Limits) -> list[M
     ):
         if value is not None:
             hard[resource] = value
+    if limits.functions is not None:
+        hard |= {f"count/{kind}": str(each * limits.functions + SOME) for kind, each in OBJECTS.items()}
     # Function pods say all of this themselves; it holds what else somebody may start there.
     standard = {"cpu": "500m", "memory": "256Mi", "ephemeral-storage": "512Mi"}
     requests = {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "64Mi"}
@@ -111,6 +119,7 @@ def _limits(standard: Limits, quota: Quota | None) -> Limits:
         pods=standard.pods if quota.pods is None else quota.pods,
         cpu=standard.cpu if quota.cpu is None else quota.cpu,
         memory=standard.memory if quota.memory is None else quota.memory,
+        functions=standard.functions,
     )
 
 
