@@ -80,6 +80,8 @@ class Server(UvicornServer):
             host=settings.host,
             port=settings.port,
             http=Protocol,
+            # Left to itself uvicorn takes a bound method for an application of the version before.
+            interface="asgi3",
             ws="none",
             lifespan=lifespan,
             log_config=None,
