@@ -89,7 +89,7 @@ GOOD = {"name": "f", "runtime": "python3.12", "code": CODE}
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": 101}, "concurrency"),
         ({"replicas": 0}, "replicas"),
-        ({"auth": "iam"}, "auth"),
+        ({"auth": "anyone"}, "auth"),
         ({"auth": None}, "auth"),
         ({"description": "a" * 257}, "description"),
         ({"environment": {"A": 1}}, "environment"),

@@ -144,7 +144,7 @@ async def test_what_is_no_id_is_not_found(services: Services, text: str) -> None
         ("memory", {"memory_mib": 1}),
         ("concurrency", {"concurrency": 0}),
         ("replicas", {"replicas": 0}),
-        ("auth", {"auth": "iam"}),
+        ("auth", {"auth": "anyone"}),
         ("environment.AWS_REGION", {"environment": {"AWS_REGION": "x"}}),
         ("description", {"description": "x" * 257}),
         ("code", {"code": b""}),

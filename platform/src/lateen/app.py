@@ -192,6 +192,7 @@ class Platform:
             services,
             objects=self.objects,
             invoker=invocations,
+            events=events,
             master=master,
             region=settings.region,
             metrics=self.metrics,

@@ -4,33 +4,55 @@ from lateen.aws.account import AccountOperations
 from lateen.aws.application import AwsApi, Metrics
 from lateen.aws.calls import handlers
 from lateen.aws.code_urls import CodeUrls
+from lateen.aws.event_configs import EventConfigOperations
 from lateen.aws.finding import Finding
 from lateen.aws.function_parts import FunctionPartOperations
 from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
+from lateen.aws.versions import VersionOperations
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
 from lateen.services.assembled import Services
+from lateen.services.events import Events
 
-OPERATIONS = (FunctionOperations, FunctionPartOperations, InvokeOperations, AccountOperations)
+OPERATIONS = (
+    FunctionOperations,
+    FunctionPartOperations,
+    InvokeOperations,
+    VersionOperations,
+    EventConfigOperations,
+    AccountOperations,
+)
 """Classes whose methods are operations; for the table of what is offered."""
 
 
 def aws_api(
-    services: Services, *, objects: Objects, invoker: Invoker, master: MasterKey, region: str, metrics: Metrics
+    services: Services,
+    *,
+    objects: Objects,
+    invoker: Invoker,
+    events: Events,
+    master: MasterKey,
+    region: str,
+    metrics: Metrics,
 ) -> AwsApi:
-    finding = Finding(services.functions, services.runtimes)
+    finding = Finding(
+        services.functions, versions=services.versions, aliases=services.aliases, runtimes=services.runtimes
+    )
     code_urls = CodeUrls(objects, master=master)
     parts = (
         FunctionOperations(
             services.functions,
             extras=services.extras,
             runtimes=services.runtimes,
+            versions=services.versions,
             finding=finding,
             code_urls=code_urls,
         ),
         FunctionPartOperations(finding, extras=services.extras),
-        InvokeOperations(invoker, finding=finding),
+        InvokeOperations(invoker, finding=finding, aliases=services.aliases, events=events),
+        VersionOperations(finding, versions=services.versions, aliases=services.aliases),
+        EventConfigOperations(finding, configs=services.event_configs),
         AccountOperations(services.functions),
     )
     return AwsApi(

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from lateen.aws.references import Place
-from lateen.domain.functions import LATEST, Code, Described, Function, FunctionStatus
+from lateen.domain.functions import Code, Described, Function, FunctionStatus
 from lateen.domain.runtimes import Runtime
 
 Shown = dict[str, Any]
@@ -15,7 +15,7 @@ _AWS_ENDINGS = (".x", ".al2023")
 
 
 def configuration_of(described: Described, place: Place, runtime: Runtime | None) -> Shown:
-    """`FunctionConfiguration` of `$LATEST`, as get and update show it."""
+    """`FunctionConfiguration` of one version, as get and update show it."""
     return listed_configuration(described, place, runtime) | state_of(described.function, described.status)
 
 
@@ -38,7 +38,7 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
         "MemorySize": function.memory_mib,
         "LastModified": last_modified(function.updated_at),
         "CodeSha256": code_sha256(function.code),
-        "Version": LATEST,
+        "Version": function.version,
         "TracingConfig": {"Mode": aws.tracing_mode},
         "RevisionId": revision_id(described),
         "PackageType": "Zip",
@@ -91,7 +91,8 @@ def revision_id(described: Described) -> str:
     """Changes with each update, and again when that is through; the same for each reading in between."""
     function = described.function
     is_settled = described.status.state != "Pending"
-    return revision_uuid(function.id, str(function.revision), "settled" if is_settled else "changing")
+    step = "settled" if is_settled else "changing"
+    return revision_uuid(function.id, function.version, str(function.revision), step)
 
 
 def revision_uuid(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""Finding the function that a call names, and showing it."""
+"""Finding the function, or the version of one, that a call names, and showing it."""
 
 from lateen.aws.calls import Call
 from lateen.aws.configurations import Shown, configuration_of, listed_configuration
@@ -7,13 +7,18 @@ from lateen.aws.references import Reference
 from lateen.domain.errors import NotFound
 from lateen.domain.functions import LATEST, Described
 from lateen.domain.runtimes import Runtime
+from lateen.domain.versions import is_number
+from lateen.services.aliases import Aliases
 from lateen.services.functions import Functions
 from lateen.services.runtimes import Runtimes
+from lateen.services.versions import Versions
 
 
 class Finding:
-    def __init__(self, functions: Functions, runtimes: Runtimes) -> None:
+    def __init__(self, functions: Functions, *, versions: Versions, aliases: Aliases, runtimes: Runtimes) -> None:
         self._functions = functions
+        self._versions = versions
+        self._aliases = aliases
         self._runtimes = runtimes
 
     async def draft(self, call: Call, reference: Reference, *, missing: str | None = None) -> Described:
@@ -28,11 +33,18 @@ class Finding:
             raise function_not_found(missing or reference.arn) from None
 
     async def found(self, call: Call, reference: Reference) -> Described:
-        """What the name and the qualifier lead to. Raises: `AwsError`."""
+        """What the name and the qualifier lead to; of an alias its main version. Raises: `AwsError`."""
         described = await self.draft(call, reference)
-        if reference.version != LATEST:
-            raise function_not_found(reference.arn)
-        return described
+        function_id, version = described.function.id, reference.version
+        if version == LATEST:
+            return described
+        try:
+            if not is_number(version):
+                alias = await self._aliases.get(call.caller, function_id, version)
+                version = alias.alias.target.version
+            return await self._versions.get(call.caller, function_id, version)
+        except NotFound:
+            raise function_not_found(reference.arn) from None
 
     def shown(self, described: Described, reference: Reference) -> Shown:
         """`FunctionConfiguration`, under the name by which it was asked for."""

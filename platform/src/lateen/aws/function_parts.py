@@ -10,7 +10,7 @@ from lateen.aws.finding import Finding
 from lateen.aws.function_requests import TAGS, check_tags
 from lateen.aws.references import Reference, reference_from
 from lateen.domain.errors import NotFound
-from lateen.domain.functions import LATEST, Described, Function
+from lateen.domain.functions import LATEST, Function
 from lateen.services.function_extras import Extras, FunctionExtras
 
 
@@ -56,7 +56,9 @@ class FunctionPartOperations:
         reserved = (await self._extras.of(described.function)).reserved_concurrency
         return Answer(body={} if reserved is None else {"ReservedConcurrentExecutions": reserved})
 
-    @operation("PutFunctionConcurrency", missing="kept and shown; not enforced yet")
+    @operation(
+        "PutFunctionConcurrency", missing="kept and shown; of its values only 0 is enforced, for Event invocations"
+    )
     async def put_function_concurrency(self, call: Call) -> Answer:
         reserved = call.parameters["ReservedConcurrentExecutions"]
         await self._reserve(call, reserved)
@@ -87,13 +89,6 @@ class FunctionPartOperations:
         reference = call.reference(qualifier=True)
         await self._finding.found(call, reference)
         return Answer(body={"UpdateRuntimeOn": "Auto", "FunctionArn": reference.arn})
-
-    @operation("ListVersionsByFunction", missing="$LATEST only")
-    async def list_versions_by_function(self, call: Call) -> Answer:
-        reference = call.reference()
-        latest = Reference(reference.name, LATEST, reference.place)
-        described: Described = await self._finding.draft(call, Reference(reference.name, None, reference.place))
-        return Answer(body={"Versions": [self._finding.listed(described, latest)]})
 
     async def _reserve(self, call: Call, reserved: int | None) -> None:
         reference = call.reference()

@@ -9,17 +9,19 @@ from anyio import to_thread
 
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.code_urls import CodeUrls
-from lateen.aws.configurations import revision_id
-from lateen.aws.errors import conflict, function_not_found, invalid, not_offered, wrong_revision
+from lateen.aws.configurations import Shown, revision_id
+from lateen.aws.errors import conflict, function_not_found, invalid, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import bad_code, code_change, configuration_change, new_function
 from lateen.aws.references import Reference, check_new_name
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
 from lateen.domain.functions import LATEST, Described, Function
 from lateen.domain.pages import DEFAULT_LIMIT
+from lateen.domain.versions import is_number
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import FunctionChange, Functions
 from lateen.services.runtimes import Runtimes
+from lateen.services.versions import Versions
 
 ATTEMPTS = 20
 """Of an update that others are faster than."""
@@ -34,6 +36,7 @@ class FunctionOperations:
         *,
         extras: FunctionExtras,
         runtimes: Runtimes,
+        versions: Versions,
         finding: Finding,
         code_urls: CodeUrls,
         now: Callable[[], float] = time.time,
@@ -41,13 +44,14 @@ class FunctionOperations:
         self._functions = functions
         self._extras = extras
         self._runtimes = runtimes
+        self._versions = versions
         self._finding = finding
         self._code_urls = code_urls
         self._now = now
 
     @operation(
         "CreateFunction",
-        missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart, code signing, Publish are "
+        missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart and code signing are "
         "refused. Architectures, EphemeralStorage, TracingConfig and LoggingConfig are kept and shown only",
     )
     async def create_function(self, call: Call) -> Answer:
@@ -55,7 +59,6 @@ class FunctionOperations:
         if reference.qualifier is not None:
             raise invalid(f"Unsupported function name: {call.parameters['FunctionName']}")
         check_new_name(reference.name)
-        _check_publish(call)
         # Decoding fifty megabytes of Base64 is no work for the loop that answers everybody.
         new = await to_thread.run_sync(lambda: new_function(call.parameters, self._runtimes, name=reference.name))
         try:
@@ -64,6 +67,9 @@ class FunctionOperations:
             raise conflict(f"Function already exist: {reference.name}") from None
         except (InvalidInput, TooLarge) as exc:
             raise _refused(exc) from exc
+        if call.parameters.get("Publish"):
+            number = (await self._versions.publish(call.caller, made.function.id)).version.function.version
+            return Answer(body=self._finding.shown(made, reference) | {"Version": number})
         return Answer(body=self._finding.shown(made, reference))
 
     @operation("GetFunction")
@@ -89,7 +95,7 @@ class FunctionOperations:
         reference = call.reference(qualifier=True)
         return Answer(body=self._finding.shown(await self._finding.found(call, reference), reference))
 
-    @operation("ListFunctions", missing="FunctionVersion=ALL lists $LATEST only; MasterRegion is ignored")
+    @operation("ListFunctions", missing="MasterRegion is ignored")
     async def list_functions(self, call: Call) -> Answer:
         given = call.parameters
         limit = min(given.get("MaxItems", DEFAULT_LIMIT), DEFAULT_LIMIT)
@@ -99,12 +105,17 @@ class FunctionOperations:
             )
         except InvalidInput:
             raise invalid("Invalid Marker.") from None
-        qualifier = LATEST if given.get("FunctionVersion") == "ALL" else None
-        body: dict[str, Any] = {
-            "Functions": [
-                self._finding.listed(each, Reference(each.function.name, qualifier, call.place)) for each in page.items
-            ]
-        }
+        with_versions = given.get("FunctionVersion") == "ALL"
+        qualifier = LATEST if with_versions else None
+        shown: list[Shown] = []
+        for each in page.items:
+            shown.append(self._finding.listed(each, Reference(each.function.name, qualifier, call.place)))
+            if with_versions:
+                shown += [
+                    self._finding.listed(one, Reference(one.function.name, one.function.version, call.place))
+                    for one in await self._published(call, each.function)
+                ]
+        body: dict[str, Any] = {"Functions": shown}
         if page.cursor is not None:
             body["NextMarker"] = page.cursor
         return Answer(body=body)
@@ -121,7 +132,6 @@ class FunctionOperations:
     @operation("UpdateFunctionCode", missing="as CreateFunction")
     async def update_function_code(self, call: Call) -> Answer:
         reference = self._unqualified(call)
-        _check_publish(call)
 
         async def change(old: Function) -> FunctionChange:
             return await to_thread.run_sync(lambda: code_change(old, call.parameters))
@@ -132,6 +142,9 @@ class FunctionOperations:
             await change(described.function)
         else:
             described = await self._update(call, reference, change)
+            if call.parameters.get("Publish"):
+                described = (await self._versions.publish(call.caller, described.function.id)).version
+                reference = Reference(reference.name, described.function.version, reference.place)
         return Answer(body=self._finding.shown(described, reference))
 
     @operation("DeleteFunction")
@@ -140,10 +153,22 @@ class FunctionOperations:
         if reference.qualifier == LATEST:
             raise invalid("$LATEST version cannot be deleted without deleting the function.")
         described = await self._finding.draft(call, reference, missing=reference.unqualified_arn)
-        if reference.qualifier is not None:
+        if reference.qualifier is None:
+            await self._functions.delete(call.caller, described.function.id)
+        elif not is_number(reference.qualifier):
+            raise invalid("Deletion of aliases is not currently supported.")
+        elif not await self._versions.delete(call.caller, described.function.id, reference.qualifier):
             raise function_not_found(reference.arn)
-        await self._functions.delete(call.caller, described.function.id)
         return Answer(status=204)
+
+    async def _published(self, call: Call, function: Function) -> list[Described]:
+        found: list[Described] = []
+        cursor = None
+        while True:
+            page = await self._versions.list(call.caller, function.id, cursor=cursor)
+            found += page.items
+            if (cursor := page.cursor) is None:
+                return found
 
     async def _update(
         self, call: Call, reference: Reference, change: Callable[[Function], Awaitable[FunctionChange]]
@@ -195,11 +220,6 @@ class FunctionOperations:
 def _in_progress(reference: Reference) -> Exception:
     arn = reference.unqualified_arn
     return conflict(f"The operation cannot be performed at this time. An update is in progress for resource: {arn}")
-
-
-def _check_publish(call: Call) -> None:
-    if call.parameters.get("Publish"):
-        raise not_offered("Publish")
 
 
 def _refused(exc: InvalidInput | TooLarge) -> Exception:

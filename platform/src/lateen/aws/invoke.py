@@ -11,14 +11,15 @@ from lateen.aws.errors import (
     AwsError,
     conflict,
     function_not_found,
-    not_offered,
     request_too_large,
     service_error,
 )
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
-from lateen.domain.errors import InvalidInput, TooLarge, Unavailable
+from lateen.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from lateen.domain.functions import LATEST, Described, Function
+from lateen.services.aliases import Aliases
+from lateen.services.events import Events
 
 EVENT_LIMIT = 6 * 1024 * 1024
 CONTEXT_LIMIT = 3583
@@ -44,50 +45,80 @@ class Invoked(Protocol):
 
 class Invoker(Protocol):
     async def invoke(
-        self, function: Function, event: bytes, *, log_tail: bool = False, client_context: str | None = None
+        self,
+        function: Function,
+        event: bytes,
+        *,
+        qualifier: str | None = None,
+        log_tail: bool = False,
+        client_context: str | None = None,
     ) -> Invoked:
         """Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""
 
 
 class InvokeOperations:
-    def __init__(self, invoker: Invoker, *, finding: Finding) -> None:
+    def __init__(self, invoker: Invoker, *, finding: Finding, aliases: Aliases, events: Events) -> None:
         self._invoker = invoker
         self._finding = finding
+        self._aliases = aliases
+        self._events = events
 
-    @operation("Invoke", missing="InvocationType Event is refused; of qualifiers there is $LATEST")
+    @operation("Invoke", missing="TenantId and DurableExecutionName are ignored")
     async def invoke(self, call: Call) -> Answer:
         kind = call.parameters.get("InvocationType", "RequestResponse")
-        described = await self._function(call)
+        reference = call.reference(qualifier=True)
+        described = await self._function(call, reference)
         _check_event(call.body)
         context = call.parameters.get("ClientContext") or None
         _check_context(context)
+        version = await self._version(described.function, reference)
         if kind == "DryRun":
             return Answer(status=204)
         if kind == "Event":
-            return await self._queued(call, described)
+            return await self._queued(call, version, reference, context)
         with_log = call.parameters.get("LogType") == "Tail"
-        return await self._run(call, described, with_log=with_log, context=context)
+        return await self._run(call, described, version, reference, with_log=with_log, context=context)
 
-    @operation("InvokeAsync", missing="refused until Event invocations are offered")
+    @operation("InvokeAsync")
     async def invoke_async(self, call: Call) -> Answer:
-        described = await self._function(call)
+        reference = call.reference()
+        described = await self._function(call, reference)
         _check_event(call.body)
-        return await self._queued(call, described)
+        return await self._queued(call, await self._version(described.function, reference), reference, None)
 
-    async def _function(self, call: Call) -> Described:
-        reference = call.reference(qualifier=True)
-        if reference.version != LATEST:
-            raise function_not_found(reference.arn)
-        latest = reference.place.arn(reference.name, LATEST)
-        return await self._finding.draft(call, Reference(reference.name, LATEST, reference.place), missing=latest)
+    async def _function(self, call: Call, reference: Reference) -> Described:
+        missing = reference.place.arn(reference.name, reference.version)
+        return await self._finding.draft(call, reference, missing=missing)
 
-    async def _queued(self, call: Call, described: Described) -> Answer:
-        raise not_offered("InvocationType Event")
+    async def _version(self, function: Function, reference: Reference) -> Function:
+        """The one that this call goes to."""
+        try:
+            return await self._aliases.resolve(function, reference.qualifier)
+        except (NotFound, InvalidInput):
+            raise function_not_found(reference.arn) from None
 
-    async def _run(self, call: Call, described: Described, *, with_log: bool, context: str | None) -> Answer:
+    async def _queued(self, call: Call, version: Function, reference: Reference, context: str | None) -> Answer:
+        try:
+            request_id = await self._events.accept(
+                version, call.body, qualifier=reference.qualifier, client_context=context
+            )
+        except TooLarge as exc:
+            raise AwsError("RequestEntityTooLargeException", str(exc), status=413) from exc
+        return Answer(status=202, headers={"x-amzn-requestid": request_id})
+
+    async def _run(
+        self,
+        call: Call,
+        described: Described,
+        version: Function,
+        reference: Reference,
+        *,
+        with_log: bool,
+        context: str | None,
+    ) -> Answer:
         try:
             invoked = await self._invoker.invoke(
-                described.function, call.body, log_tail=with_log, client_context=context
+                version, call.body, qualifier=reference.qualifier, log_tail=with_log, client_context=context
             )
         except TooLarge:
             raise request_too_large(EVENT_LIMIT, "InvokeFunction") from None

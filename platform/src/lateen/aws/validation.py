@@ -36,7 +36,8 @@ def check(model: Model, shape: str, parameters: dict[str, Any]) -> None:
 
 def _structure(model: Model, shape: Shape, given: dict[str, Any], path: str, found: list[str]) -> None:
     for name in shape.required:
-        if given.get(name) is None:
+        # What the whole body is may be empty.
+        if given.get(name) is None and name != shape.payload:
             found.append(f"Value null at '{_at(path, name)}' failed to satisfy constraint: Member must not be null")
     for name, member in shape.members.items():
         if (value := given.get(name)) is not None:

@@ -48,10 +48,12 @@ class ApiProcess:
         self.metrics.registry.register(self._changes)
         self.readiness = readiness_of(settings, self._table, self._objects, self._queue)
         invocations = Invocations(functions=services.functions, connecting=self._connecting)
+        events = Events(self._queue, self._objects)
         self._aws = aws_api(
             services,
             objects=self._objects,
             invoker=invocations,
+            events=events,
             master=master,
             region=settings.region,
             metrics=self.metrics,
@@ -60,7 +62,7 @@ class ApiProcess:
             UseCases(
                 **asdict(services),
                 invoker=invocations,
-                events=Events(self._queue, self._objects),
+                events=events,
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,
