@@ -9,6 +9,7 @@ from lateen.aws.finding import Finding
 from lateen.aws.function_parts import FunctionPartOperations
 from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
+from lateen.aws.layers import LayerOperations
 from lateen.aws.versions import VersionOperations
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
@@ -21,6 +22,7 @@ OPERATIONS = (
     InvokeOperations,
     VersionOperations,
     EventConfigOperations,
+    LayerOperations,
     AccountOperations,
 )
 """Classes whose methods are operations; for the table of what is offered."""
@@ -54,6 +56,7 @@ def aws_api(
         VersionOperations(finding, versions=services.versions, aliases=services.aliases),
         EventConfigOperations(finding, configs=services.event_configs),
         AccountOperations(services.functions),
+        LayerOperations(services.layers, services.layer_policies, code_urls=code_urls),
     )
     return AwsApi(
         handlers(*parts),

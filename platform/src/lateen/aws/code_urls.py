@@ -1,4 +1,4 @@
-"""`Code.Location`: an address from which who was shown it can fetch a function's code, for ten minutes.
+"""`Code.Location`: an address from which who was shown it can fetch a function's code or a layer, for ten minutes.
 
 Of our own and not of the store's, for the store may be a folder, or a server that callers can't reach.
 """
@@ -14,7 +14,7 @@ from lateen.ports.objects import Objects
 
 PREFIX = "/code/"
 EXPIRES_S = 600
-_KEY = re.compile(r"[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/[0-9a-f]{64}\.zip")
+_KEY = re.compile(r"[a-z0-9-]{1,40}(/[a-z0-9-]{1,40}){1,2}/[0-9a-f]{64}\.zip")
 
 
 class CodeUrls:

@@ -22,7 +22,8 @@ def parameters_of(model: Model, operation: Operation, routed: Routed, headers: H
         wire = member.location_name or name
         value: Any = None
         if member.location == "uri":
-            value = routed.labels.get(wire)
+            label = routed.labels.get(wire)
+            value = None if label is None else _converted(model.shapes[member.shape].type, label)
         elif member.location == "querystring":
             if (texts := routed.query.get(wire)) is not None:
                 kind = model.shapes[member.shape].type

@@ -25,6 +25,7 @@ from lateen.services.events import Events
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
+from lateen.services.layer_policies import LayerPolicies
 from lateen.services.layers import Layers
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
@@ -38,6 +39,7 @@ class Services(Struct, frozen=True, kw_only=True):
     runtimes: Runtimes
     functions: Functions
     layers: Layers
+    layer_policies: LayerPolicies
     versions: Versions
     aliases: Aliases
     extras: FunctionExtras
@@ -119,6 +121,7 @@ def assemble(
         runtimes=catalogue,
         functions=functions,
         layers=layers,
+        layer_policies=LayerPolicies(table, layers),
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
         aliases=Aliases(table, functions=functions, cursors=cursors, now=now),
         extras=FunctionExtras(table),
