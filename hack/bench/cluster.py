@@ -23,7 +23,9 @@ from servers import CONNECTIONS, HANDLER, REPOSITORY, SETTLE_S, SMALL, Lateen, e
 
 sys.path.append(str(REPOSITORY / "tests" / "support"))
 
+import cluster_floor
 import cluster_starts
+from cluster_floor import FloorPod
 from lateen_release import Json, Release, is_ready
 from node_processes import processes_of
 
@@ -36,8 +38,8 @@ Parts = dict[str, Callable[[], list[int]]]
 class Figures(NamedTuple):
     per_second: float
     p50_ms: float
-    cpu_us: dict[str, float]
-    """Processor time a request, by part."""
+    cpu_us: dict[str, tuple[float, float]]
+    """Processor time a request, by part: in its own code, in the kernel."""
 
 
 class Row:
@@ -58,16 +60,27 @@ class Row:
         load.run(self._port, request, connections=CONNECTIONS, requests=requests // 10, host=self._host)
         time.sleep(SETTLE_S)
         pids = {part: of() for part, of in self.parts.items()}
-        before, began = {part: load.cpu_s(of) for part, of in pids.items()}, time.perf_counter()
+        before, began = {part: load.times_s(of) for part, of in pids.items()}, time.perf_counter()
         latencies = load.run(self._port, request, connections=CONNECTIONS, requests=requests, host=self._host)
         took_s = time.perf_counter() - began
         time.sleep(SETTLE_S)  # the records of the last calls are stored meanwhile
         # A process that came meanwhile, one that writes records, counts from its beginning.
-        cpu_us = {part: (load.cpu_s(of()) - before[part]) * 1e6 / requests for part, of in self.parts.items()}
+        after = {part: load.times_s(of()) for part, of in self.parts.items()}
+        cpu_us = {
+            part: ((user - before[part][0]) * 1e6 / requests, (system - before[part][1]) * 1e6 / requests)
+            for part, (user, system) in after.items()
+        }
         self.rounds.append(Figures(requests / took_s, statistics.median(latencies) / 1000, cpu_us))
 
     def cpu(self, part: str) -> float:
-        return statistics.median(figures.cpu_us[part] for figures in self.rounds)
+        return statistics.median(sum(figures.cpu_us[part]) for figures in self.rounds)
+
+    def own(self, part: str) -> float:
+        """Of that, in its own code."""
+        return statistics.median(figures.cpu_us[part][0] for figures in self.rounds)
+
+    def shown(self, part: str) -> str:
+        return f"{self.cpu(part):.0f} ({self.own(part):.0f})" if part in self.parts else ""
 
 
 def main() -> None:
@@ -107,9 +120,12 @@ def main() -> None:
             least=True,
         )
         goal("the same, Deployment and Service applied, at least", rates[1], 20, "a second", least=True)
-    floor = rows["floor"].cpu("all")
-    goal("the gateway's hop beside the floor", rows["gateway"].cpu(HOP) / floor, 2, "×")
-    goal("the function's pod beside embedded", rows["pod"].cpu(FUNCTION) / rows["embedded"].cpu(FUNCTION), 1.1, "×")
+    hop, floor, inside = rows["gateway"], rows["floor"], rows["floor-pod"]
+    goal("the gateway's hop beside the floor", hop.cpu(HOP) / floor.cpu("all"), 2, "×")
+    goal("the same beside the floor in a pod", hop.cpu(HOP) / inside.cpu("all"), 2, "×")
+    pod, embedded = rows["pod"], rows["embedded"]
+    goal("the function's pod beside embedded", pod.cpu(FUNCTION) / embedded.cpu(FUNCTION), 1.1, "×")
+    goal("the same without the kernel's part", pod.own(FUNCTION) / embedded.own(FUNCTION), 1.1, "×")
     print(
         f"\nAn idle invoker takes {idle_mib[0]:.0f} MiB (PSS), the runtime container beside it {idle_mib[1]:.0f} MiB."
     )
@@ -150,11 +166,19 @@ def start(release: Release, hello: Json, stack: contextlib.ExitStack) -> dict[st
         FUNCTION: lambda: [*_function(release, hello, writers=False)],
         "records": lambda: [*_function(release, hello, writers=True)],
     }
+    inside = FloorPod(release)
+    stack.callback(inside.remove)
     gateways: Parts = {HOP: lambda: [*_component(release, "gateway")]}
     address = release.function_pods(hello)[0]["status"]["podIP"]
     rows = {
         "floor": Row(
             "bare uvicorn, ASGI hello", f"http://127.0.0.1:{port}/", {"all": lambda: load.tree(floor.pid)}, 10_000
+        ),
+        "floor-pod": Row(
+            "the same in a pod",
+            f"http://{inside.address}:{cluster_floor.PORT}/",
+            {"all": lambda: [process.pid for process in processes_of(inside.pod(), "floor")]},
+            10_000,
         ),
         "embedded": Row(
             "embedded, straight to the invoker", f"http://127.0.0.1:{invoker_port}/{beside['hash']}", embedded, 5_000
@@ -188,15 +212,13 @@ def _component(release: Release, component: str) -> Iterator[int]:
 def report(rows: dict[str, Row]) -> None:
     rounds = len(rows["floor"].rounds)
     print(f"\n{SMALL} B events, {CONNECTIONS} connections, medians of {rounds} rounds\n")
-    print("| | requests a second | median ms | CPU µs a request: function | gateway | writing records |")
+    print("| | requests a second | median ms | CPU µs a request (own code): function | gateway | writing records |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows.values():
         per_second = statistics.median(figures.per_second for figures in row.rounds)
         p50_ms = statistics.median(figures.p50_ms for figures in row.rounds)
-        function, hop, records = (
-            f"{row.cpu(part):.0f}" if part in row.parts else "" for part in (FUNCTION, HOP, "records")
-        )
-        function = function or f"{row.cpu('all'):.0f}"
+        function, hop, records = (row.shown(part) for part in (FUNCTION, HOP, "records"))
+        function = function or row.shown("all")
         print(f"| {row.name} | {per_second:.0f} | {p50_ms:.2f} | {function} | {hop} | {records} |")
 
 
