@@ -48,6 +48,7 @@ for command in (
     versions.versions,
     versions.rollback,
     aliases.alias,
+    layers.layer,
     workspaces.workspace,
     keys.key,
     completion.completion,
