@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -18,6 +19,7 @@ type alarms struct {
 	timers map[int]uintptr // by process id
 	after  time.Duration   // what they are set to; 0: none is
 	isRung bool
+	heard  time.Time
 	cannot bool // the kernel has no such timers, or has no more of them
 }
 
@@ -61,6 +63,33 @@ func (a *alarms) set(after time.Duration) {
 		}
 	}
 }
+
+// mayHaveRung is called for every signal as it interrupts the wait for events, because what kind it is would take two
+// more threads to be told, each of which may have to wait for a processor; and again for an alarm, when that is told.
+func (a *alarms) mayHaveRung() {
+	if now := time.Now(); a.after > 0 && now.Sub(a.heard) >= soonest {
+		a.isRung, a.heard = true, now
+	}
+}
+
+// runSoon asks the kernel to let this thread run soon rather than long, ahead of those that take memory, and not to do
+// so for what it starts. Kernels before 6.12 don't know of it.
+func runSoon() {
+	const resetOnFork, atOnce = 1, 100 * time.Microsecond
+	attributes := struct {
+		size, policy              uint32
+		flags                     uint64
+		nice                      int32
+		priority                  uint32
+		runtime, deadline, period uint64
+	}{size: 48, flags: resetOnFork, runtime: uint64(atOnce)}
+	if number := sysSchedSetattr[runtime.GOARCH]; number > 0 {
+		syscall.RawSyscall(number, 0, uintptr(unsafe.Pointer(&attributes)), 0)
+	}
+}
+
+// Not among syscall's constants.
+var sysSchedSetattr = map[string]uintptr{"amd64": 314, "arm64": 274}
 
 func timerOn(pid int) (uintptr, error) {
 	const ofProcess = 2 // CPUCLOCK_SCHED, of all its threads

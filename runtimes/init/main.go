@@ -91,6 +91,7 @@ func prepare(path string) (*program, error) {
 	}
 	p.memory = openMemory()
 	makeThreads()
+	runSoon()
 	return p, p.takeSignals()
 }
 
@@ -141,7 +142,7 @@ func (p *program) takeSignals() error {
 			case syscall.SIGCHLD:
 				p.reap()
 			case alarmSignal:
-				p.memory.alarms.isRung = true
+				p.memory.alarms.mayHaveRung()
 			}
 		}
 	})
@@ -161,6 +162,9 @@ func (p *program) run() int {
 		if err != nil && err != syscall.EINTR {
 			fmt.Fprintln(os.Stderr, "init:", err)
 			return 1
+		}
+		if err == syscall.EINTR {
+			p.memory.alarms.mayHaveRung()
 		}
 		for _, event := range events[:max(n, 0)] {
 			if handle := p.handlers[int(event.Fd)]; handle != nil {

@@ -275,7 +275,7 @@ def test_what_the_last_one_left(single: InitPod) -> None:
     """None starts before it is gone, though it takes a while: many files, hidden, without rights, and deep below."""
     number = single.start()
     single.value(number, "tree", 500)
-    single.value(number, "litter", 3000)
+    single.value(number, "litter", 300)
     single.order("kill", number=number)
     with _environment(single) as number:
         left = single.value(number, "listings", ["/tmp", "/dev/shm"])
