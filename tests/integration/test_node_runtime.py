@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from invoker_process import REPOSITORY, InvokerProcess
+from runtime_driver import Function
 from runtimes_here import catalogue, command
 
 from lateen_invoker.control import RuntimeCommand
@@ -407,6 +408,25 @@ def test_memory(tmp_path: Path) -> None:
         invoker.close()
 
 
+@pytest.mark.parametrize("allowed", [["landlock"], []], ids=["landlock", "nothing"])
+async def test_where_there_are_no_namespaces(tmp_path: Path, allowed: list[str]) -> None:
+    """Node starts, loads modules of both kinds, resolves names and writes to its own folder under weaker holds too."""
+    code = """import fs from "node:fs"; import os from "node:os"; import path from "node:path";
+    import { createRequire } from "node:module"; import { lookup } from "node:dns/promises";
+    const own = createRequire(import.meta.url)("./own.cjs");
+    export const handler = async () => {
+      const file = path.join(os.tmpdir(), "kept");
+      fs.writeFileSync(file, own.text);
+      const { address } = await lookup("localhost", 4);
+      return [fs.readFileSync(file, "utf8"), address, os.cpus().length > 0];
+    };"""
+    files = {"index.mjs": code, "own.cjs": "exports.text = 'own';"}
+    made = Function(tmp_path / "f", files, runtime=command("node20"), handler="index.handler", allowed=allowed)
+    async with made as function:
+        environment = await function.environment()
+        assert await environment.value({}) == ["own", "127.0.0.1", True]
+
+
 def test_what_a_function_starts_does_not_get_the_channel(tmp_path: Path) -> None:
     """Its socket ends with the process; a child has the usual three descriptors."""
     invoker = InvokerProcess(tmp_path)
@@ -441,6 +461,7 @@ const WAYS = {
   "throws later": async (stream) => { stream.write("begun"); throw new TypeError("in the middle"); },
   "no promise": (stream) => { stream.write("x"); stream.end(); },
   "large": async (stream) => { for (let i = 0; i < 40; i++) stream.write("x".repeat(100000)); stream.end(); },
+  "too large": async (stream) => { for (let i = 0; i < 70; i++) stream.write("x".repeat(100000)); stream.end(); },
 };
 exports.handler = awslambda.streamifyResponse((event, stream, context) => {
   if (typeof context.awsRequestId !== "string") throw new Error("no context");

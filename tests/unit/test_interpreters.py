@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lateen.adapters.local.interpreters import find_interpreter
+from lateen.adapters.local.interpreters import find_interpreter, found_versions
 
 
 @pytest.fixture
@@ -65,3 +65,14 @@ def test_without_a_probe(machine: Path) -> None:
     found = find_interpreter(["toy"], "9", (), {"PATH": f"{machine}/bin"})
     assert found is not None
     assert (found.version, found.readable) == ("9", [str(machine / "bin" / "toy")])
+
+
+def test_what_is_there_instead(machine: Path) -> None:
+    """Of each version that was found it is said where; what doesn't start is no version."""
+    environ = {"PATH": f"{machine}/broken{os.pathsep}{machine}/bin", "HOME": str(machine)}
+    found = found_versions(["toy", "~/managed/1.9.*/bin/toy", "{lateen}"], ("probe",), environ)
+    assert found == [
+        f"2.0 ({machine}/bin/toy)",
+        f"1.9 ({machine}/managed/1.9.10/bin/toy)",
+        f"1.9 ({machine}/managed/1.9.2/bin/toy)",
+    ]

@@ -67,6 +67,16 @@ def test_a_source_file_becomes_the_same_zip_everywhere() -> None:
     package(made.artifact, file="code.py")  # what we make, we accept
 
 
+def test_a_source_file_that_names_its_interpreter_can_be_executed(tmp_path: Path) -> None:
+    """Such as a script that is a whole program."""
+    for name, source, mode in (("run", b"#!/bin/sh\nexit\n", 0o555), ("code.py", b"x = 1\n", 0o444)):
+        packed = package(source, file=name)
+        file = tmp_path / f"{name}.given"
+        file.write_bytes(packed.artifact)
+        unpack(file.as_uri(), packed.sha256, tmp_path / name)
+        assert stat.S_IMODE((tmp_path / name / name).stat().st_mode) == mode
+
+
 def test_a_zip_is_kept_byte_for_byte() -> None:
     """Its digest is the one that the user knows."""
     archive = zip_of(("app.py", SOURCE), ("pkg/", b""), ("pkg/data.bin", bytes(1000)), ("pkg/läßt.txt", b"x"))
