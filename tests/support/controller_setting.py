@@ -173,7 +173,7 @@ class Setting:
 
     def told(self, deployment: Deployment) -> Observation | None:
         """Last about this revision."""
-        mine = (o for _, o in reversed(self.observed) if o.function_id == deployment.function_id)
+        mine = (o for _, o in reversed(self.observed) if o.id == deployment.id)
         return next((o for o in mine if o.revision == deployment.revision), None)
 
     async def until_state(
@@ -195,7 +195,7 @@ class Setting:
         return self.config.namespace_of(deployment.workspace_id)
 
     async def get(self, kind: Kind, deployment: Deployment) -> Manifest | None:
-        return await self.admin.get(Ref(kind, self.namespace(deployment), name_of(deployment.function_id)))
+        return await self.admin.get(Ref(kind, self.namespace(deployment), name_of(deployment.id)))
 
     async def active(self, *functions: Deployment) -> None:
         """Apply them, and wait until all of them run."""
@@ -226,7 +226,8 @@ class Setting:
         return found
 
     async def objects(self, kind: Kind, deployment: Deployment) -> list[Manifest]:
-        selector = f"lateen.dev/function={deployment.function_id}"
+        version = "latest" if deployment.version == "$LATEST" else deployment.version
+        selector = f"lateen.dev/function={deployment.function_id},lateen.dev/version={version}"
         return (await self.admin.list(kind, self.namespace(deployment), selector=selector))[0]
 
     async def pods(self, deployment: Deployment) -> list[Manifest]:
