@@ -142,3 +142,28 @@ async def test_where_nobody_can_say_the_name_is_asked_for(resolver: Resolver, en
     """The table is away."""
     resolver.is_reported = Unavailable("away")
     assert (await endpoints.endpoint(DEPLOYMENT)).host == "10.0.0.1"
+
+
+async def test_a_version_is_asked_for_by_who_calls_it(resolver: Resolver) -> None:
+    """Its name is not, until the controller has reported on it: also where it led somewhere before, for a version's
+    Service goes when nobody wants it."""
+    version = structs.replace(DEPLOYMENT, version="3")
+    wanted: list[str] = []
+    endpoints = ServiceEndpoints(CONFIG, is_reported=resolver.report, want=lambda each: wanted.append(each.id))
+    resolver.is_reported = False
+    with pytest.raises(NotYetRunning):
+        await endpoints.endpoint(version)
+    assert (wanted, resolver.asked) == (["f-3"], [])
+    resolver.is_reported = True
+    assert (await endpoints.endpoint(version)).host == "10.0.0.1"
+    assert resolver.asked == ["fn-f-3.lateen-w.svc.cluster.local."]
+    resolver.is_reported = False
+    await asyncio.sleep(0.06)
+    while endpoints.endpoint_now(version) is not None:
+        await asyncio.sleep(0.01)
+    with pytest.raises(NotYetRunning):
+        await endpoints.endpoint(version)
+    assert len(resolver.asked) == 1
+    resolver.is_reported = True
+    await endpoints.endpoint(DEPLOYMENT)  # a function is nobody's wish
+    assert set(wanted) == {"f-3"}
