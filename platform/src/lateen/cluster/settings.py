@@ -24,7 +24,7 @@ class ClusterSettings(Settings, frozen=True, kw_only=True):
     functions_config: Path = Path("/etc/lateen/functions/functions.json")
     """How functions run; made by the chart."""
     redis_url: str = ""
-    """Of the Redis that holds asynchronous invocations, `redis://host:port/db`, or `rediss://` for TLS. Without this and
+    """Of the Redis that holds asynchronous invocations: `redis://host:port/db`, `rediss://` for TLS. Without this and
     without a file with it there are none."""
     redis_url_file: Path | None = None
     """File with the URL, where a user and a password are in it: `redis://user:password@host:port/db`."""
