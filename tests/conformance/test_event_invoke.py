@@ -16,7 +16,8 @@ Seen = Callable[[str, str], list[Any]]
 SAVING = """
 import json
 def handler(event, context):
-    print("SEEN " + json.dumps([context.aws_request_id, event, context.client_context and context.client_context.custom]))
+    custom = context.client_context and context.client_context.custom
+    print("SEEN " + json.dumps([context.aws_request_id, event, custom]))
     if event.get("fail"):
         raise ValueError("no")
     return {"done": True}
