@@ -169,13 +169,13 @@ def test_configurations(client: Any, create: Create, account: Account) -> None:
     answer = client.delete_function_event_invoke_config(**name)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
     missing = f"The function {account.arn('configured')}:$LATEST doesn't have an EventInvokeConfig"
-    for call in (
-        client.get_function_event_invoke_config,
-        client.delete_function_event_invoke_config,
-        client.update_function_event_invoke_config,
+    for call, more in (
+        (client.get_function_event_invoke_config, {}),
+        (client.delete_function_event_invoke_config, {}),
+        (client.update_function_event_invoke_config, {"MaximumRetryAttempts": 1}),
     ):
         with pytest.raises(client.exceptions.ResourceNotFoundException) as refused:
-            call(**name)
+            call(**name, **more)
         assert refused.value.response["Error"]["Message"] == missing
 
 
