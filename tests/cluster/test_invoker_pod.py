@@ -6,10 +6,13 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import io
 import json
+import os
 import threading
 import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -29,6 +32,7 @@ from lateen.adapters.dynamodb_schema import create_table
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.manifests import objects_for
 from lateen.adapters.kubernetes.runtime_images import RUNTIME_DIR
+from lateen.domain.layers import UsedLayer
 from lateen.ports.deployer import Deployment
 from lateen_invoker import signing
 from lateen_invoker.control import RuntimeCommand
@@ -38,7 +42,8 @@ pytestmark = pytest.mark.cluster
 
 Json = dict[str, Any]
 KEY = b"k" * 32
-INVOKER, PYTHON = "localhost/lateen/invoker:dev", "localhost/lateen/python3.12:dev"
+TAG = os.environ.get("LATEEN_IMAGE_TAG", "dev")
+INVOKER, PYTHON = f"localhost/lateen/invoker:{TAG}", f"localhost/lateen/python3.12:{TAG}"
 CODE = """
 import os, time
 
@@ -102,12 +107,22 @@ class Pods:
             ),
             type=FunctionsConfig,
         )  # fmt: skip
-        image = tomllib.loads((Path(__file__).parents[2] / "runtimes/python3.12/runtime.toml").read_text())["image"]
+        runtime = tomllib.loads((Path(__file__).parents[2] / "runtimes/python3.12/runtime.toml").read_text())
+        image = runtime["image"]
         self.command = RuntimeCommand(
             name="python3.12", execution_env=image["execution_env"], forks=image["forks"], channel=image["channel"],
             command=[word.replace("{runtime_dir}", RUNTIME_DIR) for word in image["command"]],
             runtime_dir=RUNTIME_DIR, environment=image["environment"],
+            layers={name: value.replace("{version}", "3.12") for name, value in runtime["layers"].items()},
         )  # fmt: skip
+
+    def layer(self, name: str, content: bytes) -> UsedLayer:
+        """A version of one, in the store."""
+        digest = hashlib.sha256(content).hexdigest()
+        key = f"default/layers/{token_hex(8)}/{digest}.zip"
+        self.s3.put_object(Bucket=self.name, Key=key, Body=content)
+        arn = f"arn:aws:lambda:{self.stores.region}:123456789012:layer:{name}:1"
+        return UsedLayer(arn=arn, key=key, sha256=digest, size=len(content), unzipped=1)
 
     def create(self, code: str = CODE, *, puts: bool = True, **changes: Any) -> "FunctionPod":
         artifact = package({"code.py": code})
@@ -360,3 +375,78 @@ def _is_endpoint(namespace: str, service: str, address: str) -> bool:
         address in endpoint["addresses"] and endpoint["conditions"].get("ready")
         for each in slices["items"] for endpoint in each.get("endpoints") or []
     )  # fmt: skip
+
+
+LAYERED = """
+import json, os, shared, subprocess
+
+def tried(function):
+    try:
+        return function()
+    except OSError as exc:
+        return type(exc).__name__
+
+def handler(event, context):
+    return json.dumps({
+        "word": shared.WORD,
+        "kept": open("/opt/data").read(),
+        "tool": tried(lambda: subprocess.run(["tool"], capture_output=True, text=True).stdout),
+        "write": [tried(lambda: open(path, "w") and "done") for path in ("/opt/data", "/opt/new", "/opt/bin/tool")],
+        "rename": tried(lambda: os.rename("/opt/data", "/opt/other")),
+        "mount": [line.split()[3].split(",")[0] for line in open("/proc/self/mounts").read().splitlines()
+                  if line.split()[1] == "/opt"],
+        "names": sorted(os.listdir("/opt")),
+    })
+"""
+
+
+def test_layers_are_opt(pods: Pods) -> None:
+    """Each over those before, read-only for the runtime, programs on its path; still so after the invoker was killed,
+    which fetches nothing again."""
+    tool = zipfile.ZipInfo("bin/tool")
+    tool.external_attr = 0o100755 << 16
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("python/shared.py", "WORD = 'first'\n")
+        archive.writestr("data", "of the first")
+        archive.writestr(tool, "#!/bin/sh\necho of a layer\n")
+    layers = (
+        pods.layer("first", whole.getvalue()),
+        pods.layer("second", package({"python/shared.py": "WORD = 'second'\n"})),
+    )
+    function = pods.create(LAYERED, layers=layers)
+    function.first_answer_s()
+
+    def seen() -> Json:
+        found: Json = json.loads(function.call()[1])
+        return found
+
+    expected = {
+        "word": "second",
+        "kept": "of the first",
+        "tool": "of a layer\n",
+        "write": ["OSError"] * 3,
+        "rename": "OSError",
+        "mount": ["ro"],
+        "names": ["bin", "data", "python"],
+    }
+    assert seen() == expected
+    processes_of(function.pod(), "invoker")[0].kill()
+    eventually(lambda: function.statuses("invoker").get("restartCount", 0) > 0, "a restart", 60)
+    eventually(function.answers, "an answer", 60, 0.05)
+    assert seen() == expected
+    assert function.line("ready")["fetch"] == {}
+
+
+def test_a_layer_that_is_missing_is_in_the_pods_status(pods: Pods) -> None:
+    """By its ARN; no code runs without it."""
+    absent = msgspec.structs.replace(pods.layer("absent", b"x"), key="default/layers/none/0.zip")
+    function = pods.create(layers=(absent,))
+    reason = f"the layer {absent.arn} was not found in the object store"
+
+    def told() -> bool:
+        status = function.statuses("invoker")
+        ends = [status.get(name, {}).get("terminated", {}) for name in ("state", "lastState")]
+        return any(end.get("message", "").startswith(reason) for end in ends)
+
+    eventually(told, "the reason", 90)

@@ -1,6 +1,7 @@
 """The invoker of a pod with real stores: code from S3, records to DynamoDB, whatever happens to them meanwhile."""
 
 import asyncio
+import hashlib
 import http.client
 import http.server
 import os
@@ -18,13 +19,14 @@ import pytest
 from botocore.config import Config
 from botocore.session import get_session
 from cluster_stores import ClusterStores
-from invoker_process import HASH
+from invoker_process import HASH, own_bootstrap
 from pod_process import ARTIFACT, PodInvoker, package
 from tcp_road import TcpRoad
 
 from lateen.adapters.dynamodb import DynamoTable
 from lateen.adapters.dynamodb_schema import create_table
 from lateen_invoker.control import Records
+from lateen_invoker.pod_configure import PodLayer
 from lateen_invoker.pod_records import Sink
 from lateen_invoker.records import ExecutionRecord
 
@@ -140,6 +142,49 @@ def test_code_comes_from_the_store_and_records_go_there(start: Start, stores: St
     assert record.cold_reason == "first"
     assert "printed" in record.log_tail
     assert {int(time.time()) + 3600 - at in range(30) for at in stores.expire_at} == {True}
+
+
+IMPORTING = """
+import shared
+
+def handler(event, context):
+    return shared.WORD + open(shared.__file__.replace("shared.py", "data")).read()
+"""
+
+
+def test_layers_come_from_the_store(start: Start, stores: Stores, tmp_path: Path) -> None:
+    """In order, each over those before, into a folder of their own; what is whole is not fetched again, and of other
+    layers nothing is left."""
+    layers = []
+    for number, files in enumerate(({"shared.py": "WORD = 'first'", "data": "!"}, {"shared.py": "WORD = 'second'"})):
+        content = package(files)
+        digest = hashlib.sha256(content).hexdigest()
+        stores.put(content, f"default/layers/{number}/{digest}.zip")
+        layers.append(PodLayer(arn=f"layer:{number}", key=f"default/layers/{number}/{digest}.zip", sha256=digest))
+    folder = tmp_path / "layers"
+    folder.mkdir()
+    (folder / "left").write_text("of an earlier start that was cut")
+    runtime = msgspec.structs.replace(own_bootstrap(), layers={"_LATEEN_LAYERS": "{layers}"})
+    given: dict[str, Any] = {"layers": layers, "runtime": runtime}
+    pod = start(IMPORTING, variables={"LATEEN_LAYERS": str(folder)}, **given)
+    assert pod.ready() == 200
+    assert pod.call("/").body == b"second!"
+    assert not (folder / "left").exists()
+    pod.process.send_signal(signal.SIGKILL)
+    pod.wait()
+    pod.start()
+    assert pod.ready() == 200
+    assert pod.line("ready")["fetch"] == {}
+    assert pod.call("/").body == b"second!"
+
+
+def test_a_layer_that_can_t_be_had_says_which(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "layers").mkdir()
+    absent = PodLayer(arn="layer:absent", key="default/layers/0/0.zip", sha256="0" * 64)
+    pod = start(variables={"LATEEN_LAYERS": str(tmp_path / "layers")}, layers=[absent])
+    assert pod.wait() == 1
+    assert pod.termination_log.read_text() == "the layer layer:absent was not found in the object store"
+    assert not pod.marker.exists()
 
 
 @pytest.mark.parametrize(
