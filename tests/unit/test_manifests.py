@@ -25,6 +25,7 @@ from lateen.adapters.kubernetes.labels import COPIED
 from lateen.adapters.kubernetes.manifests import FunctionObjects, objects_for, owned
 from lateen.adapters.kubernetes.place_manifests import place_for, read_copied
 from lateen.adapters.kubernetes.pod_manifests import user_of
+from lateen.domain.layers import UsedLayer
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment
 from lateen_invoker.pod_configure import PodConfigure
@@ -60,6 +61,22 @@ def containers(function: Deployment, config: FunctionsConfig) -> tuple[dict[str,
     spec = template(function, config)["spec"]
     (invoker,), (runtime,) = spec["initContainers"], spec["containers"]
     return invoker, runtime
+
+
+def test_layers_are_mounted_where_there_are_some(config: FunctionsConfig) -> None:
+    """Over what an image has at `/opt`, read-only for the runtime; a function without any has nothing of it."""
+    layer = UsedLayer(arn="arn:layer:1", key="w/layers/a/0.zip", sha256="0" * 64, size=1, unzipped=2)
+    made = objects(a_function(layers=(layer,)), config)
+    spec = made.deployment["spec"]["template"]["spec"]
+    (invoker,), (runtime,) = spec["initContainers"], spec["containers"]
+    assert {"name": "layers", "mountPath": "/opt"} in invoker["volumeMounts"]
+    assert {"name": "layers", "mountPath": "/opt", "readOnly": True} in runtime["volumeMounts"]
+    assert {"name": "layers", "emptyDir": {"sizeLimit": "320Mi"}} in spec["volumes"]
+    told = json.loads(base64.b64decode(made.secret["data"]["configure.json"]))
+    assert told["layers"] == [{"arn": "arn:layer:1", "key": "w/layers/a/0.zip", "sha256": "0" * 64}]
+    plain = json.dumps(template(a_function(), config))
+    assert "/opt" not in plain
+    assert "layers" not in plain
 
 
 def test_names_and_labels(config: FunctionsConfig) -> None:
