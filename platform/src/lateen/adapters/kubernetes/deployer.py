@@ -46,6 +46,7 @@ from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, Pla
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
 from lateen.adapters.kubernetes.rollouts import (
+    Rollout,
     essentials,
     has_address,
     is_creating,
@@ -335,8 +336,8 @@ class KubernetesDeployer:
     def _is_early(self, wanted: _Wanted, objects: FunctionObjects) -> bool:
         metadata = objects.service["metadata"]
         live = self._watched[SERVICE].get(metadata["namespace"], metadata["name"])
-        is_hopeful = wanted.told is None or wanted.told.serves
-        return is_hopeful and is_early(live, self._pods.of_owner(wanted.deployment.id))
+        # Nobody shall wait for pods that have failed.
+        return self._rollout(wanted, objects).serves and is_early(live, self._pods.of_owner(wanted.deployment.id))
 
     async def _make_ways_in(self, objects: FunctionObjects, service: Manifest) -> None:
         await self._make_one(service)
@@ -412,14 +413,17 @@ class KubernetesDeployer:
         rollout = rollout_of(template=objects.template, replicas=wanted.deployment.replicas, live=live, pods=pods)
         return rollout.is_complete
 
-    def _observe(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+    def _rollout(self, wanted: _Wanted, objects: FunctionObjects) -> Rollout:
         metadata = objects.deployment["metadata"]
-        rollout = rollout_of(
+        return rollout_of(
             template=objects.template,
             replicas=wanted.deployment.replicas,
             live=self._watched[DEPLOYMENT].get(metadata["namespace"], metadata["name"]),
             pods=self._pods.of_owner(wanted.deployment.id),
         )
+
+    def _observe(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        rollout = self._rollout(wanted, objects)
         if rollout.is_complete:
             self._rolling.pop(wanted.deployment.id, None)
         if rollout.state is None:
@@ -484,8 +488,6 @@ class KubernetesDeployer:
         )
         if wanted.told != observation and self._wanted.get(deployment.id) is wanted:
             wanted.told = observation
-            if not serves:
-                self._work.add(deployment.id)  # its Service may be early, and nobody shall wait there any more
             self._news[deployment.id] = observation
             self._has_news.set()
 
