@@ -59,6 +59,7 @@ OWN = {
                 "localStores": {"enabled": False},
                 "stores": {"s3": {"bucket": "code"}, "credentials": {"existingSecret": "a"}},
                 "functions": {"credentials": {"existingSecret": "a"}},
+                "queue": {"redis": {"existingSecret": "a"}},
             },
             "functions.credentials",
         ),
@@ -66,6 +67,7 @@ OWN = {
             {
                 "localStores": {"enabled": False},
                 "stores": {"s3": {"bucket": "code", "endpoint": "https://s3.internal"}},
+                "queue": {"redis": {"existingSecret": "a"}},
             },
             "functions.network.egress.extra",
         ),
