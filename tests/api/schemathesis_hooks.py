@@ -11,7 +11,8 @@ import schemathesis
 BEYOND_A_SCHEMA = {
     "cursor",  # sealed: one that this list gave out
     "runtime", "version",  # of those that are installed
-    "code", "file",  # Base64 of UTF-8 text or of a safe zip
+    "code", "file", "content",  # Base64 of UTF-8 text or of a safe zip
+    "layers",  # of those that are there, each once
     "If-Match",  # its pattern is more than the generator can follow: it sends an empty one as valid
     "environment",  # its size as a whole, and reserved names
 }  # fmt: skip

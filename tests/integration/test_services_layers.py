@@ -319,3 +319,18 @@ async def test_a_workspace_goes_with_its_layers(services: Services) -> None:
     await services.layers.publish(services.admin, workspace.id, NewLayer(name="shared", content=zip_of()))
     await services.workspaces.delete(services.admin, workspace.id)
     assert await sweep(services) == 1
+
+
+async def test_published_versions_keep_their_layers(services: Services) -> None:
+    """Also where neither the function nor the layer's version is any more what it was; restored, the function has them
+    again."""
+    layer = await publish(services)
+    function = await function_with(services, layer)
+    await services.versions.publish(services.admin, function.id)
+    await change(services, function)
+    await services.layers.delete(services.admin, "default", "shared", 1)
+    assert await sweep(services) == 0
+    restored = (await services.versions.restore(services.admin, function.id, "1")).function
+    assert restored.layers == (layer.used,)
+    await services.functions.delete(services.admin, function.id)
+    assert await sweep(services) == 1
