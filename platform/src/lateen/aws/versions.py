@@ -14,7 +14,7 @@ from lateen.aws.references import Reference
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch
 from lateen.domain.functions import LATEST, Described
 from lateen.domain.pages import DEFAULT_LIMIT
-from lateen.domain.versions import Alias, Target
+from lateen.domain.versions import Alias, Target, check_target
 from lateen.services.aliases import AliasChange, Aliases
 from lateen.services.versions import Versions
 
@@ -164,7 +164,11 @@ class VersionOperations:
             raise not_found(f"{missing}{_at(reference, name).arn}") from None
 
     async def _check_versions(self, call: Call, described: Described, reference: Reference, target: Target) -> None:
-        """Raises: `AwsError` that names the version that isn't there."""
+        """Raises: `AwsError` that says why it can't be one, or names the version that isn't there."""
+        try:
+            check_target(target.version, target.weights)
+        except InvalidInput as exc:
+            raise _refused(exc) from exc
         for version in target.versions:
             try:
                 await self._versions.get(call.caller, described.function.id, version)
