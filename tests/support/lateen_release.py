@@ -83,15 +83,16 @@ class Release:
     def ingress_url(self, function: Mapping[str, Any]) -> str:
         return f"{self.ingress}/{function['hash']}"
 
-    def create(self, name: str, code: str, workspace: str = "default", **settings: Any) -> Json:
+    def create(self, name: str, code: str | bytes, workspace: str = "default", **settings: Any) -> Json:
         """Created, not yet running."""
-        body = {"name": name, "runtime": "python3.12", "code": base64.b64encode(code.encode()).decode(), **settings}
+        sent = base64.b64encode(code.encode() if isinstance(code, str) else code).decode()
+        body = {"name": name, "runtime": "python3.12", "code": sent, **settings}
         answer = self.api.post(f"/api/workspaces/{workspace}/functions", json=body)
         assert answer.status_code == 201, answer.text
         made: Json = answer.json()
         return made
 
-    def deploy(self, name: str, code: str, **settings: Any) -> Json:
+    def deploy(self, name: str, code: str | bytes, **settings: Any) -> Json:
         """Created, and all its pods are ready."""
         made = self.create(name, code, **settings)
         shown = self.settled(made)
