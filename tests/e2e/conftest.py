@@ -1,3 +1,5 @@
 """Fixtures of end-to-end tests: Lateen as people start it."""
 
-from running_lateen import server, start  # noqa: F401 - fixtures
+from running_lateen import LATEEN, ROOT, STOP_S, Running, Start, clean_environment, server, start
+
+__all__ = ["LATEEN", "ROOT", "STOP_S", "Running", "Start", "clean_environment", "server", "start"]
