@@ -16,6 +16,7 @@ from unittest.mock import patch
 from botocore.client import BaseClient
 
 from lateen.adapters.dynamodb_wire import DynamoWire
+from lateen.adapters.s3_wire import S3Wire
 
 TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/lateen"
 BUCKET = "arn:aws:s3:::lateen-111122223333"
@@ -51,7 +52,17 @@ def recorded() -> Iterator[set[Need]]:
         needs.update(_dynamodb_needs(operation, request))
         return call(wire, operation, request)
 
-    with patch.object(BaseClient, "_make_api_call", make_api_call), patch.object(DynamoWire, "call", wire_call):
+    put = S3Wire.put
+
+    def wire_put(wire: S3Wire, bucket: str, key: str, body: bytes) -> None:
+        needs.update(_needs("s3", "PutObject", {"Key": key}))
+        put(wire, bucket, key, body)
+
+    with (
+        patch.object(BaseClient, "_make_api_call", make_api_call),
+        patch.object(DynamoWire, "call", wire_call),
+        patch.object(S3Wire, "put", wire_put),
+    ):
         yield needs
 
 
