@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -16,6 +17,9 @@ import pytest
 from invoker_process import InvokerProcess, own_bootstrap, package, program
 from runtime_driver import Function, python_command
 
+from lateen.domain.access import PLATFORM
+from lateen.services.functions import NewFunction
+from lateen.services.layers import NewLayer
 from lateen_invoker import control, kernel, new_root, spawners
 from lateen_invoker.spawner import SpawnFailed
 from lateen_invoker.variables import variables_for
@@ -139,6 +143,28 @@ def test_a_program_without_a_language_finds_them(start: Start) -> None:
     )
     invoker, _ = start(IMPORTING, package({"python/shared.py": "WORD = 'layer'\n"}), runtime=runtime)
     assert invoker.call().body == b"layer"
+
+
+@pytest.mark.skipif(shutil.which("node") is None and os.environ.get("CI") != "true", reason="node is not on the PATH")
+async def test_node_finds_packages_of_a_layer(embedded: Any) -> None:
+    """By NODE_PATH, also those that are for its version only, and the code's own come first."""
+    files = {
+        "nodejs/node_modules/everywhere/index.js": "exports.word = 'any'",
+        "nodejs/node20/node_modules/here/index.js": "exports.word = 'twenty'",
+        "nodejs/node_modules/own/index.js": "exports.word = 'layer'",
+    }
+    layer = await embedded.layers.publish(PLATFORM, "default", NewLayer(name="packages", content=package(files)))
+    code = {
+        "index.js": "exports.handler = async () => ['everywhere', 'here', 'own'].map((name) => require(name).word)",
+        "node_modules/own/index.js": "exports.word = 'code'",
+    }
+    new = NewFunction(
+        name="f", runtime="node20", code=package(code), handler="index.handler", auth="none", layers=[layer.arn]
+    )
+    function = (await embedded.functions.create(PLATFORM, "default", new)).function
+    await embedded.settled(function)
+    async with embedded.client() as client:
+        assert (await client.get(embedded.url_of(function))).json() == ["any", "twenty", "code"]
 
 
 def test_a_layer_that_is_not_what_was_deployed_fails_the_start(start: Start) -> None:
