@@ -14,6 +14,7 @@ import pytest
 from aws_policies import BUCKET, TABLE, Need, granted, is_allowed, read_policy, recorded
 from botocore.session import get_session
 from cluster_stores import ClusterStores
+from invoker_process import package
 from redis_server import RedisServer, need_redis
 
 from lateen.cluster.api import ApiProcess
@@ -40,6 +41,7 @@ CHECKOUT = Path(__file__).parents[2]
 POLICIES = CHECKOUT / "charts" / "lateen" / "docs" / "iam"
 RUNTIMES = CHECKOUT / "runtimes"
 CODE = base64.b64encode(b"def handler(event, context):\n    return event\n").decode()
+LAYER = base64.b64encode(package({"python/shared.py": "WORD = 1"})).decode()
 CONFIG = {
     "release": "lateen",
     "namespace": "lateen",
@@ -129,6 +131,7 @@ async def test_controller(settings: ClusterSettings) -> None:
         await ChangeReader(table, act=services.functions.look_at).poll()
         await asyncio.sleep(1)
         await services.functions.sweep(older_than_s=-60)
+        assert await services.layers.sweep(older_than_s=-60) == 1
         await deleted.sweep()
         await asyncio.gather(table.ping(), objects.ping())
         controller.cancel()
@@ -274,6 +277,10 @@ async def use_api(settings: ClusterSettings) -> tuple[str, str]:
             await call("PATCH", f"functions/{function['id']}", code=CODE, name=f"{name}-2", timeout=5)
             await call("GET", f"functions/{function['id']}/logs")
         await call("GET", "workspaces/default/functions")
+        layer = await call("POST", "workspaces/default/layers", name="shared", content=LAYER)
+        await call("PATCH", f"functions/{function['id']}", layers=[layer["arn"]])
+        await call("GET", "workspaces/default/layers/shared/versions")
+        await call("DELETE", "workspaces/default/layers/shared/versions/1")
         await call("DELETE", f"functions/{function['id']}")
         await call("DELETE", f"workspaces/{workspace}")
         await client.get("/lambda/list")
