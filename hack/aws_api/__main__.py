@@ -1,8 +1,10 @@
-"""Writes `platform/src/lateen/aws/lambda-2015-03-31.json`: what Lambda's operations are called, where they are, and
-what their requests may hold, out of botocore's model of the service. A table of its own, because the api would pay
-27 MB of memory for the model, most of it documentation.
+"""What is made of botocore's model of Lambda, and of the operations that we offer:
 
-`python hack/aws_api` writes the file; with `--check` it says whether that would change it.
+- `platform/src/lateen/aws/lambda-2015-03-31.json`: what operations are called, where they are, and what their requests
+  may hold. A table of its own, because the api would pay 27 MB of memory for the model, most of it documentation.
+- the table in `docs/lambda-api.md`: each operation, and what is missing in it.
+
+`hack/update-aws-api` writes both; with `--check` it says whether that would change anything.
 """
 
 import json
@@ -12,13 +14,32 @@ from typing import Any
 
 from botocore.loaders import Loader
 
-FILE = Path(__file__).parents[2] / "platform/src/lateen/aws/lambda-2015-03-31.json"
+from lateen.aws.assembled import OPERATIONS
+from lateen.aws.calls import offers
+
+CHECKOUT = Path(__file__).parents[2]
+TABLE = CHECKOUT / "platform/src/lateen/aws/lambda-2015-03-31.json"
+PAGE = CHECKOUT / "docs/lambda-api.md"
+BEGIN, END = "<!-- operations: made by hack/update-aws-api -->", "<!-- end of operations -->"
 _SHAPE = ("type", "required", "min", "max", "pattern", "enum", "payload")
 _MEMBER = ("shape", "location", "locationName")
 
 
-def table() -> str:
+def main() -> int:
     model = Loader().load_service_model("lambda", "service-2", "2015-03-31")
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    wanted = {TABLE: table_of(model), PAGE: f"{before}{BEGIN}\n{operations_of(model)}{END}{after}"}
+    changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        return 1 if changed else 0
+    for path in changed:
+        path.write_text(wanted[path])
+    return 0
+
+
+def table_of(model: Any) -> str:
     shapes: dict[str, Any] = {}
     operations = {}
     for name, operation in sorted(model["operations"].items()):
@@ -28,8 +49,7 @@ def table() -> str:
         if shape is not None:
             operations[name]["input"] = shape
             _collect(model["shapes"], shape, shapes)
-    whole = {"operations": operations, "shapes": dict(sorted(shapes.items()))}
-    return json.dumps(whole, indent=1) + "\n"
+    return json.dumps({"operations": operations, "shapes": dict(sorted(shapes.items()))}, indent=1) + "\n"
 
 
 def _collect(all_shapes: dict[str, Any], name: str, found: dict[str, Any]) -> None:
@@ -52,12 +72,16 @@ def _collect(all_shapes: dict[str, Any], name: str, found: dict[str, Any]) -> No
         _collect(all_shapes, reference, found)
 
 
-def main() -> int:
-    text = table()
-    if "--check" in sys.argv:
-        return 0 if FILE.read_text() == text else 1
-    FILE.write_text(text)
-    return 0
+def operations_of(model: Any) -> str:
+    offered = offers(*OPERATIONS)
+    rows = ["| operation | status | what is missing |", "| --- | --- | --- |"]
+    for name in sorted(model["operations"]):
+        offer = offered.get(name)
+        status = "refused" if offer is None else "partial" if offer.missing else "full"
+        rows.append(f"| {name} | {status} | {offer.missing if offer else ''} |")
+    count = len(offered), sum(1 for offer in offered.values() if not offer.missing)
+    summary = f"{count[0]} of {len(model['operations'])} operations are offered, {count[1]} of them in full.\n\n"
+    return summary + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

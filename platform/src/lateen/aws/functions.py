@@ -52,7 +52,7 @@ class FunctionOperations:
     @operation(
         "CreateFunction",
         missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart and code signing are "
-        "refused. Architectures, EphemeralStorage, TracingConfig and LoggingConfig are kept and shown only",
+        "refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, DeadLetterConfig are only shown",
     )
     async def create_function(self, call: Call) -> Answer:
         reference = call.reference()
