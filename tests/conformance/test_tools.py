@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from .conftest import REGION, ROLE, Account, new_account, zipped
@@ -79,7 +81,7 @@ def test_aws_cli(account: Account, code: Path, tmp_path: Path) -> None:
     assert aws("list-tags", "--resource", account.arn("from-the-cli"))["Tags"] == {"team": "a"}
     assert aws("get-caller-identity", service="sts")["Account"] == account.account_id
     aws("delete-function", *one)
-    refused = aws("get-function", *one, status=254)
+    refused = aws("get-function", *one, status=255)
     assert (
         f"(ResourceNotFoundException) when calling the GetFunction operation: Function not found: {made['FunctionArn']}"
         in refused
@@ -137,6 +139,11 @@ def test_terraform(account: Account, code: Path, tmp_path: Path) -> None:
     tf("apply", "-auto-approve")
     outputs = {name: each["value"] for name, each in json.loads(tf("output", "-json")).items()}
     arn = account.arn("from-terraform")
+    url = outputs.pop("url")
+    end = time.monotonic() + 60
+    while httpx.post(url, json={}, trust_env=False, timeout=60).status_code != 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
     assert outputs == {"arn": arn, "alias": f"{arn}:live", "account": account.account_id}
     assert "No changes." in tf("plan", "-detailed-exitcode")
     tf("apply", "-auto-approve", timeout=8)

@@ -195,6 +195,7 @@ class Platform:
             events=events,
             master=master,
             region=settings.region,
+            base_url=settings.base_url,
             metrics=self.metrics,
         )
         self._management = management_app(

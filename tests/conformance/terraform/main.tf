@@ -43,6 +43,19 @@ resource "aws_lambda_function_event_invoke_config" "hello" {
   maximum_retry_attempts = 1
 }
 
+resource "aws_lambda_function_url" "hello" {
+  function_name      = aws_lambda_function.hello.function_name
+  authorization_type = "NONE"
+}
+
+resource "aws_lambda_permission" "bucket" {
+  statement_id  = "bucket"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.hello.function_name
+  principal     = "s3.amazonaws.com"
+  source_arn    = "arn:aws:s3:::bucket"
+}
+
 data "aws_caller_identity" "here" {}
 
 output "arn" {
@@ -51,6 +64,10 @@ output "arn" {
 
 output "alias" {
   value = aws_lambda_alias.live.arn
+}
+
+output "url" {
+  value = aws_lambda_function_url.hello.function_url
 }
 
 output "account" {

@@ -7,6 +7,7 @@ from lateen.aws.code_urls import CodeUrls
 from lateen.aws.event_configs import EventConfigOperations
 from lateen.aws.finding import Finding
 from lateen.aws.function_parts import FunctionPartOperations
+from lateen.aws.function_urls import FunctionUrlOperations
 from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
 from lateen.aws.layers import LayerOperations
@@ -22,6 +23,7 @@ OPERATIONS = (
     InvokeOperations,
     VersionOperations,
     EventConfigOperations,
+    FunctionUrlOperations,
     LayerOperations,
     AccountOperations,
 )
@@ -36,6 +38,7 @@ def aws_api(
     events: Events,
     master: MasterKey,
     region: str,
+    base_url: str,
     metrics: Metrics,
 ) -> AwsApi:
     finding = Finding(
@@ -55,6 +58,7 @@ def aws_api(
         InvokeOperations(invoker, finding=finding, aliases=services.aliases, events=events),
         VersionOperations(finding, versions=services.versions, aliases=services.aliases),
         EventConfigOperations(finding, configs=services.event_configs),
+        FunctionUrlOperations(services.functions, extras=services.extras, finding=finding, base_url=base_url),
         AccountOperations(services.functions),
         LayerOperations(services.layers, services.layer_policies, code_urls=code_urls),
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from lateen.aws.calls import Answer, Call, operation
-from lateen.aws.errors import function_not_found, invalid, not_found
+from lateen.aws.errors import function_not_found, invalid
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import TAGS, check_tags
 from lateen.aws.references import Reference, reference_from
@@ -73,11 +73,6 @@ class FunctionPartOperations:
     async def get_function_code_signing_config(self, call: Call) -> Answer:
         await self._finding.draft(call, call.reference())
         return Answer(body={})
-
-    @operation("GetPolicy", missing="there is none: 404, as for a function without")
-    async def get_policy(self, call: Call) -> Answer:
-        await self._finding.found(call, call.reference(qualifier=True))
-        raise not_found("The resource you requested does not exist.")
 
     @operation("GetFunctionRecursionConfig", missing="always Terminate, which is AWS's default; not enforced")
     async def get_function_recursion_config(self, call: Call) -> Answer:

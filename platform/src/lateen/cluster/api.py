@@ -56,6 +56,7 @@ class ApiProcess:
             events=events,
             master=master,
             region=settings.region,
+            base_url=settings.base_url,
             metrics=self.metrics,
         )
         self._management = management_app(

@@ -1,9 +1,10 @@
-"""What belongs to a function and is no part of what runs: tags, reserved concurrency. One item beside the function's.
+"""What belongs to a function and is no part of what runs: tags, reserved concurrency, policy. One item beside it.
 
 Apart from the desired state because a change of these deploys nothing, and is no new revision of the function.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -15,10 +16,20 @@ from lateen.services.function_items import NO_SUCH_FUNCTION, function_from, func
 from lateen.services.tenants import ATTEMPTS, BUSY, partition
 
 
+class UrlConfig(Struct, frozen=True, kw_only=True):
+    """That AWS's tools have given the function a URL. Times in ISO 8601."""
+
+    created_at: str
+    updated_at: str
+
+
 class Extras(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: dict[str, str] = {}
     reserved_concurrency: int | None = None
     """Events that run at a time, at most, over all versions. None: no limit of its own."""
+    url: UrlConfig | None = None
+    policy: tuple[dict[str, Any], ...] = ()
+    """Statements of the function's resource policy, as AWS writes them."""
 
 
 class FunctionExtras:

@@ -1,0 +1,128 @@
+"""Function URLs and resource policies by boto3."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import Account, Create
+
+PAGE = "def handler(event, context):\n    return {'statusCode': 201, 'body': event['rawPath']}\n"
+EVERYBODY = {
+    "StatementId": "everybody",
+    "Action": "lambda:InvokeFunctionUrl",
+    "Principal": "*",
+    "FunctionUrlAuthType": "NONE",
+}
+
+
+def status_of(url: str, wanted: int) -> int:
+    """Once it is as wanted, or after a minute."""
+    end = time.monotonic() + 60
+    while True:
+        status = httpx.get(url, trust_env=False, timeout=60).status_code
+        if status == wanted or time.monotonic() > end:
+            return status
+        time.sleep(0.2)
+
+
+def test_a_url_is_open_with_a_policy_only(client: Any, account: Account, create: Create) -> None:
+    """Both are needed, and either one's end closes it."""
+    create("page", PAGE)
+    made = client.create_function_url_config(FunctionName="page", AuthType="NONE")
+    url = made["FunctionUrl"]
+    assert url.endswith("/")
+    assert (made["FunctionArn"], made["AuthType"], made["InvokeMode"]) == (account.arn("page"), "NONE", "BUFFERED")
+    assert status_of(f"{url}a/b", 404) == 404
+    statement = json.loads(client.add_permission(FunctionName="page", **EVERYBODY)["Statement"])
+    assert statement == {
+        "Sid": "everybody",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "lambda:InvokeFunctionUrl",
+        "Resource": account.arn("page"),
+        "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}},
+    }
+    assert status_of(f"{url}a/b", 201) == 201
+    assert httpx.get(f"{url}a/b", trust_env=False, timeout=60).text == "/a/b"
+    client.remove_permission(FunctionName="page", StatementId="everybody")
+    assert status_of(url, 404) == 404
+    client.add_permission(FunctionName="page", **EVERYBODY)
+    assert status_of(url, 201) == 201
+    shown = client.get_function_url_config(FunctionName="page")
+    assert client.list_function_url_configs(FunctionName="page")["FunctionUrlConfigs"][0]["FunctionUrl"] == url
+    assert client.update_function_url_config(FunctionName="page")["FunctionUrl"] == shown["FunctionUrl"]
+    with pytest.raises(client.exceptions.ResourceConflictException) as refused:
+        client.create_function_url_config(FunctionName="page", AuthType="NONE")
+    assert refused.value.response["Error"]["Message"] == (
+        f"Failed to create function url config for [functionArn = {account.arn('page')}]. Error message:  "
+        "FunctionUrlConfig exists for this Lambda function"
+    )
+    client.delete_function_url_config(FunctionName="page")
+    assert status_of(url, 404) == 404
+    for call in (client.get_function_url_config, client.delete_function_url_config):
+        with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+            call(FunctionName="page")
+        assert missing.value.response["Message"] == "The resource you requested does not exist."
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.create_function_url_config(FunctionName="none", AuthType="NONE")
+    assert missing.value.response["Message"] == "Function does not exist"
+
+
+def test_what_of_urls_is_refused(client: Any, create: Create) -> None:
+    """What would not happen is not stored."""
+    create("refusing", wait=False)
+    for asked in (
+        {"AuthType": "AWS_IAM"},
+        {"AuthType": "NONE", "Cors": {"AllowOrigins": ["*"]}},
+        {"AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM"},
+        {"AuthType": "NONE", "Qualifier": "live"},
+    ):
+        with pytest.raises(client.exceptions.InvalidParameterValueException):
+            client.create_function_url_config(FunctionName="refusing", **asked)
+    assert client.list_function_url_configs(FunctionName="refusing")["FunctionUrlConfigs"] == []
+
+
+def test_policies(client: Any, account: Account, create: Create) -> None:
+    """Statements are kept, shown and removed; the texts where there are none."""
+    create("guarded", wait=False)
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.remove_permission(FunctionName="guarded", StatementId="s3")
+    assert missing.value.response["Message"] == "No policy is associated with the given resource."
+    given = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "SourceArn": "arn:aws:s3:::bucket"}
+    client.add_permission(FunctionName="guarded", StatementId="s3", SourceAccount="123456789012", **given)
+    with pytest.raises(client.exceptions.ResourceConflictException) as refused:
+        client.add_permission(FunctionName="guarded", StatementId="s3", **given)
+    assert refused.value.response["Error"]["Message"] == (
+        "The statement id (s3) provided already exists. Please provide a new statement id, or remove the existing "
+        "statement."
+    )
+    found = client.get_policy(FunctionName="guarded")
+    assert json.loads(found["Policy"]) == {
+        "Version": "2012-10-17",
+        "Id": "default",
+        "Statement": [
+            {
+                "Sid": "s3",
+                "Effect": "Allow",
+                "Principal": {"Service": "s3.amazonaws.com"},
+                "Action": "lambda:InvokeFunction",
+                "Resource": account.arn("guarded"),
+                "Condition": {
+                    "StringEquals": {"AWS:SourceAccount": "123456789012"},
+                    "ArnLike": {"AWS:SourceArn": "arn:aws:s3:::bucket"},
+                },
+            }
+        ],
+    }
+    with pytest.raises(client.exceptions.PreconditionFailedException):
+        client.add_permission(FunctionName="guarded", StatementId="late", RevisionId="x", **given)
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.remove_permission(FunctionName="guarded", StatementId="other")
+    assert missing.value.response["Message"] == "Statement other is not found in resource policy."
+    client.remove_permission(FunctionName="guarded", StatementId="s3")
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.get_policy(FunctionName="guarded")
+    assert missing.value.response["Message"] == "The resource you requested does not exist."
