@@ -19,7 +19,7 @@ AWS = Path(sys.executable).with_name("aws")
 PROVIDERS = Path("/opt/tf-plugins")
 """Where a mirror of providers may be, for a machine that does not reach their registry; TF_PLUGINS says elsewhere."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def needs(*programs: str) -> None:
