@@ -1,0 +1,54 @@
+"""What a published version is in the cluster, beside the function's own objects."""
+
+from msgspec import structs
+from scripted_invoker import DEPLOYMENT
+
+from lateen.adapters.kubernetes.config import FunctionsConfig, Images, Ingress, Network, Stores
+from lateen.adapters.kubernetes.kinds import Manifest
+from lateen.adapters.kubernetes.labels import deployment_in
+from lateen.adapters.kubernetes.manifests import FunctionObjects, objects_for
+from lateen.ports.deployer import Deployment
+from lateen_invoker.control import RuntimeCommand
+
+CONFIG = FunctionsConfig(
+    release="lateen",
+    namespace="platform",
+    images=Images(invoker="i", runtimes={}),
+    stores=Stores(environment={"AWS_REGION": "us-east-1", "S3_BUCKET_NAME": "b", "DYNAMODB_TABLE_NAME": "t"}),
+    network=Network(platform_selector={}),
+    ingress=Ingress(enabled=True),
+)
+COMMAND = RuntimeCommand(
+    name="python3.12", execution_env=None, command=["python"], forks=False, channel=False, runtime_dir="/lateen"
+)
+
+
+def objects_of(deployment: Deployment) -> FunctionObjects:
+    return objects_for(deployment, CONFIG, command=COMMAND, image="r")
+
+
+def selects(selector: dict[str, str], manifest: Manifest) -> bool:
+    return selector.items() <= manifest["metadata"]["labels"].items()
+
+
+def test_a_version_has_objects_of_its_own() -> None:
+    """Named after function and number, with no way in from outside; neither Service leads to the other's pods."""
+    latest, third = objects_of(DEPLOYMENT), objects_of(structs.replace(DEPLOYMENT, version="3"))
+    assert latest.deployment["metadata"]["name"] == latest.service["metadata"]["name"] == "fn-f"
+    assert third.deployment["metadata"]["name"] == third.service["metadata"]["name"] == "fn-f-3"
+    assert third.secret["metadata"]["name"].startswith("fn-f-3-")
+    assert latest.route is not None
+    assert third.route is None
+    for one, other in ((latest, third), (third, latest)):
+        for service in (one.service, one.early_service):
+            assert selects(service["spec"]["selector"], one.deployment["spec"]["template"])
+            assert not selects(service["spec"]["selector"], other.deployment["spec"]["template"])
+    assert [deployment_in(each.deployment) for each in (latest, third)] == ["f", "f-3"]
+    assert third.deployment["metadata"]["labels"]["lateen.dev/function"] == "f"
+    assert third.deployment["metadata"]["labels"]["lateen.dev/version"] == "3"
+
+
+def test_the_draft_keeps_the_selector_that_it_had() -> None:
+    """A Deployment's can't be changed, and those of earlier installations have this one."""
+    selector = objects_of(DEPLOYMENT).deployment["spec"]["selector"]
+    assert selector == {"matchLabels": {"app.kubernetes.io/instance": "lateen", "lateen.dev/function": "f"}}
