@@ -474,6 +474,7 @@ async def test_events_are_refused(api: Api) -> None:
         ({**event, "content": b'"' + b"x" * 1_048_575 + b'"'}, 413),
         ({"params": {"type": "other"}, "content": b"{}"}, 400),
         ({"headers": {"X-Amz-Invocation-Type": "DryRun"}, "content": b"{}"}, 400),
+        ({"headers": {"X-Amz-Invocation-Type": "null"}, "content": b"{}"}, 400),
         ({**event, "content": b"{}", "key": None}, 401),
     ):
         assert (await api("POST", path, **request)).status_code == status

@@ -51,7 +51,7 @@ IfMatch = Annotated[
 ]
 
 _ENTITY_TAGS = re.compile(_ENTITY_TAG)
-_PARAMETERS = ("Idempotency-Key", "If-Match")
+_PARAMETERS = ("Idempotency-Key", "If-Match", "X-Amz-Invocation-Type")
 _REVISION = re.compile(r"^[0-9]{1,15}\Z")
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
