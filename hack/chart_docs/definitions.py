@@ -70,7 +70,7 @@ DEFINITIONS: dict[str, Schema] = {
             "claims": array(closed({"name": NAME, "request": STRING}, "name")),
         }
     ),
-    "runtime": closed({"enabled": BOOLEAN, "image": _IMAGE}),
+    "runtime": closed({"enabled": BOOLEAN, "image": _IMAGE, "build": closed({"enabled": BOOLEAN, "image": _IMAGE})}),
     "labelSelector": closed({"matchLabels": ref("strings"), "matchExpressions": array(_EXPRESSION)}),
     "peer": closed(
         {

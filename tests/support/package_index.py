@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 USER, PASSWORD = "builder", "s3cret-of-the-index"
 PACKAGE = "lateen_tiny"
@@ -45,7 +45,7 @@ class Index:
 
 
 @contextmanager
-def package_index() -> Iterator[Index]:
+def package_index(host: str = "127.0.0.1", port: int = 0) -> Iterator[Index]:
     expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def package_index() -> Iterator[Index]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     index = Index(server.server_address[1])
     Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -81,3 +81,8 @@ def package_index() -> Iterator[Index]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+if __name__ == "__main__":  # in a pod
+    with package_index("0.0.0.0", 8080):
+        Event().wait()

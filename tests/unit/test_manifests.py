@@ -337,7 +337,7 @@ def test_a_workspaces_place(config: FunctionsConfig, tmp_path: Path) -> None:
     assert place.namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     by_kind = {(each["kind"], each["metadata"]["name"]): each for each in place.watched}
     assert set(by_kind) == {
-        ("ServiceAccount", "lateen-function"), ("NetworkPolicy", "lateen-deny"),
+        ("ServiceAccount", "lateen-function"), ("NetworkPolicy", "lateen-deny"), ("NetworkPolicy", "lateen-builds"),
         ("NetworkPolicy", "lateen-functions"), ("ResourceQuota", "lateen-functions"),
         ("LimitRange", "lateen-functions"),
     }  # fmt: skip

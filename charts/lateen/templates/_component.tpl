@@ -112,7 +112,8 @@ spec:
             {{- end }}
       volumes:
         - name: tmp
-          emptyDir: {sizeLimit: 256Mi}
+          # The controller has what builds made there for a moment.
+          emptyDir: {sizeLimit: {{ ternary "2Gi" "256Mi" (eq .component "controller") }}}
         - name: secrets
           secret:
             secretName: {{ include "lateen.secretName" $root }}

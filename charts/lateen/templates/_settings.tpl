@@ -150,9 +150,14 @@
 {{- $root := . -}}
 {{- $f := .Values.functions -}}
 {{- $runtimes := dict -}}
+{{- $builds := dict -}}
 {{- range $name, $runtime := $f.runtimes -}}
 {{- if ne (toString $runtime.enabled) "false" -}}
 {{- $_ := set $runtimes $name (include "lateen.functionImage" (dict "root" $root "image" $runtime.image "name" $name)) -}}
+{{- $build := $runtime.build | default dict -}}
+{{- if $build.enabled -}}
+{{- $_ := set $builds $name (include "lateen.functionImage" (dict "root" $root "image" $build.image "name" (printf "%s-build" $name))) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $stores := dict "environment" (include "lateen.storeEnvironment" . | fromYaml) "serviceAccountAnnotations" $f.serviceAccountAnnotations -}}
@@ -198,10 +203,11 @@
   "clusterDomain" .Values.clusterDomain
   "namespacePrefix" $f.namespacePrefix
   "drainLagS" (int .Values.drainLagSeconds)
-  "images" (dict "invoker" (include "lateen.functionImage" (dict "root" . "image" $f.invoker.image "name" "invoker")) "runtimes" $runtimes "pullPolicy" $f.pullPolicy)
+  "images" (dict "invoker" (include "lateen.functionImage" (dict "root" . "image" $f.invoker.image "name" "invoker")) "runtimes" $runtimes "builds" $builds "pullPolicy" $f.pullPolicy)
   "stores" $stores
   "network" $network
   "copiedSecrets" $copied
+  "builds" (dict "deadlineS" (int $f.builds.deadlineSeconds) "cpu" (toString $f.builds.cpu) "memory" (toString $f.builds.memory) "diskMib" (int $f.builds.diskMib) "atATime" (int $f.builds.atATime) "egress" $f.builds.egress)
   "pods" $pods -}}
 {{- with $f.namespace }}{{ $_ := set $config "functionsNamespace" . }}{{ end -}}
 {{- $ingress := dict "enabled" false -}}

@@ -25,6 +25,13 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Builds, and what they print.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
 {{- end }}
 
 {{/* Over the cluster: the workspaces' namespaces. */}}

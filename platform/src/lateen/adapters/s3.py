@@ -118,6 +118,15 @@ class S3Objects:
         )
         return made
 
+    async def upload_url(self, key: str, *, expires_s: int) -> str:
+        """An address to which who holds it can `PUT` the blob, once or again."""
+        _check_key(key)
+        where = {"Bucket": self._bucket, "Key": key}
+        made: str = await self._run(
+            methodcaller("generate_presigned_url", "put_object", Params=where, ExpiresIn=expires_s)
+        )
+        return made
+
     async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
         if not _PREFIX.fullmatch(prefix):  # of no key, and not every server takes it
             return

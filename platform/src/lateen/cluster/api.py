@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from lateen.adapters.kubernetes.builder import KubernetesBuildPlace
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.runtime_images import RuntimeImages
 from lateen.api.application import management_app
@@ -37,6 +38,7 @@ class ApiProcess:
             runtimes=settings.runtimes or RUNTIMES,
             disabled=RuntimeImages(config.images.runtimes).disabled,
             most_functions=config.workspace_limits.functions,
+            build_place=KubernetesBuildPlace(config),
             retention_days=settings.retention_days,
             region=settings.region,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lateen.adapters.kubernetes.access import Access
 from lateen.adapters.kubernetes.api import KubernetesApi
+from lateen.adapters.kubernetes.builder import KubernetesBuilder, KubernetesBuildPlace
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.deployer import KubernetesDeployer
 from lateen.adapters.kubernetes.leader import Leadership
@@ -19,6 +20,8 @@ from lateen.cluster.parts import RUNTIMES, master_of, objects_of, readiness_of, 
 from lateen.cluster.settings import ClusterSettings
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
+from lateen.services.build_sweep import BuildSweep
+from lateen.services.building import Building
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
@@ -97,6 +100,7 @@ class _Leading:
             master=process._master,
             runtimes=settings.runtimes or RUNTIMES,
             disabled=images.disabled,
+            build_place=KubernetesBuildPlace(process._config),
         )
         self.deployer = KubernetesDeployer(
             process._api,
@@ -106,16 +110,38 @@ class _Leading:
             retention_s=settings.retention_days * 24 * 3600,
             digest_key=process._master.derive("copied-secrets"),
         )
+        builder = KubernetesBuilder(
+            process._api,
+            process._config,
+            objects=process._objects,
+            runtime=services.runtimes.get,
+            ensure_place=self.deployer.ensure_place,
+            leads_for_s=process._leadership.leads_for_s,
+        )
+        self._building = Building(
+            table,
+            process._objects,
+            builder=builder,
+            runtimes=services.runtimes,
+            settings=services.build_settings,
+            at_a_time=process._config.builds.at_a_time,
+        )
         deleted = DeletedRecords(table, functions=services.functions)
         controller = Controller(
             functions=services.functions,
             deployer=self.deployer,
             workspaces=services.workspaces,
             places=self.deployer,
+            building=self._building,
         )
         housekeeping = Housekeeping(
             [
                 Chore(name="records of deleted functions", run=deleted.sweep, every_s=RECORDS_SWEEP_EVERY_S),
+                Chore(
+                    name="unreferenced builds",
+                    run=BuildSweep(table, process._objects, functions=services.functions).run,
+                    every_s=CODE_SWEEP_EVERY_S,
+                ),
                 Chore(name="unreferenced code", run=services.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(
@@ -130,6 +156,9 @@ class _Leading:
         self._parts = (self.deployer.run, controller.run, changes.run, housekeeping.run)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for part in self._parts:
-                tasks.create_task(part())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in self._parts:
+                    tasks.create_task(part())
+        finally:
+            await self._building.close()

@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 CLAIM_S = 30.0
 RENEW_S = 10.0
-INTERRUPTED_S = 5.0
-"""After this long what was interrupted is begun again."""
+INTERRUPTED_S = (5.0, 600.0)
+"""After this long what was interrupted is begun again; the first time, and at the most."""
 AT_A_TIME = 2
 USED_EVERY_S = 3600.0
 _CHUNK = 256 * 1024
@@ -104,6 +104,9 @@ class Building:
             return build.artifact
         if build is not None and build.state == "Failed" and not (build.retry_at and build.retry_at <= self._now()):
             raise BuildFailed(build.reason or "The code could not be built.")
+        if build is not None and build.state == "Waiting" and build.retry_at and build.retry_at > self._now():
+            self._tell_later(function.id, build.retry_at - self._now())
+            return None
         if build_id in self._running:  # since the item was read
             self._waiting[build_id].add(function.id)
         else:
@@ -150,13 +153,14 @@ class Building:
         assert function.code.build is not None
         build_id = function.code.build.id
         own = self._gates.setdefault(function.workspace_id, asyncio.Semaphore(self._a_tenant))
-        wait_s = INTERRUPTED_S
+        wait_s = INTERRUPTED_S[0]
         try:
             async with own, self._gate:
                 claimed = await self._claim(function)
                 if isinstance(claimed, float):
                     wait_s = claimed
                 else:
+                    wait_s = 0.0  # who asks is told how long
                     await _Attempt(self, function, *claimed).run()
                     return
         except BuildInterrupted as exc:
@@ -244,16 +248,21 @@ class _Attempt:
         said = BuildLog(self._table, self._build, secrets=variables.values(), now=self._now)
         renewing = asyncio.create_task(self._renew())
         outcome: Build | None = None
+        retry_at: float | None = None
         try:
             async with said.writing(), self._building._builder.build(request, log=said.add) as file:
                 outcome = msgspec.structs.replace(self._build, state="Built", artifact=await self._store(file))
         except BuildRefused as exc:
             outcome = self._refused(said.masked(str(exc)), said.last_lines())
+        except LateenError:
+            # Nothing is known of the source. Not at once again: what is away is so for a while.
+            retry_at = self._now() + min(INTERRUPTED_S[1], INTERRUPTED_S[0] * 2 ** min(self._build.attempt - 1, 16))
+            raise
         finally:
             renewing.cancel()
             if outcome is None:
                 with move_on_after(_RELEASE_S, shield=True):
-                    await self._release()
+                    await self._release(retry_at)
         await self._end(outcome)
 
     def _refused(self, why: str, last_lines: str) -> Build:
@@ -285,10 +294,10 @@ class _Attempt:
             with suppress(LateenError):
                 await self._put(until=self._now() + CLAIM_S)
 
-    async def _release(self) -> None:
+    async def _release(self, retry_at: float | None) -> None:
         """It had no outcome: whoever comes next needs not wait until the claim is over."""
         with suppress(LateenError):
-            await self._put(state="Waiting", until=0.0)
+            await self._put(state="Waiting", until=0.0, retry_at=retry_at)
 
     async def _put(self, **changes: object) -> None:
         async with self._lock:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from lateen.adapters.kubernetes.access import Access
-from lateen.adapters.kubernetes.kinds import Kind, Manifest, Ref, ref_of
+from lateen.adapters.kubernetes.kinds import POD, Kind, Manifest, Ref, ref_of
 
 FIELD_MANAGER = "lateen-controller"
 CALL_S = 10.0
@@ -147,6 +147,23 @@ class KubernetesApi:
             if not (after := metadata.get("continue")):
                 return objects, metadata["resourceVersion"]
             params["continue"] = after
+
+    async def log(self, namespace: str, pod: str, container: str, *, within_s: float) -> AsyncIterator[bytes]:
+        """What a container has printed, and what it prints until it ends."""
+        if self._watches is None:
+            self._watches = self._new_session(limit=0)
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=self._call_s)
+        path, params = f"{POD.path(namespace, pod)}/log", {"container": container, "follow": "true"}
+        try:
+            async with self._watches.get(
+                self._access.url + path, params=params, headers=self._headers(), timeout=timeout
+            ) as answer:
+                if answer.status != 200:
+                    raise _error(answer.status, await answer.read())
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise ApiUnavailable(f"log of {pod}: {exc!r}") from exc
 
     async def watch(
         self, kind: Kind, namespace: str | None, *, version: str, selector: str = "", field_selector: str = ""

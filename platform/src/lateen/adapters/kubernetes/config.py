@@ -30,6 +30,8 @@ class Images(_Part, frozen=True, kw_only=True):
     invoker: str
     runtimes: dict[str, str]
     """By canonical name of the runtime. One that is missing is shown as disabled."""
+    builds: dict[str, str] = {}
+    """The images that code is built in, by canonical name of the runtime. Without one, its code can't be built."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
 
 
@@ -132,6 +134,20 @@ class Pods(_Part, frozen=True, kw_only=True):
     """Size of `/tmp`."""
 
 
+class Builds(_Part, frozen=True, kw_only=True):
+    """The pods in which code is built."""
+
+    deadline_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
+    """Seconds that a build may take, its pod's start included."""
+    cpu: str = "2"
+    memory: str = "2Gi"
+    disk_mib: Annotated[int, Meta(ge=1)] = 4096
+    """Of source, packages and what is made of them together."""
+    at_a_time: Annotated[int, Meta(ge=1, le=1000)] = 4
+    egress: list[dict[str, Any]] = []
+    """NetworkPolicy egress rules for them beside those of functions: a package index in the cluster."""
+
+
 class Limits(_Part, frozen=True, kw_only=True):
     """ResourceQuota and LimitRange of a workspace's namespace, unless the workspace has its own."""
 
@@ -163,6 +179,7 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     ingress: Ingress = Ingress()
     http_route: HttpRoute = HttpRoute()
     pods: Pods = Pods()
+    builds: Builds = Builds()
     workspace_limits: Limits = Limits()
 
     @classmethod

@@ -231,6 +231,11 @@ class KubernetesDeployer:
     def settle(self, workspace_id: str, quota: Quota) -> None:
         self._places.settle(workspace_id, quota)
 
+    async def ensure_place(self, workspace_id: str) -> None:
+        """Returns when the workspace has its place. Raises: `ApiError`, `LateenError`."""
+        await self._synced()
+        await self._places.ensure(workspace_id)
+
     async def places(self) -> Collection[str]:
         await self._synced()
         return await self._places.places()

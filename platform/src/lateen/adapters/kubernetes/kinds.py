@@ -32,6 +32,7 @@ RESOURCE_QUOTA = Kind("ResourceQuota", "v1", "resourcequotas")
 LIMIT_RANGE = Kind("LimitRange", "v1", "limitranges")
 POD = Kind("Pod", "v1", "pods")
 DEPLOYMENT = Kind("Deployment", "apps/v1", "deployments")
+JOB = Kind("Job", "batch/v1", "jobs")
 INGRESS = Kind("Ingress", "networking.k8s.io/v1", "ingresses")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes")
@@ -48,6 +49,7 @@ KINDS = {
         LIMIT_RANGE,
         POD,
         DEPLOYMENT,
+        JOB,
         INGRESS,
         NETWORK_POLICY,
         HTTP_ROUTE,

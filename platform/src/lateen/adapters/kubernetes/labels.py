@@ -27,6 +27,8 @@ NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 _FUNCTION_NAME = "lateen-function"
+_BUILD_NAME = "lateen-build"
+BUILD = "lateen.dev/build"
 
 
 def common_labels(config: FunctionsConfig) -> dict[str, str]:
@@ -65,6 +67,15 @@ def function_labels(config: FunctionsConfig, *, workspace_id: str, function_id: 
 def pods_of_functions(config: FunctionsConfig) -> dict[str, str]:
     """What all function pods of this installation have, and no other pods."""
     return {NAME: _FUNCTION_NAME, INSTANCE: config.release, PLATFORM: config.namespace}
+
+
+def build_labels(config: FunctionsConfig, *, workspace_id: str, build: str) -> dict[str, str]:
+    return {**common_labels(config), NAME: _BUILD_NAME, WORKSPACE: workspace_id, BUILD: build}
+
+
+def pods_of_builds(config: FunctionsConfig) -> dict[str, str]:
+    """What all pods that build for this installation have, and no other pods."""
+    return {NAME: _BUILD_NAME, INSTANCE: config.release, PLATFORM: config.namespace}
 
 
 def selector_of_functions(config: FunctionsConfig) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, OPERATIONS_PORT, FunctionsConfig
 from lateen.adapters.kubernetes.kinds import NETWORK_POLICY, Manifest
-from lateen.adapters.kubernetes.labels import pods_of_functions
+from lateen.adapters.kubernetes.labels import pods_of_builds, pods_of_functions
 
 PRIVATE_V4 = (
     "0.0.0.0/8",
@@ -44,6 +44,16 @@ def network_policies_for(config: FunctionsConfig, namespace: str, labels: dict[s
     return [
         _policy("lateen-deny", namespace, labels, {"podSelector": everything, **_NOTHING}),
         _policy("lateen-functions", namespace, labels, {"podSelector": functions, **allowed}),
+        _policy(
+            "lateen-builds",
+            namespace,
+            labels,
+            {
+                "podSelector": {"matchLabels": pods_of_builds(config)},
+                "ingress": [],
+                "egress": [*_egress(config), *config.builds.egress],
+            },
+        ),
     ]
 
 

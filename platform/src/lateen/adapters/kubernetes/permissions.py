@@ -28,6 +28,9 @@ def function_rules() -> list[Rule]:
         _rule("", ["serviceaccounts"], _KEPT),
         _rule("", ["secrets"], ["create", "patch", "delete"]),
         _rule("", ["pods"], ["list", "watch"]),
+        # Builds, and what they print.
+        _rule("batch", ["jobs"], ["get", "create", "delete"]),
+        _rule("", ["pods/log"], ["get"]),
     ]
 
 

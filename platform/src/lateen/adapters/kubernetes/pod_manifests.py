@@ -40,7 +40,7 @@ _CA = "/etc/lateen/ca"
 _INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
 _LAYERS_VOLUME: Manifest = {"name": "layers", "emptyDir": {"sizeLimit": f"{CODE_MIB}Mi"}}
 """With the code's together they hold 250 MiB and one zip, which is what the pod's disk is limited to."""
-_CONFINED: Manifest = {
+CONFINED: Manifest = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "privileged": False,
@@ -180,7 +180,7 @@ def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
             "failureThreshold": 3,
         },
         "resources": _invoker_resources(deployment, config),
-        "securityContext": {**_CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
+        "securityContext": {**CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
         "terminationMessagePolicy": "File",
         "volumeMounts": mounts,
     }
@@ -198,7 +198,7 @@ def _copying(config: FunctionsConfig) -> Manifest:
             "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "32Mi"},
             "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"},
         },
-        "securityContext": {**_CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
+        "securityContext": {**CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
         "volumeMounts": [{"name": "init", "mountPath": "/copied"}],
     }
 
@@ -214,7 +214,7 @@ def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has
         "imagePullPolicy": config.images.pull_policy,
         "command": ["/lateen/init"],
         "resources": _runtime_resources(deployment, config),
-        "securityContext": {**_CONFINED, "runAsUser": user, "runAsGroup": user},
+        "securityContext": {**CONFINED, "runAsUser": user, "runAsGroup": user},
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "run", "mountPath": _RUN, "readOnly": True},
