@@ -134,6 +134,10 @@ async def test_controller(settings: ClusterSettings) -> None:
         assert await services.layers.sweep(older_than_s=-60) == 1
         await deleted.sweep()
         await asyncio.gather(table.ping(), objects.ping())
+        # A build: what its Job sent is read, stored under its content's name, and its log is written.
+        await objects.put("default/_builds/incoming-1.zip", b"zip")
+        assert b"".join([chunk async for chunk in objects.read("default/_builds/incoming-1.zip")]) == b"zip"
+        await table.write([Item(key=Key("BUILDLOG#default#1", "000001-000000"), data={"text": "log"})])
         controller.cancel()
         await asyncio.gather(controller, return_exceptions=True)
         await table.close()

@@ -81,7 +81,7 @@ def test_without_an_engine_it_says_so(stand_ins: StandIns) -> None:
 
 
 def test_all_images_are_built_named_and_loaded(stand_ins: StandIns) -> None:
-    """Each folder of runtimes/ with a Dockerfile is one; the loader gets the names, its own words first."""
+    """Each Dockerfile in the folders of runtimes/ is one; the loader gets the names, its own words first."""
     stand_ins.answer("docker image inspect", prints="123456789\n")
     loader = {"LATEEN_LOAD_IMAGES": "load --into here", "LATEEN_BUILD_JOBS": "1"}
     options = {"LATEEN_IMAGE_PREFIX": "registry.example:5000/team", "LATEEN_IMAGE_TAG": "v1"}
@@ -89,8 +89,12 @@ def test_all_images_are_built_named_and_loaded(stand_ins: StandIns) -> None:
     assert ran.returncode == 0, ran.stderr
     runtimes = [file.parent.name for file in sorted(ROOT.glob("runtimes/*/Dockerfile"))]
     assert runtimes
-    names = [f"registry.example:5000/team/{name}:v1" for name in ("platform", "invoker", *runtimes)]
+    builds = [file.parent.name for file in sorted(ROOT.glob("runtimes/*/build.Dockerfile"))]
+    assert builds
+    each = ("platform", "invoker", *runtimes, *(f"{name}-build" for name in builds))
+    names = [f"registry.example:5000/team/{name}:v1" for name in each]
     files = ["platform/Dockerfile", "invoker/Dockerfile", *(f"runtimes/{name}/Dockerfile" for name in runtimes)]
+    files += [f"runtimes/{name}/build.Dockerfile" for name in builds]
     expected = [DOCKER_ASKED]
     for name, file in zip(names, files, strict=True):
         expected.append(f"docker build --file {file} --tag {name} .")

@@ -123,7 +123,7 @@ class S3Objects:
         _check_key(key)
         where = {"Bucket": self._bucket, "Key": key}
         made: str = await self._run(
-            methodcaller("generate_presigned_url", "put_object", Params=where, ExpiresIn=expires_s)
+            _sdk("generate_presigned_url", ClientMethod="put_object", Params=where, ExpiresIn=expires_s)
         )
         return made
 

@@ -96,7 +96,7 @@ class Building:
             return Artifact(code.artifact_key, code.sha256, code.size)
         build_id = code.build.id
         if build_id in self._running:
-            self._waiting[build_id].add(function.id)
+            self._waiting.setdefault(build_id, set()).add(function.id)
             return None
         build, revision = await self._read(function.workspace_id, build_id)
         if build is not None and build.artifact is not None:
@@ -108,7 +108,7 @@ class Building:
             self._tell_later(function.id, build.retry_at - self._now())
             return None
         if build_id in self._running:  # since the item was read
-            self._waiting[build_id].add(function.id)
+            self._waiting.setdefault(build_id, set()).add(function.id)
         else:
             self._waiting[build_id] = {function.id}
             task = asyncio.get_running_loop().create_task(self._run(function))
@@ -169,6 +169,7 @@ class Building:
             log.warning("build put off", extra={"build": build_id, "reason": str(exc)})
         except Exception:
             log.exception("build failed by a defect", extra={"build": build_id})
+            wait_s = INTERRUPTED_S[1]
         for function_id in self._waiting.pop(build_id, ()):
             self._tell_later(function_id, wait_s)
 

@@ -118,11 +118,15 @@ class KubernetesBuilder(KubernetesBuildPlace):
             await self._api.delete(ref, uid=found["metadata"]["uid"], within_s=self._leads_for_s())
             await asyncio.sleep(LOOK_S)
             found = await self._api.get(ref)
-        if found is not None:
+        if found is None:
+            recipe = recipe_of(self._runtime(request.runtime))
+            assert recipe is not None
+            found = await self._api.create(
+                build_job(request, self._config, recipe=recipe), within_s=self._leads_for_s()
+            )
+        elif _condition(found, "Complete"):
             return
-        recipe = recipe_of(self._runtime(request.runtime))
-        assert recipe is not None
-        made = await self._api.create(build_job(request, self._config, recipe=recipe), within_s=self._leads_for_s())
+        # Also for a Job that was there: who made it may not have come as far as this.
         expires_s = self._config.builds.deadline_s + SLACK_S
         kept = f"{request.workspace_id}/{BUILDS_FOLDER}/cache-{request.runtime}-{request.lock[:32]}.zip"
         addresses = {
@@ -131,7 +135,7 @@ class KubernetesBuilder(KubernetesBuildPlace):
             "cache": await self._objects.url(kept, expires_s=expires_s),
             "kept": await self._objects.upload_url(kept, expires_s=expires_s),
         }
-        secret = build_secret(request, self._config, addresses=addresses, owner=made)
+        secret = build_secret(request, self._config, addresses=addresses, owner=found)
         await self._api.apply(secret, within_s=self._leads_for_s())
 
     async def _follow(self, ref: Ref, log: Log) -> None:
