@@ -17,7 +17,7 @@ from lateen.services.aliases import AliasChange
 from lateen.services.controller import Controller
 from lateen.services.wanted_versions import AGAIN_S, WANTED_S, Waking
 
-from .test_controller import NotingPlaces, until
+from .test_controller import NotingPlaces
 
 CODE = "def handler(event, context):\n    return {number}\n"
 
@@ -58,9 +58,16 @@ class Kept:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not await condition():
             await asyncio.sleep(0.02)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async def is_so() -> bool:
+        return bool(condition())
+
+    await eventually(is_so)
 
 
 @pytest.fixture
