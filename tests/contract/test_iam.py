@@ -27,6 +27,7 @@ from lateen.cluster.worker import WorkerProcess
 from lateen.domain.access import PLATFORM
 from lateen.domain.events import EventInvokeChange
 from lateen.domain.functions import LATEST
+from lateen.ports.table import Item, Key
 from lateen.services.assembled import assemble, event_worker
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
