@@ -175,3 +175,16 @@ def test_many_at_a_time(client: Any, create: Create) -> None:
     for thread in threads:
         thread.join()
     assert answers == {number: str(number).encode() for number in range(20)}
+
+
+def test_response_stream(client: Any, about: None, fails: None) -> None:
+    """The same answer as an event stream; a failure is told in its last event."""
+    answer = client.invoke_with_response_stream(FunctionName="about", LogType="Tail")
+    *parts, complete = answer["EventStream"]
+    assert json.loads(b"".join(part["PayloadChunk"]["Payload"] for part in parts))["name"] == "about"
+    assert base64.b64decode(complete["InvokeComplete"]["LogResult"]).startswith(b"START RequestId: ")
+    assert answer["ExecutedVersion"] == "$LATEST"
+    failed = client.invoke_with_response_stream(FunctionName="fails", Payload=b'{"how": "raise"}')
+    (complete,) = failed["EventStream"]
+    assert complete["InvokeComplete"]["ErrorCode"] == "KeyError"
+    assert json.loads(complete["InvokeComplete"]["ErrorDetails"])["errorMessage"] == "'no such thing'"

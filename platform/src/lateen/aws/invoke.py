@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from lateen.aws import event_stream
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.errors import (
     AwsError,
@@ -23,6 +24,8 @@ from lateen.services.events import Events
 
 EVENT_LIMIT = 6 * 1024 * 1024
 CONTEXT_LIMIT = 3583
+CHUNK = 256 * 1024
+"""Bytes of a stream's message."""
 _syntax = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -78,6 +81,26 @@ class InvokeOperations:
             return await self._queued(call, version, reference, context)
         with_log = call.parameters.get("LogType") == "Tail"
         return await self._run(call, described, version, reference, with_log=with_log, context=context)
+
+    @operation("InvokeWithResponseStream", missing="the parts come when the answer is complete; TenantId is ignored")
+    async def invoke_with_response_stream(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        described = await self._function(call, reference)
+        _check_event(call.body)
+        context = call.parameters.get("ClientContext") or None
+        _check_context(context)
+        version = await self._version(described.function, reference)
+        if call.parameters.get("InvocationType") == "DryRun":
+            return Answer(status=204)
+        with_log = call.parameters.get("LogType") == "Tail"
+        ran = await self._run(call, described, version, reference, with_log=with_log, context=context)
+        return Answer(
+            body=_streamed(ran),
+            headers={
+                "content-type": event_stream.CONTENT_TYPE,
+                **{name: ran.headers[name] for name in ("x-amzn-requestid", "x-amz-executed-version")},
+            },
+        )
 
     @operation("InvokeAsync")
     async def invoke_async(self, call: Call) -> Answer:
@@ -139,6 +162,29 @@ class InvokeOperations:
         if with_log and invoked.log_result is not None:
             headers["x-amz-log-result"] = invoked.log_result
         return Answer(body=invoked.body, headers=headers)
+
+
+def _streamed(ran: Answer) -> bytes:
+    """An invocation's answer as a stream; what failed is told in the last message, as the runtime's error document."""
+    complete: dict[str, str] = {}
+    parts: list[bytes] = []
+    if "x-amz-function-error" in ran.headers:
+        complete = {"ErrorCode": _error_type(ran.body), "ErrorDetails": ran.body.decode("utf-8", "replace")}
+    else:
+        for at in range(0, len(ran.body), CHUNK):
+            part = ran.body[at : at + CHUNK]
+            parts.append(event_stream.event("PayloadChunk", part, "application/octet-stream"))
+    if (log := ran.headers.get("x-amz-log-result")) is not None:
+        complete["LogResult"] = log
+    parts.append(event_stream.event("InvokeComplete", msgspec.json.encode(complete), "application/json"))
+    return b"".join(parts)
+
+
+def _error_type(document: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(document)["errorType"])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError, TypeError):
+        return "Unhandled"
 
 
 def _check_event(event: bytes) -> None:
