@@ -13,6 +13,8 @@ from running_platform import Running, a_zip, run, zip_of
 
 from lateen.adapters.local.builder import BuildLimits
 from lateen.domain.access import PLATFORM
+from lateen.ports.table import ItemNotFound
+from lateen.services.build_settings import settings_key
 from lateen.services.build_sweep import BuildSweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -195,3 +197,19 @@ async def test_builds_that_nothing_names_any_more_are_swept(running: Running, in
     again = await running.create(TINY, name="again")
     assert (await running.settled(again))[0] == "Active"
     assert await running.called(again) == "tiny"
+
+
+async def test_settings_are_stored_encrypted_and_go_with_their_workspace(running: Running, index: Index) -> None:
+    platform = running.platform
+    workspace = await platform.workspaces.create(PLATFORM, name="team-a")
+    names = await platform.build_settings.change(
+        PLATFORM, workspace.id, {"PIP_INDEX_URL": index.url, "NPM_CONFIG_//registry.example.org/:_authToken": "t" * 40}
+    )
+    assert names == ["NPM_CONFIG_//registry.example.org/:_authToken", "PIP_INDEX_URL"]
+    stored = await platform.table.get(settings_key(workspace.id))
+    assert PASSWORD not in str(stored)
+    assert await platform.build_settings.variables(workspace.id, ["PIP_"]) == {"PIP_INDEX_URL": index.url}
+    assert await platform.build_settings.change(PLATFORM, workspace.id, {names[0]: None}) == ["PIP_INDEX_URL"]
+    await platform.workspaces.delete(PLATFORM, workspace.id)
+    with pytest.raises(ItemNotFound):
+        await platform.table.get(settings_key(workspace.id))

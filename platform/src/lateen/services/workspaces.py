@@ -14,6 +14,7 @@ from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import DEFAULT_ID, Quota, Workspace
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
+from lateen.services.build_settings import settings_key
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen.services.idempotency import Idempotency, Once
@@ -219,6 +220,7 @@ class Workspaces:
                         Delete(_name_key(workspace.name)),
                         Delete(Key(INDEX, f"WS#{workspace.id}")),
                         Delete(_account_key(workspace.account_id)),
+                        Delete(settings_key(workspace.id)),
                     ]
                 )
             except RevisionConflict:
