@@ -15,6 +15,7 @@ BEYOND_A_SCHEMA = {
     "layers",  # of those that are there, each once
     "If-Match",  # its pattern is more than the generator can follow: it sends an empty one as valid
     "environment",  # its size as a whole, and reserved names
+    "routing",  # only beside a published version
     "variables",  # those that a runtime's builds understand, of which runtimes there are
 }  # fmt: skip
 

@@ -1,7 +1,9 @@
 """`/api/functions/{id}/versions` and `/api/functions/{id}/aliases`."""
 
+from typing import Annotated
+
 from litestar import Controller, Response, delete, get, post, put
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, PathParameter
 
 from lateen.api.bodies import PublishVersion, PutAlias, alias_change
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
@@ -9,6 +11,7 @@ from lateen.api.functions import expected_of_function, function_answer
 from lateen.api.requests import DEFAULT, Cursor, IfMatch, Limit, etag, expected_revision
 from lateen.api.views import AliasView, FunctionView, Page, VersionView, alias_view, page_of, version_view
 from lateen.domain.access import Caller
+from lateen.domain.versions import ALIAS_NAME
 from lateen.services.aliases import DescribedAlias
 
 
@@ -83,6 +86,10 @@ class VersionController(Controller):
         return function_answer(restored, use_cases.base_url)
 
 
+# Said in the document only: elsewhere a name that can't be one is 404.
+NewAlias = Annotated[str, PathParameter(schema_extra={"pattern": ALIAS_NAME})]
+
+
 class AliasController(Controller):
     path = "/api/functions/{function_id:str}/aliases"
     tags = ("Versions",)
@@ -111,7 +118,7 @@ class AliasController(Controller):
     async def store(
         self,
         function_id: FromPath[str],
-        alias: FromPath[str],
+        alias: NewAlias,
         data: JSONBody[PutAlias],
         use_cases: UseCasesDep,
         caller: CallerDep,
