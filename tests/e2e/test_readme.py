@@ -47,6 +47,8 @@ def test_the_other_commands(server: Running, tmp_path: Path) -> None:
     """Each of them is one that there is."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text(HANDLER)
+    (tmp_path / "libs" / "python").mkdir(parents=True)
+    (tmp_path / "libs" / "python" / "base.py").write_text("")
     [block] = [block for block in BLOCKS if "lateen invoke" in block]
     printed = execute(block, server, tmp_path)
     assert "\n1\n" in printed

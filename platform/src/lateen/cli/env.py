@@ -30,7 +30,8 @@ def env(connection: Connection, output: Output) -> None:
     variables = {
         "LATEEN_ENDPOINT": connection.endpoint,
         "LATEEN_TOKEN": connection.token,
-        "AWS_ENDPOINT_URL_LAMBDA": connection.endpoint,
+        # Lambda, and what tools call on the way to it; S3, DynamoDB and all others stay where they are.
+        **{f"AWS_ENDPOINT_URL_{service}": connection.endpoint for service in ("LAMBDA", "STS", "IAM")},
         **_aws_pair(connection),
         "AWS_REGION": os.environ.get("AWS_REGION") or DEFAULT_REGION,
     }
