@@ -302,6 +302,8 @@ async def test_a_workspaces_own_quota(setting: Setting) -> None:
         quota = await setting.admin.get(quota_ref)
         return quota is not None and quota["spec"]["hard"] == {
             "pods": "3", "services.loadbalancers": "0", "services.nodeports": "0",
+            "count/deployments.apps": "4050", "count/services": "4050",
+            "count/secrets": "8050", "count/configmaps": "1050",
         }  # fmt: skip
 
     await until(is_changed)

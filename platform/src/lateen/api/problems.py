@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from lateen.domain import errors
 from lateen.logs import request_id
+from lateen.ports.builder import BuildInterrupted, BuildRefused
 from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
 from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
+from lateen.services.builds import BuildFailed
 from lateen.services.events import PayloadLost
 
 MEDIA_TYPE = "application/problem+json"
@@ -130,6 +132,10 @@ PROBLEMS: dict[type[Exception], str] = {
     ObjectsUnavailable: "unavailable",
     QueueUnavailable: "unavailable",
     QueueFull: "unavailable",
+    BuildInterrupted: "unavailable",
+    # What the controller tells of a function; no request waits for a build.
+    BuildRefused: "conflict",
+    BuildFailed: "conflict",
     # A service that lets one of these through has a fault: it knows what is missing and the store doesn't.
     ItemNotFound: "internal",
     ObjectNotFound: "internal",

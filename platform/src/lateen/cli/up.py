@@ -70,7 +70,8 @@ def _show_example(started: "Started") -> None:
     key = administrator_key(started.data)
     connection = Connection(endpoint=started.endpoint, token=key, workspace=None, data=started.data)
     with Client(connection) as client:
-        options = {"env": {}, "unset": (), "description": "Reads a web server's log and sums it up"}
+        options = {"env": {}, "unset": (), "layer": (), "no_layers": False}
+        options["description"] = "Reads a web server's log and sums it up"
         function = settled(client, deployed(client, EXAMPLE, name=None, workspace=None, options=options))
     log = EXAMPLE / SAMPLE
     # As any caller would, so without the key: the function must not get to see it.
