@@ -176,6 +176,52 @@ def builds_below(pid: int) -> list[str]:
     return found
 
 
+LINKING = """
+import os
+for name in ("output", "cache"):
+    inside = os.path.dirname(os.environ["LATEEN_BUILD_OUTPUT"]) + "/" + name
+    os.makedirs({target!r}, exist_ok=True)  # there in the build's own file system too, or nothing could be put into it
+    if not os.path.islink(inside):
+        os.rename(inside, inside + "-before")
+        os.symlink({target!r}, inside)
+def get_requires_for_build_wheel(config=None): return []
+def build_wheel(folder, config=None, metadata=None):
+    import zipfile
+    about, kind = ["Metadata-Version: 2.1", "Name: own", "Version: 1", ""], ["Wheel-Version: 1.0", "Tag: py3-none-any", ""]
+    with zipfile.ZipFile(folder + "/own-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("own-1.dist-info/METADATA", chr(10).join(about))
+        wheel.writestr("own-1.dist-info/WHEEL", chr(10).join(kind))
+        wheel.writestr("own-1.dist-info/RECORD", "")
+    return "own-1-py3-none-any.whl"
+"""
+
+
+async def test_a_build_can_lead_nobody_out_of_its_folder(tmp_path: Path) -> None:
+    """It puts links in the place of its folders: what they lead to outside, which it can't read, is not packed."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("the operator's")
+    async with run(tmp_path / "data") as running:
+        function = await running.create(building_with(LINKING.format(target=str(outside))))
+        state, reason = await running.settled(function)
+        assert state == "Failed"
+        assert reason is not None
+        assert "left no folder" in reason
+
+
+async def test_a_link_in_the_place_of_the_cache_is_not_kept(tmp_path: Path) -> None:
+    """The next build would be given the folder that it leads to, and its user that folder's ownership."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("the operator's")
+    script = LINKING.format(target=str(outside)).replace('("output", "cache")', '("cache",)')
+    async with run(tmp_path / "data") as running:
+        function = await running.create(building_with(script))
+        assert (await running.settled(function))[0] == "Active"
+        assert list((tmp_path / "data" / "builds" / "caches").iterdir()) == []
+    assert (outside / "secret.txt").read_text() == "the operator's"
+
+
 async def test_builds_that_nothing_names_any_more_are_swept(running: Running, index: Index) -> None:
     """A week after their last use; what a function, or a version of one, was made of stays."""
     await running.index(index)

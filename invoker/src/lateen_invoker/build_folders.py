@@ -50,6 +50,9 @@ def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT) -> None:
 
     Blocks. Nothing of the build may run any more. Raises: `PackRefused`, `OSError`.
     """
+    if folder.is_symlink() or not folder.is_dir():
+        # The build could replace the folder itself by a link to what its own eyes never see.
+        raise PackRefused("the build left no folder where it was to put what it makes")
     files, left = 0, limit
     with zipfile.ZipFile(package, "x", zipfile.ZIP_DEFLATED) as archive:
         for name, path in sorted(_files(folder.resolve())):

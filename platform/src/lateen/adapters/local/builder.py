@@ -237,7 +237,8 @@ class LocalBuilder:
     def _keep(self, made: Path, cache: Path) -> None:
         """What it left in its cache, for the next build with the same locks. Blocks."""
         with suppress(OSError):
-            if not any(made.iterdir()) or _is_larger(str(made), self._limits.disk_mib * _MIB // 2):
+            # A link in the folder's place would lead us, and the next build, to where no build may go.
+            if made.is_symlink() or not any(made.iterdir()) or _is_larger(str(made), self._limits.disk_mib * _MIB // 2):
                 return
             if cache.exists():
                 remove(str(cache))
