@@ -187,7 +187,8 @@ for name in ("output", "cache"):
 def get_requires_for_build_wheel(config=None): return []
 def build_wheel(folder, config=None, metadata=None):
     import zipfile
-    about, kind = ["Metadata-Version: 2.1", "Name: own", "Version: 1", ""], ["Wheel-Version: 1.0", "Tag: py3-none-any", ""]
+    about = ["Metadata-Version: 2.1", "Name: own", "Version: 1", ""]
+    kind = ["Wheel-Version: 1.0", "Tag: py3-none-any", ""]
     with zipfile.ZipFile(folder + "/own-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("own-1.dist-info/METADATA", chr(10).join(about))
         wheel.writestr("own-1.dist-info/WHEEL", chr(10).join(kind))

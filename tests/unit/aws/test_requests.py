@@ -13,6 +13,7 @@ from lateen.aws.assembled import OPERATIONS
 from lateen.aws.calls import offers
 from lateen.aws.errors import AwsError
 from lateen.aws.model import lambda_model
+from lateen.aws.parameters import parameters_of
 from lateen.aws.references import Place, reference_from
 from lateen.aws.routing import Router, is_dated
 from lateen.aws.validation import check
@@ -117,6 +118,34 @@ def refusal_of(shape: str, members: dict[str, Any]) -> AwsError | None:
     except AwsError as exc:
         return exc
     return None
+
+
+def test_a_small_request_gets_no_large_refusal() -> None:
+    """Each of very many parts may be wrong, and each that is told costs fifty times what it took to send."""
+    given = {
+        "FunctionName": "f",
+        "Role": "arn:aws:iam::123456789012:role/r",
+        "Code": {},
+        "FileSystemConfigs": [{}] * 9999,
+    }
+    with pytest.raises(AwsError) as refused:
+        check(MODEL, "CreateFunctionRequest", given)
+    assert refused.value.code == "ValidationException"
+    assert len(refused.value.body()) < 32 * 1024
+
+
+@pytest.mark.parametrize("part", [b"{}", b"1", b'"a"', b"[]"])
+def test_a_large_body_has_few_parts(part: bytes) -> None:
+    """What is large in a request is code, which is one text: millions of parts are memory that nobody has."""
+    operation = MODEL.operations["CreateFunction"]
+    routed = ROUTER.find(operation.method, operation.uri.encode(), b"")
+    assert routed is not None
+    body = b'{"FileSystemConfigs": [%b]}' % b",".join([part] * 600_000)
+    with pytest.raises(AwsError) as refused:
+        parameters_of(MODEL, operation, routed, [], body)
+    assert refused.value.code == "SerializationException"
+    code = b'{"FunctionName": "f", "Code": {"ZipFile": "%b"}}' % (b"A" * 4_000_000)
+    assert len(parameters_of(MODEL, operation, routed, [], code)["Code"]["ZipFile"]) == 4_000_000
 
 
 def test_texts_of_several_kinds() -> None:

@@ -9,6 +9,9 @@ from lateen.aws.model import Model, Operation
 from lateen.aws.routing import Routed
 from lateen.aws.sigv4 import Headers
 
+LARGE, MANY = 1024 * 1024, 100_000
+"""A body of more bytes than that is large because of the code in it, which is one text, and has fewer commas."""
+
 
 def parameters_of(model: Model, operation: Operation, routed: Routed, headers: Headers, body: bytes) -> dict[str, Any]:
     """Raises: `AwsError`. What the model doesn't know is left out, as AWS does; a payload is left to the operation."""
@@ -42,6 +45,9 @@ def parameters_of(model: Model, operation: Operation, routed: Routed, headers: H
 def _document(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
+    if len(body) > LARGE and body.count(b",") > MANY:
+        # Small parts take twenty times as much memory as they took to send.
+        raise AwsError("SerializationException", "The body has too many parts")
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as exc:

@@ -14,6 +14,8 @@ _UNCHECKED = frozenset({"Runtime", "EnvironmentVariables", "Blob", "BlobStream"}
 """Lambda itself refuses these, in words of its own."""
 _LONGEST = 16_384
 """Of a text that is compared with a pattern; every bounded one is shorter."""
+_MOST = 100
+"""Violations after which a list's members are not looked at any more: each that is told is longer than its cause."""
 _NAMES = {"string": "STRING_VALUE", "integer": "NUMBER_VALUE", "boolean": "BOOLEAN_VALUE"}
 _PLACES = {
     "string": "a String",
@@ -68,6 +70,8 @@ def _members(model: Model, name: str, members: list[Any], whole: Any, path: str,
     shape = model.shapes[name]
     if shape.type == "structure":
         for number, member in enumerate(members, 1):
+            if len(found) >= _MOST:
+                return
             if isinstance(member, dict):
                 _structure(model, shape, member, f"{path}.{number}.member", found)
             else:
