@@ -100,9 +100,10 @@ class FunctionUrlOperations:
     async def delete_function_url_config(self, call: Call) -> Answer:
         function = await self._function(call, _of_function(call))
         await self._url(function)
-        # Closed before it is forgotten why it was open.
+        # Closed before it is forgotten why it was open; and after, for somebody may have opened it meanwhile.
         await self._set_auth(call, function, "iam")
         await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=None))
+        await self._set_auth(call, function, "iam")
         return Answer(status=204)
 
     @operation("AddPermission", missing="only a statement that opens a URL has an effect; not of versions")
@@ -151,7 +152,9 @@ class FunctionUrlOperations:
         after = change(await self._extras.of(function))
         if not is_open(after):
             await self._open_or_close(call, function, after)
-        await self._extras.change(function, change)
+        after = await self._extras.change(function, change)
+        if not is_open(after):  # by now: others may have removed other statements
+            await self._open_or_close(call, function, after)
         return Answer(status=204)
 
     @operation("GetPolicy", missing="not of versions")
@@ -182,9 +185,19 @@ class FunctionUrlOperations:
         return self._shown(function, reference, extras.url)
 
     async def _open_or_close(self, call: Call, function: Function, extras: Extras) -> None:
-        """A function without a URL configuration is as REST says."""
-        if extras.url is not None:
-            await self._set_auth(call, function, "none" if is_open(extras) else "iam")
+        """A function without a URL configuration is as REST says.
+
+        Of several who change URL and policy at the same time, the last one to come here sees what all of them have
+        changed; so nobody leaves open what another one has closed.
+        """
+        if extras.url is None:
+            return
+        while True:
+            opens = is_open(extras)
+            await self._set_auth(call, function, "none" if opens else "iam")
+            extras = await self._extras.of(function)
+            if is_open(extras) == opens:
+                return
 
     async def _set_auth(self, call: Call, function: Function, auth: Auth) -> None:
         await self._functions.update(call.caller, function.id, FunctionChange(auth=auth))
