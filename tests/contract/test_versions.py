@@ -332,6 +332,21 @@ async def test_a_route_of_an_alias(services: Services, hello: Function) -> None:
         await routes.find(again.hash.encode())
 
 
+async def test_a_route_is_closed_whichever_aliases_are_remembered(
+    services: Services, hello: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where routes live until they are told of a change, none may be out of sight."""
+    aliases, functions, admin = services.aliases, services.functions, services.admin
+    await published(services, hello, 1)
+    hashes = [(await aliases.create(admin, hello.id, name, Target("1"))).alias.hash.encode() for name in ("a", "b")]
+    routes = Routes(services.table, master=MASTER, lives_s=float("inf"))
+    functions.subscribe(routes.changed)
+    monkeypatch.setattr("lateen.services.routes.ROUTES", 1)
+    assert all([(await routes.find(each)).open for each in hashes])
+    await functions.update(admin, hello.id, FunctionChange(auth="iam"))
+    assert not any([(await routes.find(each)).open for each in hashes])
+
+
 async def test_a_versions_code_goes_with_it(services: Services, hello: Function) -> None:
     """And not before, however old it is."""
     functions, versions, admin = services.functions, services.versions, services.admin

@@ -54,9 +54,10 @@ class BuildLog:
             self._say(lines + newline)
 
     def masked(self, text: str) -> str:
+        text = _TERMINAL.sub("", text)  # first, for a colour in the midst of a secret would hide it from us
         for secret in self._hidden:
             text = text.replace(secret, _MASK)
-        return _TERMINAL.sub("", text)
+        return text
 
     def last_lines(self) -> str:
         self._flush_line()

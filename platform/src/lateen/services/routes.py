@@ -121,7 +121,9 @@ class Routes:
         except ItemNotFound:
             return False
         if len(self._aliases) >= ROUTES:
-            del self._aliases[next(iter(self._aliases))]
+            oldest = next(iter(self._aliases))
+            del self._aliases[oldest]
+            self._shared.forget(oldest)  # `changed` would not find it
         self._aliases[url_hash] = _Owner(found["workspace_id"], found["function_id"], found["alias"])
         return True
 
