@@ -15,6 +15,12 @@ from lateen.settings import Settings, variable_of
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 HANDLER = "def lambda_handler(event, context):\n    return event['id']\n"
+TEMPLATE = """Parameters: {Stage: {Type: String}}
+Resources:
+  Typed:
+    Type: AWS::Serverless::Function
+    Properties: {CodeUri: app/, Handler: main.lambda_handler, Runtime: python3.12, Description: !Ref Stage}
+"""
 
 
 def execute(script: str, server: Running, folder: Path) -> str:
@@ -49,6 +55,7 @@ def test_the_other_commands(server: Running, tmp_path: Path) -> None:
     (tmp_path / "app" / "main.py").write_text(HANDLER)
     (tmp_path / "libs" / "python").mkdir(parents=True)
     (tmp_path / "libs" / "python" / "base.py").write_text("")
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
     [block] = [block for block in BLOCKS if "lateen invoke" in block]
     printed = execute(block, server, tmp_path)
     assert "\n1\n" in printed

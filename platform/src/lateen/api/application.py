@@ -15,6 +15,7 @@ from lateen.api.console import ConsoleController
 from lateen.api.dependencies import UseCases, providers
 from lateen.api.docs import Docs
 from lateen.api.edge import CallerLeft, Edge
+from lateen.api.event_configs import EventConfigController
 from lateen.api.functions import FunctionController
 from lateen.api.health import Readiness
 from lateen.api.invocations import InvocationController
@@ -43,6 +44,7 @@ CONTROLLERS = (
     AliasController,
     BuildController,
     InvocationController,
+    EventConfigController,
     LayerController,
     KeyController,
     ConsoleController,

@@ -10,6 +10,7 @@ from lateen.api.fields import (
     Architectures,
     Base64,
     Description,
+    DestinationArn,
     Handler,
     Hash,
     Id,
@@ -18,12 +19,15 @@ from lateen.api.fields import (
     LayerName,
     LayerRuntimes,
     License,
+    MaximumEventAge,
+    MaximumRetryAttempts,
     Name,
     Routing,
     RuntimeName,
     Variables,
     Version,
 )  # fmt: skip
+from lateen.domain.events import EventInvokeChange
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
 from lateen.domain.workspaces import Quota
 from lateen.services.aliases import AliasChange
@@ -115,6 +119,19 @@ class PutAlias(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: Description | UnsetType = UNSET
 
 
+class PutEventConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent or null is the default again."""
+
+    maximum_retry_attempts: MaximumRetryAttempts | None = None
+    """After an error of the function."""
+    maximum_event_age: MaximumEventAge | None = None
+    """Seconds after which an event is given up that there was no room for."""
+    on_success: DestinationArn | None = None
+    """ARN of the function that is told of what succeeded."""
+    on_failure: DestinationArn | None = None
+    """ARN of the function that is told of what was given up."""
+
+
 class UpdateBuildSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     variables: Annotated[
         dict[
@@ -172,6 +189,15 @@ def new_function(asked: CreateFunction) -> NewFunction:
 
 def alias_change(asked: PutAlias) -> AliasChange:
     return AliasChange(version=asked.version, weights=asked.routing, description=asked.description)
+
+
+def event_config_change(asked: PutEventConfig) -> EventInvokeChange:
+    return EventInvokeChange(
+        maximum_retry_attempts=asked.maximum_retry_attempts,
+        maximum_event_age_s=asked.maximum_event_age,
+        on_success=asked.on_success,
+        on_failure=asked.on_failure,
+    )
 
 
 def function_change(asked: UpdateFunction) -> FunctionChange:

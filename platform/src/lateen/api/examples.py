@@ -5,6 +5,7 @@ from typing import Any
 _WHEN = "2026-01-31T23:59:59.123Z"
 _HASH = "0123456789abcdef0123456789abcdef"
 _URL = f"http://127.0.0.1:8000/{_HASH}"
+_FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:told"
 
 _WORKSPACE: dict[str, Any] = {
     "id": "default",
@@ -110,6 +111,16 @@ EXAMPLES: dict[str, Any] = {
     "VersionView": _VERSION,
     "PutAlias": {"version": "3", "routing": {"4": 0.1}, "description": "What everybody calls"},
     "AliasView": _ALIAS,
+    "PutEventConfig": {"maximum_retry_attempts": 1, "maximum_event_age": 3600, "on_failure": _FUNCTION_ARN},
+    "EventConfigView": {
+        "function": _FUNCTION["id"],
+        "qualifier": "live",
+        "maximum_retry_attempts": 1,
+        "maximum_event_age": 3600,
+        "on_success": None,
+        "on_failure": _FUNCTION_ARN,
+        "updated_at": _WHEN,
+    },
     "BuildView": {
         "id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "state": "Building",
@@ -156,6 +167,7 @@ EXAMPLES: dict[str, Any] = {
     "ConsoleStarter": {"runtime": "python", "version": "3.12", "name": "code.py", "file": _SOURCE},
     "ConsoleRuntime": {
         "name": "python3.12",
+        "aliases": ["python"],
         "runtime": "python",
         "version": "3.12",
         "file": "code.py",

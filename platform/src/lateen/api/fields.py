@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
 from lateen.domain.layers import ARCHITECTURES, LAYER_ARN, LAYER_NAME, LICENSE_LENGTH, MAX_LAYERS, MAX_RUNTIMES
 from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
 from lateen.domain.versions import NUMBER, VERSION
@@ -59,3 +60,13 @@ LayerContent = Annotated[
 LayerRuntimes = Annotated[list[RuntimeName], Meta(max_length=MAX_RUNTIMES, examples=[["python3.12"]])]
 Architectures = Annotated[list[Literal["x86_64", "arm64"]], Meta(max_length=len(ARCHITECTURES))]
 License = Annotated[str, Meta(max_length=LICENSE_LENGTH, pattern=DESCRIPTION, examples=["MIT"])]
+MaximumRetryAttempts = Annotated[int, Meta(ge=RETRY_ATTEMPTS[0], le=RETRY_ATTEMPTS[1])]
+MaximumEventAge = Annotated[int, Meta(ge=EVENT_AGE_S[0], le=EVENT_AGE_S[1])]
+DestinationArn = Annotated[
+    str,
+    Meta(
+        max_length=ARN_LENGTH,
+        pattern=FUNCTION_ARN,
+        examples=["arn:aws:lambda:us-east-1:123456789012:function:hello"],
+    ),
+]

@@ -5,11 +5,13 @@ from typing import Annotated, Generic, TypeVar
 from msgspec import Meta, Struct
 
 from lateen.api.fields import Hash, Id, Timestamp
-from lateen.domain.functions import Auth, Described, State
+from lateen.domain.events import EventInvokeConfig
+from lateen.domain.functions import Auth, Described, Function, State
 from lateen.domain.keys import ApiKey, NewKey
 from lateen.domain.layers import LayerVersion
 from lateen.domain.pages import Page as DomainPage
 from lateen.domain.runtimes import Runtime, RuntimeEntry
+from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import Quota, Workspace
 from lateen.services.aliases import DescribedAlias
 from lateen.services.builds import Build, LogPage
@@ -115,6 +117,21 @@ class AliasView(Struct, frozen=True, kw_only=True):
     revision: int
     """Counts its changes; also the `ETag`."""
     created_at: Timestamp
+    updated_at: Timestamp
+
+
+class EventConfigView(Struct, frozen=True, kw_only=True):
+    """What holds for asynchronous invocations. Null: the default."""
+
+    function: Id
+    qualifier: Annotated[str, Meta(examples=["live"])]
+    maximum_retry_attempts: int | None
+    maximum_event_age: int | None
+    """Seconds."""
+    on_success: str | None
+    """ARN of the function that is told of what succeeded."""
+    on_failure: str | None
+    """ARN of the function that is told of what was given up."""
     updated_at: Timestamp
 
 
@@ -257,6 +274,8 @@ class ConsoleRuntime(Struct, frozen=True, kw_only=True):
     """Canonical."""
     runtime: Annotated[str, Meta(examples=["python"])]
     version: Annotated[str, Meta(examples=["3.12"])]
+    aliases: list[str]
+    """Further names of it, such as AWS's."""
     file: Annotated[str, Meta(examples=["code.py"])]
     """What a single source file is called."""
     sources: list[str]
@@ -367,6 +386,18 @@ def alias_view(described: DescribedAlias, base_url: str) -> AliasView:
     )
 
 
+def event_config_view(function: Function, config: EventInvokeConfig) -> EventConfigView:
+    return EventConfigView(
+        function=function.id,
+        qualifier=config.qualifier,
+        maximum_retry_attempts=config.maximum_retry_attempts,
+        maximum_event_age=config.maximum_event_age_s,
+        on_success=config.on_success,
+        on_failure=config.on_failure,
+        updated_at=iso_ms(config.updated_at_s),
+    )
+
+
 def layer_view(layer: LayerVersion) -> LayerView:
     return LayerView(
         name=layer.name,
@@ -429,6 +460,7 @@ def console_function(described: Described, runtime: Runtime | None, base_url: st
 def console_runtime(entry: RuntimeEntry) -> ConsoleRuntime:
     return ConsoleRuntime(
         name=entry.runtime.name,
+        aliases=list(entry.runtime.aliases),
         file=entry.runtime.file,
         sources=list(entry.runtime.sources),
         runtime=entry.runtime.runtime,

@@ -12,10 +12,10 @@ import click
 from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.connection import Connection, with_connection
-from lateen.cli.deploy import SETTLED_S
 from lateen.cli.lookup import function_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json, show_table
 from lateen.cli.refusals import Refused, hints, note
+from lateen.cli.revisions import SETTLED_S
 from lateen.domain.versions import is_alias_name
 
 COLUMNS = {

@@ -25,7 +25,7 @@ def configuration_options(command: F) -> F:
                 "env",
                 multiple=True,
                 metavar="K=V",
-                callback=_variables,
+                callback=variables_given,
                 help="Set a variable; again for more.",
             ),
             click.option("--unset", multiple=True, metavar="K", help="Remove a variable; again for more."),
@@ -55,7 +55,8 @@ def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[s
     return body
 
 
-def _variables(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+def variables_given(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE`, each."""
     variables = {}
     for text in given:
         name, equals, value = text.partition("=")

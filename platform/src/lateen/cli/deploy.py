@@ -2,35 +2,41 @@
 
 import base64
 import io
-import json
 import re
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import click
+import msgspec
 
-from lateen.cli.builds import BuildShown
 from lateen.cli.client import Client
-from lateen.cli.configuration import body_from, configuration_options
+from lateen.cli.configuration import body_from, configuration_options, variables_given
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
-from lateen.cli.output import Output, output_option, plain, show_json, size_of
-from lateen.cli.packing import pack
-from lateen.cli.refusals import Refused, hints, note
+from lateen.cli.output import Output, output_option, plain, show_fields, show_json, show_table
+from lateen.cli.packing import pack, zipped
+from lateen.cli.refusals import Refused
+from lateen.cli.revisions import settled, stored
+from lateen.cli.sam.deploying import Deployed, deploy_template
+from lateen.cli.sam.templates import template_at
 from lateen.domain.names import NAME
 
-SETTLED_S = 120.0
-"""How long a deployment may stay Pending before we stop waiting for it."""
 _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _"
 
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="The function's name; else the file's or folder's.")
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=variables_given,
+    help="Of a SAM template; again for more.",
+)
 @configuration_options
 @workspace_option
 @click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
@@ -41,6 +47,7 @@ def deploy(
     /,
     path: Path,
     name: str | None,
+    parameters: dict[str, str],
     workspace: str | None,
     no_wait: bool,
     output: Output,
@@ -51,7 +58,18 @@ def deploy(
     PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out,
     and what its .lateenignore names as a .gitignore would. What the code depends on is installed for it where it runs.
     What isn't given stays as it is; of a new function it is the default.
+
+    PATH may be a SAM or CloudFormation template, or a folder with a template.yaml. Its functions, layers, versions,
+    aliases and URLs are deployed, and all else in it is named. Nothing is removed.
     """
+    if (template := template_at(path)) is not None:
+        _check_no_options(name, options)
+        with Client(connection) as client:
+            done = deploy_template(client, template, parameters=parameters, workspace=workspace, wait=not no_wait)
+        _show_deployed(done, output)
+        return
+    if parameters:
+        raise click.UsageError("--parameter is of a template, and there is none")
     with Client(connection) as client:
         function = deployed(client, path, name=name, workspace=workspace, options=options)
         if not no_wait:
@@ -60,6 +78,27 @@ def deploy(
         show_json(function)
     else:
         click.echo(function["url"])
+
+
+def _check_no_options(name: str | None, options: dict[str, Any]) -> None:
+    given = [option for option, value in {"name": name, **options}.items() if value]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise click.UsageError(f"{option} is of one function; of these the template says it")
+
+
+def _show_deployed(done: Deployed, output: Output) -> None:
+    """Raises: `Refused` if anything of the template failed."""
+    if output == "json":
+        show_json(msgspec.to_builtins(done))
+    else:
+        if done.functions:
+            show_table(done.functions.values(), {"FUNCTION": "name", "STATE": "state", "URL": "url"}, empty="")
+        if done.outputs:
+            show_fields({f"{name}:": value for name, value in done.outputs.items()})
+    if done.failed:
+        lines = [f"\n  {resource_id}: {plain(reason)}" for resource_id, reason in done.failed.items()]
+        raise Refused(f"not deployed:{''.join(lines)}", hint="mend these and deploy again")
 
 
 def deployed(
@@ -76,65 +115,9 @@ def deployed(
     runtimes = client.call("GET", "/lambda/runtimes") if before is None or _is_source(path, code) else []
     fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
     fields |= layers_from(client, where["id"], options)
-    if before is None:
-        fields["name"] = name
-        if "runtime" not in fields:
-            fields["runtime"] = _runtime_for(runtimes, path, code)
-        with hints(already_exists="somebody made it at the same time; deploy again to update it"):
-            function = client.call(
-                "POST",
-                f"/api/workspaces/{where['id']}/functions",
-                body=json.dumps(fields).encode(),
-                headers={"idempotency-key": str(uuid4())},
-            )
-    else:
-        function = updated(client, before, fields)
-    assert isinstance(function, dict)
-    if before is None:
-        note(f"created '{name}', {size_of(function['code_size'])}")
-    elif function["revision"] == before["revision"]:
-        note(f"'{name}' is unchanged at revision {function['revision']}")
-    else:
-        note(f"updated '{name}' to revision {function['revision']}, {size_of(function['code_size'])}")
-    return function
-
-
-def updated(client: Client, before: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """Changes the function, unless somebody else did since `before` was read."""
-    with hints(revision_mismatch="somebody changed it at the same time; try again"):
-        function: dict[str, Any] = client.call(
-            "PATCH",
-            f"/api/functions/{before['id']}",
-            body=json.dumps(fields).encode(),
-            headers={"if-match": f'"{before["revision"]}"'},
-        )
-    return function
-
-
-def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
-    """Waits until it is Active. Raises: `Refused` with the reason if it failed, or did not settle in time."""
-    deadline, pause_s = time.monotonic() + SETTLED_S, 0.02
-    build = BuildShown(client, function)
-    while function["state"] == "Pending":
-        if build.more():
-            deadline = time.monotonic() + SETTLED_S  # it has one of its own
-        if time.monotonic() > deadline:
-            raise Refused(
-                f"'{function['name']}' is still pending after {SETTLED_S:.0f} s: {function['state_reason']}",
-                hint=f"look again with 'lateen info {function['name']}'",
-            )
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, 1.0)
-        function = client.call("GET", f"/api/functions/{function['id']}")
-    build.more()
-    if function["state"] == "Failed":
-        raise Refused(
-            f"'{function['name']}' failed: {plain(function['state_reason'] or 'no reason given')}",
-            hint="mend the cause and deploy again",
-        )
-    if function["state_reason"]:
-        note(f"note: {plain(function['state_reason'])}")
-    return function
+    if before is None and "runtime" not in fields:
+        fields["runtime"] = _runtime_for(runtimes, path, code)
+    return stored(client, where["id"], name, fields, before)
 
 
 def _is_source(path: Path, code: bytes) -> bool:
@@ -149,12 +132,7 @@ def _by_its_own_kind(runtimes: list[dict[str, Any]], path: Path, code: bytes) ->
     called = {entry["file"] for entry in runtimes if path.name.endswith(tuple(entry["sources"]))}
     if len(called) != 1 or path.suffix == Path(name := called.pop()).suffix:
         return code
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        entry = zipfile.ZipInfo(Path(name).with_suffix(path.suffix).name)
-        entry.create_system, entry.external_attr = 3, 0o100644 << 16
-        archive.writestr(entry, code)
-    return packed.getvalue()
+    return zipped(Path(name).with_suffix(path.suffix).name, code)
 
 
 def _runtime_for(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> str:

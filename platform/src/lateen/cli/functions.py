@@ -11,12 +11,12 @@ from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
-from lateen.cli.deploy import settled, updated
 from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table, size_of
 from lateen.cli.packing import pack
 from lateen.cli.refusals import note
+from lateen.cli.revisions import settled, updated
 
 COLUMNS = {
     "NAME": "name",

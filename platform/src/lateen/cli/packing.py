@@ -20,7 +20,7 @@ UNPACKED_LIMIT = 250 * 1024 * 1024
 
 IGNORED_FOLDERS = {
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".hypothesis", ".idea", ".vscode", ".lateen",
+    ".ruff_cache", ".hypothesis", ".idea", ".vscode", ".lateen", ".aws-sam",
 }  # fmt: skip
 IGNORED_BESIDE = {"node_modules": "package.json"}
 """Folders that are made anew of the file that lies beside them."""
@@ -37,6 +37,14 @@ def pack(path: Path) -> bytes:
         return _file(path) if path.is_file() else _folder(path)
     except OSError as exc:
         raise Refused(f"{exc.filename or path} can't be read: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    """A single file as a zip, under this name."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_entry(name, 0o644), content)
+    return packed.getvalue()
 
 
 def _file(path: Path) -> bytes:
@@ -61,14 +69,19 @@ def _folder(path: Path) -> bytes:
                     f"{path} holds more than {UNPACKED_LIMIT // 1024**2} MiB",
                     hint="name the folder that holds the function's code only",
                 )
-            entry = zipfile.ZipInfo(file.relative_to(path).as_posix(), _DATE)
-            entry.create_system = 3  # Unix, also where it was packed on another system
-            entry.external_attr = (stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry = _entry(file.relative_to(path).as_posix(), 0o755 if mode & stat.S_IXUSR else 0o644)
             archive.writestr(entry, file.read_bytes())
     if not count:
         raise Refused(f"{path} holds no file to deploy")
     return packed.getvalue()
+
+
+def _entry(name: str, mode: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _DATE)
+    entry.create_system = 3  # Unix, also where it was packed on another system
+    entry.external_attr = (stat.S_IFREG | mode) << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
 
 
 def _files(root: Path) -> Iterator[Path]:

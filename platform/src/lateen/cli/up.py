@@ -9,8 +9,9 @@ import httpx
 
 from lateen.cli.client import Client
 from lateen.cli.connection import Connection, administrator_key
-from lateen.cli.deploy import deployed, settled
+from lateen.cli.deploy import deployed
 from lateen.cli.refusals import Refused, shown
+from lateen.cli.revisions import settled
 
 if TYPE_CHECKING:
     from lateen.run import Started

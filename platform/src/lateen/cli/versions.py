@@ -10,10 +10,10 @@ from lateen.cli.aliases import alias_named, aliases_of, moved, shares_of, show_a
 from lateen.cli.client import Client, refusal_from
 from lateen.cli.completion import function_names
 from lateen.cli.connection import Connection, with_connection
-from lateen.cli.deploy import settled
 from lateen.cli.lookup import function_named, workspace_option
 from lateen.cli.output import Output, output_option, show_json, show_table
 from lateen.cli.refusals import Refused, hints, note
+from lateen.cli.revisions import settled
 
 COLUMNS = {
     "VERSION": "version",

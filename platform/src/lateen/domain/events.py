@@ -26,13 +26,15 @@ DEAD_LETTER_DAYS = 14
 Condition = Literal["Success", "RetriesExhausted", "EventAgeExceeded", "ZeroReservedConcurrency"]
 """Why an event has ended; AWS's words."""
 
-_ARN_LENGTH = 350
+ARN_LENGTH = 350
 _ARN = re.compile(
     r"^arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9-]+):([a-z]{2}(-gov)?(-iso[a-z]?)?-[a-z]+-\d{1})?:(\d{12})?:([\x21-\x7e]*)\Z"
 )
-_FUNCTION_ARN = re.compile(
-    r"^arn:aws[a-zA-Z0-9-]*:lambda:[a-z0-9-]*:(\d{12}):function:([A-Za-z0-9_-]{1,64})(?::(\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
+FUNCTION_ARN = (
+    r"^arn:aws[a-zA-Z0-9-]*:lambda:[a-z0-9-]*:([0-9]{12}):function:([A-Za-z0-9_-]{1,64})"
+    r"(?::(\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
 )
+_FUNCTION_ARN = re.compile(FUNCTION_ARN)
 
 
 class FunctionRef(Struct, frozen=True):
@@ -108,8 +110,8 @@ def check_config(config: EventInvokeConfig, *, account_id: str, name: str) -> No
 
 
 def _check_destination(field: str, arn: str, *, account_id: str, name: str) -> None:
-    if len(arn) > _ARN_LENGTH or not (parts := _ARN.match(arn)):
-        raise InvalidInput(field, f"an ARN of at most {_ARN_LENGTH} characters")
+    if len(arn) > ARN_LENGTH or not (parts := _ARN.match(arn)):
+        raise InvalidInput(field, f"an ARN of at most {ARN_LENGTH} characters")
     if parts[2] != "lambda":
         return
     function = function_of(arn)

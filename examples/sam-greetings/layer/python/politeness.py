@@ -1,0 +1,2 @@
+def polite(word: str, name: str) -> str:
+    return f"{word}, dear {name}!"

@@ -1,0 +1,269 @@
+"""A function's properties in a template → what the REST API is told."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from lateen.cli.refusals import Refused
+from lateen.cli.sam.intrinsics import Intrinsics
+from lateen.cli.sam.properties import LeftOut, Properties, Skipped, is_function
+from lateen.cli.sam.reading import Value
+from lateen.cli.sam.templates import Resource, Template
+
+SERVERLESS, PLAIN = "AWS::Serverless::Function", "AWS::Lambda::Function"
+KINDS = (SERVERLESS, PLAIN)
+INLINE = "index"
+"""Name of the file that inline code is, without its end."""
+
+_NO_CREDENTIALS = "functions get no credentials of AWS"
+_REASONS = {
+    "Architectures": "functions run on the processor that the machine has",
+    "AssumeRolePolicyDocument": _NO_CREDENTIALS,
+    "DeadLetterConfig": "what was never done is kept; EventInvokeConfig can name a function for it",
+    "DeadLetterQueue": "what was never done is kept; EventInvokeConfig can name a function for it",
+    "DeploymentPreference": "the alias is moved at once",
+    "EphemeralStorage": "the size of /tmp is the installation's to say",
+    "LoggingConfig": "logs have one form, and lie with Lateen",
+    "PermissionsBoundary": _NO_CREDENTIALS,
+    "Policies": _NO_CREDENTIALS,
+    "PropagateTags": "tags are kept for AWS's own tools only",
+    "ProvisionedConcurrencyConfig": "not offered yet",
+    "ReservedConcurrentExecutions": "not offered by 'lateen deploy' yet",
+    "Role": _NO_CREDENTIALS,
+    "RolePath": _NO_CREDENTIALS,
+    "Tags": "tags are kept for AWS's own tools only",
+    "Tracing": "there is no X-Ray",
+    "TracingConfig": "there is no X-Ray",
+    "VpcConfig": "the network is the installation's to say",
+}
+_EVENTS = {
+    "Api": "there is no API Gateway; FunctionUrlConfig gives the function a URL",
+    "HttpApi": "there is no API Gateway; FunctionUrlConfig gives the function a URL",
+    "Schedule": "schedules are not offered yet",
+    "ScheduleV2": "schedules are not offered yet",
+    "CloudWatchEvent": "events of EventBridge are not offered",
+    "EventBridgeRule": "events of EventBridge are not offered",
+}
+_NO_SOURCE = "event sources are not offered yet"
+
+
+class Runtimes:
+    """As the server has them: by name and by alias."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
+        self._entries = list(entries)
+        self._by_name = {name: each for each in self._entries for name in (each["name"], *each["aliases"])}
+
+    def find(self, name: str) -> dict[str, Any]:
+        """Raises: `Skipped`."""
+        if (found := self._by_name.get(name)) is None:
+            usable = ", ".join(each["name"] for each in self._entries if not each["disabled"])
+            raise Skipped(f"the runtime {name[:64]!r} is not offered; here are: {usable or 'none'}")
+        if found["disabled"]:
+            raise Skipped(f"the runtime {name!r} can't be used here: {found['disabled_reason']}")
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+
+class EventConfig(Struct, frozen=True, kw_only=True):
+    """For asynchronous invocations of one qualifier, as the REST API is told."""
+
+    qualifier: str | None
+    fields: dict[str, Any]
+
+
+class FunctionPlan(Struct, frozen=True, kw_only=True):
+    id: str
+    """Logical."""
+    name: str
+    fields: dict[str, Any]
+    """Of a create or an update, without the code."""
+    kept: tuple[str, ...]
+    """Variables whose values can't be known: those that the function has stay."""
+    code: Path | str
+    """Inline code, as text."""
+    inline_name: str
+    """Of the file that inline code is."""
+    alias: str | None
+    """That leads to what is deployed, once it is published."""
+    version_description: str | None
+    event_config: EventConfig | None
+
+
+def plan_function(
+    template: Template,
+    resource: Resource,
+    *,
+    name: str,
+    auth: str,
+    account_id: str,
+    intrinsics: Intrinsics,
+    left_out: LeftOut,
+    runtimes: Runtimes,
+) -> FunctionPlan:
+    """Args:
+        auth: who may call its URL, where it has no `FunctionUrlConfig` of its own.
+    Raises: `Skipped`, `NotYet`, `Refused`.
+    """
+    properties = properties_of(template, resource, intrinsics, left_out)
+    properties.raw("FunctionName")
+    if properties.text("PackageType") == "Image" or "ImageUri" in properties:
+        raise Skipped("images can't be deployed from a template yet")
+    if (given := properties.needed_text("Runtime")) is None:
+        raise Refused(f"{properties.where}.Runtime: required")
+    runtime = runtimes.find(_built_by(template, resource, given, runtimes))
+    handler = properties.needed_text("Handler")
+    code = _code(template, resource, properties)
+    variables, kept = _variables(properties)
+    fields: dict[str, Any] = {
+        "runtime": runtime["name"],
+        "timeout": 3 if (timeout_s := properties.number("Timeout")) is None else timeout_s,
+        "memory": 128 if (memory_mib := properties.number("MemorySize")) is None else memory_mib,
+        "description": properties.text("Description") or "",
+        "environment": variables,
+        "layers": _layers(properties, account_id),
+        "auth": _auth(properties) if "FunctionUrlConfig" in properties else auth,
+    }
+    if handler is not None:
+        fields["handler"] = handler
+    alias = properties.text("AutoPublishAlias")
+    version_description = properties.text("VersionDescription")
+    events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
+    _name_events(properties)
+    for unneeded in ("AutoPublishAliasAllProperties", "AutoPublishCodeSha256", "PackageType"):
+        properties.raw(unneeded)
+    if properties.raw("Architectures") not in (None, ["x86_64"]):
+        properties.leave("Architectures", _REASONS["Architectures"])
+    properties.rest(_REASONS)
+    return FunctionPlan(
+        id=resource.id,
+        name=name,
+        fields=fields,
+        kept=kept,
+        code=code,
+        inline_name=f"{INLINE}{Path(runtime['file']).suffix}",
+        alias=alias,
+        version_description=version_description,
+        event_config=events,
+    )
+
+
+def properties_of(template: Template, resource: Resource, intrinsics: Intrinsics, left_out: LeftOut) -> Properties:
+    """The function's own, over those of `Globals`."""
+    own: Value = resource.properties
+    if resource.kind == SERVERLESS:
+        own = _over(template.globals, own)
+    assert isinstance(own, dict)
+    return Properties(resource.id, own, intrinsics=intrinsics, left_out=left_out)
+
+
+def event_config(given: Properties, qualifier: str | None) -> EventConfig:
+    fields: dict[str, Any] = {
+        "maximum_retry_attempts": given.number("MaximumRetryAttempts"),
+        "maximum_event_age": given.number("MaximumEventAgeInSeconds"),
+    }
+    destinations = given.within("DestinationConfig")
+    for name, field in (("OnSuccess", "on_success"), ("OnFailure", "on_failure")):
+        destination = destinations.within(name)
+        destination.raw("Type")
+        if (arn := destination.text("Destination")) is not None:
+            if ":lambda:" in arn:
+                fields[field] = arn
+            else:
+                destination.leave("Destination", "only functions are destinations")
+    return EventConfig(qualifier=qualifier, fields=fields)
+
+
+def path_in(template: Template, given: str, where: str) -> Path:
+    """Raises: `Refused` for what leads out of the template's folder, or to nothing."""
+    if "\0" in given:
+        raise Refused(f"{where}: not a path")
+    path = (template.folder / given).resolve()
+    if not path.is_relative_to(template.folder):
+        raise Refused(f"{where}: {given!r} leads out of the template's folder", hint="put the template above the code")
+    if not path.exists():
+        raise Refused(f"{where}: there is no {given!r} in the template's folder")
+    return path
+
+
+def _built_by(template: Template, resource: Resource, runtime: str, runtimes: Runtimes) -> str:
+    """The runtime whose build makes the code; the template's own where the code is as it shall run."""
+    method = resource.build_method
+    if template.is_built or method is None or method == runtime:
+        return runtime
+    if not isinstance(method, str) or method not in runtimes:
+        reason = f"its BuildMethod {str(method)[:32]!r} is not offered"
+        raise Skipped(f"{reason}; 'sam build' makes .aws-sam/build, which can be deployed")
+    return method
+
+
+def _code(template: Template, resource: Resource, properties: Properties) -> Path | str:
+    if resource.kind == PLAIN:
+        given = properties.need("Code")
+        if isinstance(given, dict) and isinstance(inline := given.get("ZipFile"), str):
+            return inline
+        where = f"{properties.where}.Code"
+    else:
+        if (inline := properties.needed_text("InlineCode")) is not None:
+            properties.raw("CodeUri")
+            return inline
+        given, where = properties.need("CodeUri") or ".", f"{properties.where}.CodeUri"
+    if isinstance(given, str) and not given.startswith("s3://"):
+        return path_in(template, given, where)
+    if given is None:
+        raise Refused(f"{where}: required")
+    if isinstance(given, dict) and "ImageUri" in given:
+        raise Skipped("images can't be deployed from a template yet")
+    raise Skipped("code in S3 is not fetched; deploy the template that names its folder")
+
+
+def _variables(properties: Properties) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Those that are known, and the names of the others, which are told of."""
+    given = properties.within("Environment").within("Variables")
+    names = given.names
+    variables = {name: value for name in names if (value := given.text(name)) is not None}
+    return variables, tuple(name for name in names if name not in variables)
+
+
+def _layers(properties: Properties, account_id: str) -> list[str]:
+    arns = properties.texts("Layers") or []
+    for arn in arns:
+        if arn.split(":")[4:5] != [account_id]:
+            raise Skipped(f"its layer {arn[:200]!r} is not of this workspace; publish it here and name that one")
+    return arns
+
+
+def _auth(properties: Properties) -> str:
+    url = properties.within("FunctionUrlConfig")
+    kind = url.needed_text("AuthType")
+    if kind not in ("NONE", "AWS_IAM"):
+        raise url.wrong("AuthType", "NONE or AWS_IAM")
+    if kind == "AWS_IAM":
+        url.leave("AuthType", "a URL for signed requests is not deployed; AWS's own tools can configure one")
+    if url.text("InvokeMode") == "RESPONSE_STREAM":
+        url.leave("InvokeMode", "answers come when they are complete")
+    url.rest({"Cors": "not deployed; the function answers preflight requests itself"})
+    return "none" if kind == "NONE" else "iam"
+
+
+def _name_events(properties: Properties) -> None:
+    events = properties.raw("Events")
+    if not isinstance(events, dict):
+        return
+    for name, event in events.items():
+        kind = event.get("Type") if isinstance(event, dict) and not is_function(event) else None
+        shown = f" ({kind[:32]})" if isinstance(kind, str) else ""
+        properties.leave(f"Events.{name[:64]}{shown}", _EVENTS.get(kind if isinstance(kind, str) else "", _NO_SOURCE))
+
+
+def _over(below: Value, above: Value) -> Value:
+    """As SAM puts properties over those of Globals: mappings are merged, lists joined, all else replaced."""
+    if isinstance(below, dict) and isinstance(above, dict) and not is_function(below) and not is_function(above):
+        return {**below, **{name: _over(below.get(name), value) for name, value in above.items()}}
+    if isinstance(below, list) and isinstance(above, list):
+        return [*below, *above]
+    return above
