@@ -48,7 +48,7 @@ LABELS = {
     *OURS_FROM_THE_SCRAPE,
     *("method", "route", "status"),  # of the management surfaces: a route is its template
     *("kind", "reason", "state", "le"),
-    *("verb", "outcome"),  # of the controller's writes
+    *("verb", "outcome", "result"),  # of the controller's writes, and of events
     *("implementation", "major", "minor", "patchlevel", "version"),  # python_info
 }
 MOST_VALUES = 60

@@ -17,7 +17,9 @@ from tests.e2e.conftest import ROOT, Running, clean_environment
 CLUSTER = "lateen-stood-in"
 KUBECONFIG = ROOT / ".cache" / f"kind-{CLUSTER}.kubeconfig"
 RUNTIMES = [file.parent.name for file in sorted(ROOT.glob("runtimes/*/Dockerfile"))]
-NAMES = ["platform", "invoker", *RUNTIMES]
+BUILT = [file.parent.name for file in sorted(ROOT.glob("runtimes/*/build.Dockerfile"))]
+"""Runtimes that have an image which builds packages for them."""
+NAMES = ["platform", "invoker", *RUNTIMES, *(f"{name}-build" for name in BUILT)]
 IMAGES = [f"localhost/lateen/{name}:dev" for name in NAMES]
 HELM = (
     "helm upgrade lateen charts/lateen --install --namespace lateen --create-namespace"
@@ -54,7 +56,9 @@ def run(stand_ins: StandIns, server: Running, script: str, *options: str) -> "su
 def built() -> list[str]:
     lines = [DOCKER_ASKED]
     for name, image in zip(NAMES, IMAGES, strict=True):
-        file = f"{name}/Dockerfile" if name in ("platform", "invoker") else f"runtimes/{name}/Dockerfile"
+        runtime = name.removesuffix("-build")
+        file = f"runtimes/{runtime}/{'build.' if name != runtime else ''}Dockerfile"
+        file = f"{name}/Dockerfile" if name in ("platform", "invoker") else file
         lines += [f"docker build --file {file} --tag {image} .", f"docker image inspect --format {{{{.Size}}}} {image}"]
     return lines
 
@@ -74,6 +78,11 @@ def image(name: str) -> dict[str, str]:
     return {"registry": "localhost", "repository": f"lateen/{name}", "tag": "dev"}
 
 
+def runtime(name: str) -> dict[str, Any]:
+    build = {"build": {"enabled": True, "image": image(f"{name}-build")}}
+    return {"image": image(name), **(build if name in BUILT else {})}
+
+
 def values(*, ingress: str = "", url: str = "", host: str = "") -> dict[str, Any]:
     """What the chart is told beside charts/lateen/values-local.yaml."""
     return {
@@ -85,7 +94,7 @@ def values(*, ingress: str = "", url: str = "", host: str = "") -> dict[str, Any
         "functions": {
             "ingress": {"enabled": bool(ingress)},
             "invoker": {"image": image("invoker")},
-            "runtimes": {name: {"image": image(name)} for name in RUNTIMES},
+            "runtimes": {name: runtime(name) for name in RUNTIMES},
         },
     }
 

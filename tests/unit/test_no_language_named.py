@@ -25,6 +25,7 @@ ALLOWED = {
     ("platform/src/lateen/domain/layers.py", "names such as python3.12"),
     # The program that runs the invoker in its own image.
     ("platform/src/lateen/adapters/kubernetes/pod_manifests.py", "python"),
+    ("platform/src/lateen/adapters/kubernetes/build_manifests.py", "python"),
     # `helm test` brings its own code, and says in the chart's values which runtime that is for.
     ("platform/src/lateen/cluster/smoke.py", "python3.12"),
 }

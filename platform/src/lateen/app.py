@@ -226,12 +226,12 @@ class Platform:
         self.readiness.is_stopping = True
 
     async def isolation(self) -> str:
-        """What holds functions here, one of `probe.FROM_WEAK_TO_STRONG`. Before `running`."""
-        command = self._commands.first()
-        if self._local is None or command is None:
+        """What holds functions of any runtime here, one of `probe.FROM_WEAK_TO_STRONG`. Before `running`."""
+        commands = self._commands.usable()
+        if self._local is None or not commands:
             return "none"
         folder = self.settings.data.absolute() / RUN
-        self._local.isolation = await isolation_here(command, folder, sandbox=self.settings.sandbox)
+        self._local.isolation = await isolation_here(commands, folder, sandbox=self.settings.sandbox)
         return self._local.isolation
 
     @asynccontextmanager

@@ -112,6 +112,26 @@ def test_no_request_is_more_than_refused(shape: str, data: st.DataObject) -> Non
     assert refused is None or refused.body()
 
 
+@pytest.mark.parametrize(
+    ("shape", "members", "place"),
+    [
+        ("UntagResourceRequest", {"Resource": ARN, "TagKeys": [None]}, "'tagKeys'"),
+        ("UpdateFunctionConfigurationRequest", {"FunctionName": "f", "Layers": [None]}, "'layers'"),
+        (
+            "UpdateFunctionConfigurationRequest",
+            {"FunctionName": "f", "FileSystemConfigs": [None]},
+            "'fileSystemConfigs.1.member'",
+        ),
+    ],
+)
+def test_nothing_is_no_member(shape: str, members: dict[str, Any], place: str) -> None:
+    refused = refusal_of(shape, members)
+    assert refused is not None
+    assert refused.code == "ValidationException"
+    assert place in str(refused)
+    assert "Member must not be null" in str(refused)
+
+
 def refusal_of(shape: str, members: dict[str, Any]) -> AwsError | None:
     try:
         check(MODEL, shape, members)

@@ -17,6 +17,7 @@ _LONGEST = 16_384
 _MOST = 100
 """Violations after which a list's members are not looked at any more: each that is told is longer than its cause."""
 _NAMES = {"string": "STRING_VALUE", "integer": "NUMBER_VALUE", "boolean": "BOOLEAN_VALUE"}
+_NOT_NULL = "Member must not be null"
 _PLACES = {
     "string": "a String",
     "blob": "a String",
@@ -40,7 +41,7 @@ def _structure(model: Model, shape: Shape, given: dict[str, Any], path: str, fou
     for name in shape.required:
         # What the whole body is may be empty.
         if given.get(name) is None and name != shape.payload:
-            found.append(f"Value null at '{_at(path, name)}' failed to satisfy constraint: Member must not be null")
+            found.append(f"Value null at '{_at(path, name)}' failed to satisfy constraint: {_NOT_NULL}")
     for name, member in shape.members.items():
         if (value := given.get(name)) is not None:
             _value(model, member.shape, value, _at(path, name), found)
@@ -72,10 +73,12 @@ def _members(model: Model, name: str, members: list[Any], whole: Any, path: str,
         for number, member in enumerate(members, 1):
             if len(found) >= _MOST:
                 return
-            if isinstance(member, dict):
-                _structure(model, shape, member, f"{path}.{number}.member", found)
+            place = f"{path}.{number}.member"
+            _check_type(shape, member)
+            if member is None:
+                found.append(f"Value null at '{place}' failed to satisfy constraint: {_NOT_NULL}")
             else:
-                _check_type(shape, member)
+                _structure(model, shape, member, place, found)
         return
     broken: list[str] = []
     for member in members:
@@ -91,6 +94,8 @@ def _members(model: Model, name: str, members: list[Any], whole: Any, path: str,
 
 def _broken(shape: Shape, value: Any) -> list[str]:
     """Constraints of one value that it does not satisfy."""
+    if value is None:
+        return [_NOT_NULL]
     texts = []
     size = value if isinstance(value, int | float) else len(value) if shape.type != "structure" else 0
     kind = "value" if isinstance(value, int | float) else "length"

@@ -1,7 +1,8 @@
 """What holds functions on this machine, found out by having it once, before any function is there."""
 
+import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from lateen_invoker.spawners import ForkServer
 FROM_WEAK_TO_STRONG = ("none", "landlock, files only", "landlock", "namespaces", "namespaces, landlock")
 
 
-async def isolation_here(command: RuntimeCommand, folder: Path, *, sandbox: bool) -> str:
-    """One of `FROM_WEAK_TO_STRONG`, as an invoker will say.
+async def isolation_here(commands: Sequence[RuntimeCommand], folder: Path, *, sandbox: bool) -> str:
+    """The weakest that a function of these runtimes has, one of `FROM_WEAK_TO_STRONG`, as an invoker will say.
 
     Args:
-        command: how environments are started; what it names may be readable for fewer than functions run as.
+        commands: how environments are started; what they name may be readable for fewer than functions run as.
         folder: where the functions' work folders are.
     """
+    found = await asyncio.gather(*(_isolation_of(command, folder, sandbox=sandbox) for command in commands))
+    return min(found, key=FROM_WEAK_TO_STRONG.index)
+
+
+async def _isolation_of(command: RuntimeCommand, folder: Path, *, sandbox: bool) -> str:
     with _work_folder(folder) as (work_dir, code_dir):
         spawner = ForkServer(_nothing(command, work_dir, sandbox=sandbox), code_dir)
         try:

@@ -79,9 +79,9 @@ class RuntimeCommands:
         )
         return None
 
-    def first(self) -> RuntimeCommand | None:
-        """Of those that can be used."""
-        return next(iter(self._commands.values()), None)
+    def usable(self) -> list[RuntimeCommand]:
+        """Of the runtimes that can be used on this machine."""
+        return list(self._commands.values())
 
     @property
     def readable(self) -> set[str]:
