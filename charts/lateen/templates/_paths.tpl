@@ -6,5 +6,6 @@
 - /metrics
 - /docs
 - /redoc
+- /ui
 - /openapi.json
 {{- end }}

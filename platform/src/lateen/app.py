@@ -48,6 +48,7 @@ from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
 from lateen.services.routes import Routes
 from lateen.settings import Settings
+from lateen.ui.app import Pages
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +210,7 @@ class Platform:
             metrics=self.metrics,
             origins=Origins(hosts=settings.hosts, cors_origins=settings.cors_origins),
         )
+        self._management.pages = Pages(self._management, key=master.derive("ui"))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

@@ -1,8 +1,9 @@
 """The edge: what happens to every request to the management surfaces before and after Litestar.
 
 In this order: a request id, whose page asks and by which name, the key, then the application. Without a key there is
-nothing but the paths in `PUBLIC`, whatever the method and whether or not there is such a path. Whatever goes wrong, the
-answer is a problem, and exactly one line in the log and one count in the metrics say how it ended.
+nothing but the paths in `PUBLIC`, whatever the method and whether or not there is such a path. The pages below `/ui`
+have sessions of their own, and call the API as everybody does. Whatever goes wrong, the answer is a problem, and
+exactly one line in the log and one count in the metrics say how it ended.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ HEALTH = frozenset({"/health", "/health/live", "/health/ready"})
 PUBLIC = HEALTH | {"/docs", "/redoc", "/openapi.json"} | ASSET_PATHS
 """What needs no key, path by path; all else does."""
 
+PAGES = "/ui"
+
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}\Z")
 _SECURITY: Headers = [
     (b"x-content-type-options", b"nosniff"),
@@ -59,6 +62,8 @@ class Edge:
         origins: Origins,
         metrics: Metrics,
     ) -> None:
+        self.pages: App | None = None
+        """What serves `PAGES` and all below. Set later, because it calls the API through this."""
         self._app = app
         self._authenticate = authenticate
         self._origins = origins
@@ -69,7 +74,7 @@ class Edge:
         rid = _request_id(headers)
         token = request_id.set(rid)
         # Litestar writes into the scope; uvicorn looks into its own to know that HEAD has no body.
-        inner: Scope = {**scope, "state": dict(scope.get("state") or {})}
+        inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "request_id": rid}}
         if scope["method"] == "HEAD":
             inner["method"] = "GET"
         answer = _Answer(send, rid, is_head=scope["method"] == "HEAD")
@@ -98,6 +103,9 @@ class Edge:
                 await answer({"type": "http.response.start", "status": 204, "headers": preflight_headers()})
                 await answer({"type": "http.response.body", "body": b""})
                 return
+        if self.pages is not None and (path == PAGES or path.startswith(f"{PAGES}/")):
+            await self.pages(scope, receive, answer)
+            return
         if path not in PUBLIC:
             scope["state"]["caller"] = await self._authenticate(_bearer(headers))
         await self._app(scope, receive, answer)

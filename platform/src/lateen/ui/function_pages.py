@@ -1,0 +1,123 @@
+"""`/ui/functions`: the list, a new one, and the pages of one function."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, SkipValidation
+
+from lateen.ui.calls import Calls, Refused
+from lateen.ui.forms import checked_form
+from lateen.ui.listing import MOST, Asked, Row, listed, rows
+from lateen.ui.rendering import PageRequest, page
+from lateen.ui.signing_in import SessionsDep
+from lateen.ui.workspaces import remembered, workspaces
+
+CallsDep = NamedDependency[SkipValidation[Calls]]
+
+
+class FunctionPages(Controller):
+    path = "/functions"
+    include_in_schema = False
+
+    @get("/")
+    async def list(self, request: PageRequest, calls: CallsDep) -> Response[Any]:
+        """The whole page, or its table where htmx asks."""
+        known, workspace = await workspaces(request, calls)
+        asked = Asked.of(workspace["id"], dict(request.query_params))
+        path = f"/api/workspaces/{workspace['id']}/functions"
+        functions, last_hour = await asyncio.gather(calls.all(path, at_most=MOST), _last_hour(calls, workspace["id"]))
+        found = listed(rows(functions, last_hour), asked)
+        is_part = request.headers.get("hx-target") == "functions"
+        answer: Response[Any] = page(
+            request,
+            "functions_table.html" if is_part else "functions.html",
+            workspaces=known,
+            workspace=workspace,
+            asked=asked,
+            listed=found,
+            most=MOST,
+        )
+        answer.headers["Set-Cookie"] = remembered(workspace)
+        answer.headers["Vary"] = "HX-Target"
+        return answer
+
+    @get("/new")
+    async def new(self, request: PageRequest, calls: CallsDep) -> Response[Any]:
+        (known, workspace), runtimes = await asyncio.gather(workspaces(request, calls), _runtimes(calls))
+        first = _suggested(runtimes)
+        return page(request, "function_new.html", workspaces=known, workspace=workspace, runtimes=runtimes, first=first)
+
+    @get("/{function_id:str}")
+    async def show(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
+        return await _function_page(request, calls, function_id, "test")
+
+    @get("/{function_id:str}/code")
+    async def code(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
+        function = await _function(calls, function_id)
+        source, runtimes = await asyncio.gather(calls.get("/lambda", hash=function["hash"]), _runtimes(calls))
+        return await _function_page(
+            request, calls, function_id, "code", function=function, source=source["file"], runtimes=runtimes
+        )
+
+    @get("/{function_id:str}/logs")
+    async def logs(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
+        return await _function_page(request, calls, function_id, "logs")
+
+    @get("/{function_id:str}/charts")
+    async def charts(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
+        return await _function_page(request, calls, function_id, "charts")
+
+    @get("/{function_id:str}/state")
+    async def state(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
+        """The part of a page that says how it is; asked for again and again."""
+        return page(request, "function_state.html", function=await _function(calls, function_id))
+
+    @post("/{function_id:str}/delete", status_code=303)
+    async def delete(
+        self, request: PageRequest, function_id: FromPath[str], calls: CallsDep, sessions: SessionsDep
+    ) -> Response[bytes]:
+        await checked_form(request, sessions)
+        await calls.delete(f"/api/functions/{quote(function_id, safe='')}")
+        return Response(b"", status_code=303, headers={"Location": "/ui/functions"})
+
+
+async def _function_page(
+    request: PageRequest, calls: Calls, function_id: str, tab: str, *, function: Row | None = None, **context: Any
+) -> Response[Any]:
+    function = function or await _function(calls, function_id)
+    return page(request, f"function_{tab}.html", tab=tab, function=function, **context)
+
+
+async def _function(calls: Calls, function_id: str) -> Row:
+    found: Row = await calls.get(f"/api/functions/{quote(function_id, safe='')}")
+    return found
+
+
+async def _runtimes(calls: Calls) -> list[Row]:
+    """Each with its starter code, usable ones first."""
+    runtimes, starters = await asyncio.gather(calls.get("/lambda/runtimes"), calls.get("/lambda/default"))
+    code = {(each["runtime"], each["version"]): each["file"] for each in starters}
+    found = [each | {"starter": code.get((each["runtime"], each["version"]), "")} for each in runtimes]
+    return sorted(found, key=lambda each: each["disabled"])
+
+
+def _suggested(runtimes: list[Row]) -> Row:
+    """The newest version of the language that most versions are there of."""
+    usable = [each for each in runtimes if not each["disabled"] and not each["deprecated"]] or runtimes
+    versions = Counter(each["runtime"] for each in usable)
+    return max(usable, key=lambda each: (versions[each["runtime"]], each["name"]))
+
+
+async def _last_hour(calls: Calls, workspace_id: str) -> dict[str, Row] | None:
+    """By function. None: it isn't known at the moment, which keeps nobody from the list."""
+    try:
+        found = await calls.all(f"/api/workspaces/{workspace_id}/statistics", at_most=MOST)
+    except Refused as exc:
+        if exc.status == 401:
+            raise
+        return None
+    return {each["function_id"]: each for each in found}

@@ -1,0 +1,94 @@
+"""`/ui/sign-in` and out. The key goes into the session's sealed cookie, and nowhere else in the browser."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from lateen.ui.attempts import Attempts
+from lateen.ui.calls import Api, Refused
+from lateen.ui.forms import checked_form
+from lateen.ui.rendering import PageRequest, page
+from lateen.ui.sessions import Session, Sessions, cookie_header
+
+SIGN_IN = "/ui/sign-in"
+HOME = "/ui/functions"
+_LONGEST = 200
+
+ApiDep = NamedDependency[SkipValidation[Api]]
+SessionsDep = NamedDependency[SkipValidation[Sessions]]
+AttemptsDep = NamedDependency[SkipValidation[Attempts]]
+
+
+class NotSignedIn(Exception):
+    """The page needs a key that is valid."""
+
+
+class SigningIn(Controller):
+    include_in_schema = False
+
+    @get("/")
+    async def home(self) -> Response[bytes]:
+        return _to(HOME)
+
+    @get("/sign-in")
+    async def form(self, request: PageRequest, sessions: SessionsDep) -> Response[Any]:
+        session: Session = request.scope["state"]["session"]
+        if session.is_signed_in:
+            return _to(HOME)
+        return _shown(request, sessions, session)
+
+    @post("/sign-in", status_code=200)
+    async def sign_in(
+        self, request: PageRequest, api: ApiDep, sessions: SessionsDep, attempts: AttemptsDep
+    ) -> Response[Any]:
+        session: Session = request.scope["state"]["session"]
+        fields = await checked_form(request, sessions)
+        client = request.scope.get("client")
+        address = client[0] if client else ""
+        if wait_s := attempts.wait_s(address):
+            text = f"Too many keys that are not known here. Try again in {wait_s} s."
+            answer = _shown(request, sessions, session, error=text, status=429)
+            answer.headers["Retry-After"] = str(wait_s)
+            return answer
+        secret = fields.get("key", "").strip()
+        if not secret:
+            return _shown(request, sessions, session, error="Paste a key.", status=400)
+        try:
+            if len(secret) > _LONGEST or not (secret.isascii() and secret.isprintable()):
+                raise Refused(401, {})
+            await api.call("GET", "/api/workspaces", secret=secret, query={"limit": 1})
+        except Refused as exc:
+            if exc.status != 401:
+                raise
+            attempts.failed(address)
+            text = "This key is not known here, or was revoked."
+            return _shown(request, sessions, session, error=text, status=401)
+        begun = sessions.begin(secret)
+        return _to(HOME, cookie_header(sessions.seal(begun), secure=_is_secure(request)))
+
+    @post("/sign-out", status_code=303)
+    async def sign_out(self, request: PageRequest, sessions: SessionsDep) -> Response[bytes]:
+        await checked_form(request, sessions)
+        return _to(SIGN_IN, cookie_header("", secure=_is_secure(request), lives_s=0))
+
+
+def _shown(
+    request: PageRequest, sessions: Sessions, session: Session, *, error: str = "", status: int = 200
+) -> Response[Any]:
+    """The form's token belongs to a session without a key, which the browser gets here."""
+    answer: Response[Any] = page(request, "sign_in.html", status=status, error=error)
+    answer.headers["Set-Cookie"] = cookie_header(sessions.seal(session), secure=_is_secure(request))
+    return answer
+
+
+def _to(address: str, cookie: str | None = None) -> Response[bytes]:
+    headers = {"Location": address} | ({} if cookie is None else {"Set-Cookie": cookie})
+    return Response(b"", status_code=303, headers=headers)
+
+
+def _is_secure(request: Request[Any, Any, Any]) -> bool:
+    """Whether the browser speaks TLS, also to a proxy that we are not told of."""
+    return request.scope["scheme"] == "https" or urlsplit(request.headers.get("origin", "")).scheme == "https"

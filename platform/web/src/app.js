@@ -1,0 +1,71 @@
+// What every page has: htmx, the theme, copying, dialogs, short messages.
+import htmx from "htmx.org";
+import { SIGN_IN } from "./api.js";
+import { $, $$, toast } from "./dom.js";
+
+const FLASH = "lateen-flash";
+const YEAR_S = 31536000;
+
+document.addEventListener("click", async (event) => {
+  const at = (selector) => event.target.closest(selector);
+  const copy = at("[data-copy]");
+  if (copy) {
+    await navigator.clipboard.writeText(copy.dataset.copy).then(
+      () => toast("Copied"),
+      () => toast("The browser does not let this page copy"),
+    );
+  } else if (at("[data-open]")) {
+    $(`#${CSS.escape(at("[data-open]").dataset.open)}`)?.showModal();
+  } else if (at("[data-close]")) {
+    at("dialog")?.close();
+  } else if (at("[data-theme-toggle]")) {
+    const root = document.documentElement;
+    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = isDark ? "light" : "dark";
+    // Read by the server, so that the next page comes in it.
+    document.cookie = `lateen_theme=${root.dataset.theme}; Path=/ui; Max-Age=${YEAR_S}; SameSite=Strict`;
+    document.dispatchEvent(new CustomEvent("lateen:theme"));
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// The page that a form leads to says what was done.
+document.addEventListener("submit", (event) => {
+  const said = event.target.dataset.flash;
+  if (said) sessionStorage.setItem(FLASH, said);
+  if (event.target.method === "post") for (const button of $$("button[type=submit]", event.target)) button.disabled = true;
+});
+
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest?.("input, textarea, select, [contenteditable], .editor");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  const aim = $(`[data-key="${CSS.escape(event.key)}"]`);
+  if (aim) {
+    event.preventDefault();
+    aim.focus();
+  }
+});
+
+document.addEventListener("htmx:responseError", (event) => {
+  const { xhr, elt } = event.detail;
+  if (xhr.status === 401) location.assign(SIGN_IN);
+  else if (elt.id === "state" && xhr.status === 404) {
+    elt.replaceWith(Object.assign(document.createElement("p"), { className: "reason", textContent: "This function is not there any more." }));
+  } else if (elt.id !== "state") toast(xhr.responseText.slice(0, 300) || `Lateen answered with status ${xhr.status}.`);
+});
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.detail.elt.id !== "state") toast("Lateen could not be reached. Try again.");
+});
+
+document.addEventListener("DOMContentLoaded", () => {
+  const said = sessionStorage.getItem(FLASH);
+  if (said) {
+    sessionStorage.removeItem(FLASH);
+    toast(said);
+  }
+});
+
+window.htmx = htmx;

@@ -1,0 +1,1 @@
+// The live logs of a function.
