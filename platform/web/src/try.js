@@ -139,6 +139,7 @@ function statusLine(status, text) {
 }
 
 function httpAnswer({ status, headers, cookies, body }) {
+  if (!(status >= 200 && status <= 599)) return [statusLine(502, "statusCode is not a number between 200 and 599, so callers of its URL get 502.")];
   const type = headers["content-type"] ?? "";
   const pairs = [...Object.entries(headers), ...cookies.map((each) => ["set-cookie", String(each)])];
   return [

@@ -1,0 +1,360 @@
+"""The pages in a real browser, on Lateen as `lateen up` starts it."""
+
+import base64
+import os
+import random
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from browser import Person, browser
+from playwright.sync_api import Browser, expect
+from running_lateen import ROOT, Running
+
+__all__ = ["browser"]
+
+IMAGES = ROOT / "docs" / "images"
+"""Written where LATEEN_SCREENSHOTS is set."""
+MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+HANDLER = """import json
+
+
+def handler(event, context):
+    print("order", event["queryStringParameters"]["id"])
+    return {
+        "statusCode": 201,
+        "headers": {"content-type": "application/json", "x-shop": event["headers"]["x-shop"]},
+        "body": json.dumps({"order": {"id": event["queryStringParameters"]["id"], "lines": [1, 2, 3]}}),
+    }
+"""
+
+
+@pytest.fixture
+def person(browser: Browser, server: Running) -> Iterator[Callable[..., Person]]:
+    """Another one at each call."""
+    made: list[Person] = []
+
+    def person(**context: Any) -> Person:
+        made.append(Person(browser, server.endpoint, **context))
+        return made[-1]
+
+    yield person
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def key(server: Running) -> str:
+    return (server.data / "admin").read_text().strip()
+
+
+@pytest.fixture
+def api(server: Running, key: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=server.endpoint, headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def a_function(api: httpx.Client, name: str, code: str, **fields: Any) -> dict[str, Any]:
+    body = {"name": name, "runtime": "python3.12", "code": base64.b64encode(code.encode()).decode()} | fields
+    made = api.post("/api/workspaces/default/functions", json=body)
+    assert made.status_code == 201, made.text
+    return dict(made.json())
+
+
+def test_from_sign_in_to_deletion(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Somebody who has never seen Lateen: signs in, creates, tests, changes and deletes a function."""
+    ada = person()
+    page = ada.page
+    ada.open("/ui")
+    ada.check_accessible()
+    ada.sign_in(key)
+    expect(page.get_by_role("heading", name="No functions in default yet")).to_be_visible()
+    ada.check_accessible()
+
+    page.get_by_role("link", name="Create the first function").click()
+    page.get_by_label("Name", exact=True).fill("orders")
+    page.get_by_label("Runtime").select_option("python3.12")
+    expect(page.get_by_role("textbox", name="Code", exact=True)).to_contain_text("def handler(event, context)")
+    ada.write_code(HANDLER)
+    page.get_by_role("button", name="Add a variable").click()
+    page.get_by_label("Name", exact=True).nth(1).fill("SHOP")
+    page.get_by_label("Value", exact=True).fill("north")
+    ada.check_accessible()
+    page.get_by_role("button", name="Create function").click()
+
+    expect(page.get_by_role("heading", name="orders")).to_be_visible()
+    expect(page.locator(".state")).to_have_text("Active")
+    page.get_by_role("button", name="Copy the URL").click()
+    expect(page.locator(".toast")).to_have_text("Copied")
+    url = page.evaluate("navigator.clipboard.readText()")
+    assert url == api.get("/api/workspaces/default/functions?name=orders").json()["items"][0]["url"]
+
+    page.get_by_label("Method").select_option("POST")
+    page.get_by_label("Path", exact=True).fill("/orders")
+    page.get_by_role("button", name="Add a parameter").click()
+    page.locator("[data-pairs=query] input").nth(0).fill("id")
+    page.locator("[data-pairs=query] input").nth(1).fill("42")
+    page.get_by_role("button", name="Add a header").click()
+    page.locator("[data-pairs=headers] input").nth(0).fill("X-Shop")
+    page.locator("[data-pairs=headers] input").nth(1).fill("north")
+    page.get_by_label("Body").fill('{"note": "as a gift"}')
+    page.get_by_label("Save this one as").fill("an order")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Send").click()
+    answer = page.get_by_role("region", name="Answer")
+    expect(answer.locator(".status-line")).to_contain_text("201")
+    expect(answer.locator(".json")).to_contain_text('id: "42"')
+    answer.get_by_text("Headers (2)").click()
+    expect(answer.locator(".headers")).to_contain_text("x-shop")
+    expect(answer.locator(".log")).to_contain_text("order 42")
+    expect(answer.locator(".facts-list")).to_contain_text(re.compile("cold|warm"))
+    ada.check_accessible()
+    _picture(ada, "function.png")
+    page.reload()
+    page.get_by_label("Saved tests").select_option("an order")
+    expect(page.get_by_label("Path", exact=True)).to_have_value("/orders")
+
+    page.get_by_role("link", name="Code and settings").click()
+    ada.write_code(HANDLER.replace("201", "202"))
+    page.get_by_label("Memory, MiB").fill("100")
+    page.get_by_role("button", name="Review and save").click()
+    expect(page.locator("#memory-error")).to_be_visible()
+    page.get_by_label("Memory, MiB").fill("256")
+    page.get_by_role("button", name="Review and save").click()
+    review = page.get_by_role("dialog")
+    expect(review.get_by_role("row", name="Memory, MiB 128 256")).to_be_visible()
+    expect(review.locator(".cm-changedLine")).to_contain_text("202")
+    expect(review.locator(".cm-deletedChunk")).to_contain_text("201")
+    ada.check_accessible()
+    review.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".toast")).to_have_text("Revision 2 is saved")
+    stored = api.get("/api/workspaces/default/functions?name=orders").json()["items"][0]
+    assert (stored["memory"], stored["environment"]) == (256, {"SHOP": "north"})
+    _picture(ada, "code.png")
+
+    page.get_by_role("link", name="Functions", exact=True).first.click()
+    page.get_by_role("button", name="Delete orders").click()
+    dialog = page.get_by_role("dialog", name="Delete function orders?")
+    expect(dialog).to_be_visible()
+    ada.check_accessible()
+    dialog.get_by_role("button", name="Delete function orders").click()
+    expect(page.locator(".toast")).to_have_text("Function orders is deleted")
+    assert httpx.get(url, trust_env=False).status_code == 404
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    ada.open("/ui/functions")
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_two_editors(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """The slower one is told, sees what would be changed in the other's, and undoes nothing without knowing."""
+    function = a_function(api, "shared", "def handler(event, context):\n    return 1\n")
+    ada, ben = person(), person()
+    for each in (ada, ben):
+        each.sign_in(key)
+        each.open(f"/ui/functions/{function['id']}/code")
+    ben.page.get_by_label("Timeout, seconds").fill("20")
+    ben.page.get_by_role("button", name="Review and save").click()
+    ben.page.get_by_role("dialog").get_by_role("button", name="Save", exact=True).click()
+    expect(ben.page.locator(".toast")).to_have_text("Revision 2 is saved")
+
+    expect(ada.page.get_by_text("Somebody saved revision 2 while this page was open")).to_be_visible()
+    ada.refusals = {412}
+    ada.write_code("def handler(event, context):\n    return 2\n")
+    ada.page.get_by_role("button", name="Review and save").click()
+    dialog = ada.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    expect(dialog.get_by_role("heading", name="Save over somebody else’s changes?")).to_be_visible()
+    expect(dialog).to_contain_text("you began with revision 1, it is now at revision 2")
+    expect(dialog.locator(".cm-changedLine")).to_contain_text("return 2")
+    expect(dialog.get_by_role("table")).to_have_count(0)
+    ada.check_accessible()
+    dialog.get_by_role("button", name="Save mine over theirs").click()
+    expect(ada.page.locator(".toast")).to_have_text("Revision 3 is saved")
+    assert api.get(f"/api/functions/{function['id']}").json()["timeout"] == 20
+    assert "return 2" in api.get(f"/lambda?hash={function['hash']}").json()["file"]
+
+
+def test_a_large_upload(person: Callable[..., Person], key: str, api: httpx.Client, tmp_path: Path) -> None:
+    """20 MB: one sees how far it is, and it runs."""
+    archive = tmp_path / "large.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("code.py", "def handler(event, context):\n    return 'large'\n")
+        packed.writestr("data.bin", random.Random(1).randbytes(20_000_000))
+    ada = person()
+    ada.sign_in(key)
+    seen: list[str] = []
+    ada.context.expose_binding("progressed", lambda _, text: seen.append(text))
+    ada.open("/ui/functions/new")
+    ada.page.evaluate("""() => {
+        const text = document.querySelector("[data-upload-text]");
+        new MutationObserver(() => progressed(text.textContent)).observe(text, {childList: true, subtree: true});
+    }""")
+    session = ada.context.new_cdp_session(ada.page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 12_000_000}
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", slow)
+    ada.page.get_by_label("Name", exact=True).fill("large")
+    ada.page.get_by_label("Runtime").select_option("python3.12")
+    ada.page.get_by_label("Choose a file or zip").set_input_files(archive)
+    expect(ada.page.locator("[data-archive-size]")).to_have_text("19.1 MiB")
+    ada.page.get_by_role("button", name="Create function").click()
+    expect(ada.page.get_by_role("heading", name="large", exact=True)).to_be_visible()
+    parts = [int(found[1]) for text in seen if (found := re.match(r"(\d+) % of 25", text))]
+    assert len(set(parts)) >= 2
+    assert parts == sorted(parts)
+    expect(ada.page.locator(".state")).to_have_text("Active")
+    ada.page.get_by_role("button", name="Send").click()
+    expect(ada.page.get_by_role("region", name="Answer")).to_contain_text("large")
+    ada.page.get_by_role("link", name="Code and settings").click()
+    expect(ada.page.get_by_text("What is inside isn’t shown")).to_be_visible()
+
+
+def test_what_is_wrong_is_said_beside_its_field(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """By the browser, and by the API: a name that is taken, a variable that may not be set."""
+    a_function(api, "taken", "def handler(event, context):\n    return 1\n")
+    ada = person()
+    ada.refusals = {400, 409}
+    ada.sign_in(key)
+    ada.open("/ui/functions/new")
+    create = ada.page.get_by_role("button", name="Create function")
+    create.click()
+    expect(ada.page.locator("#name-error")).to_have_text("Required")
+    expect(ada.page.get_by_label("Name", exact=True)).to_be_focused()
+    ada.page.get_by_label("Name", exact=True).fill("taken")
+    create.click()
+    expect(ada.page.locator("#name-error")).to_contain_text("taken")
+    ada.page.get_by_label("Name", exact=True).fill("other")
+    ada.page.get_by_role("button", name="Add a variable").click()
+    ada.page.get_by_label("Name", exact=True).nth(1).fill("AWS_REGION")
+    create.click()
+    expect(ada.page.locator("#environment-error")).to_be_visible()
+    ada.check_accessible()
+
+
+def test_a_function_that_fails(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Its error, its trace, and what it printed before."""
+    code = "def handler(event, context):\n    print('almost')\n    raise ValueError('no signature')\n"
+    function = a_function(api, "failing", code)
+    ada = person()
+    ada.refusals = {424}
+    ada.sign_in(key)
+    ada.open(f"/ui/functions/{function['id']}")
+    expect(ada.page.locator(".state")).to_have_text("Active")
+    ada.page.get_by_role("button", name="Send").click()
+    answer = ada.page.get_by_role("region", name="Answer")
+    expect(answer).to_contain_text("ValueError: no signature")
+    expect(answer.locator(".trace")).to_contain_text("raise ValueError")
+    expect(answer.locator(".log")).to_contain_text("almost")
+    ada.check_accessible()
+
+
+def test_what_users_wrote_is_never_markup(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Descriptions, code, variables, answers and log lines: all of it is text."""
+    code = f'MARKUP = """{MARKUP}"""\n\n\ndef handler(event, context):\n    print(MARKUP)\n    return {{"a": MARKUP}}\n'
+    function = a_function(api, "hostile", code, description=MARKUP, environment={"A": MARKUP})
+    ada = person()
+    ada.sign_in(key)
+    address = f"/ui/functions/{function['id']}"
+    for path in ("/ui/functions", "/ui/functions?q=img", f"{address}/code", f"{address}/logs", f"{address}/charts"):
+        ada.open(path)
+        expect(ada.page.locator("body")).to_contain_text("hostile")
+    ada.open(address)
+    expect(ada.page.locator(".state")).to_have_text("Active")
+    ada.page.get_by_role("button", name="Send").click()
+    answer = ada.page.get_by_role("region", name="Answer")
+    expect(answer.locator(".json")).to_contain_text("<img src=x")
+    expect(answer.locator(".log")).to_contain_text("<script>window.hacked=1</script>")
+    assert ada.page.evaluate("window.hacked") is None
+    ada.open(f"{address}/code")
+    expect(ada.page.get_by_role("textbox", name="Code", exact=True)).to_contain_text("<img src=x")
+    ada.page.get_by_label("Description").fill(f"{MARKUP} again")
+    ada.page.get_by_role("button", name="Review and save").click()
+    expect(ada.page.get_by_role("dialog")).to_contain_text("<script>")
+    assert ada.page.evaluate("window.hacked") is None
+    ada.page.get_by_role("button", name="Keep editing").click()
+    ada.page.get_by_label("Description").fill(MARKUP)
+
+
+def test_a_strangers_workspace(person: Callable[..., Person], api: httpx.Client) -> None:
+    """Its functions are not there, and it is not among those to choose from."""
+    function = a_function(api, "private", "def handler(event, context):\n    return 1\n")
+    workspace = api.post("/api/workspaces", json={"name": "guests"}).json()
+    guest = api.post("/api/keys", json={"workspace": workspace["id"]}).json()
+    ada = person()
+    ada.refusals = {404}
+    ada.sign_in(guest["secret"])
+    expect(ada.page.get_by_role("heading", name="No functions in guests yet")).to_be_visible()
+    ada.open(f"/ui/functions/{function['id']}")
+    expect(ada.page.get_by_role("heading", name="Nothing is here")).to_be_visible()
+    expect(ada.page.locator("body")).not_to_contain_text("private")
+
+
+def test_keys_and_the_keyboard(person: Callable[..., Person], key: str) -> None:
+    """A key is made, works, and is revoked; all of it without a mouse."""
+    ada = person()
+    ada.sign_in(key)
+    page = ada.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.get_by_role("link", name="Keys").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("What it is for").focus()
+    page.keyboard.type("ci")
+    page.keyboard.press("Enter")
+    secret = page.locator("#made-secret").inner_text()
+    ada.check_accessible()
+    ben = person()
+    ben.sign_in(secret)
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.locator("body")).not_to_contain_text(secret)
+    _picture(ada, "keys.png")
+    page.get_by_role("button", name="Revoke ci").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("button", name="Revoke key").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast")).to_have_text("The key is revoked")
+    ben.open("/ui/functions")
+    expect(ben.page.get_by_label("API key")).to_be_visible()
+
+
+def test_search_sort_and_phones(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """The list follows what is typed; dark, and on a phone, it has all that matters and nothing beside the screen."""
+    for name in ("alpha", "beta", "gamma"):
+        a_function(api, name, "def handler(event, context):\n    return 1\n", description="Says one")
+    ada = person(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    ada.sign_in(key)
+    page = ada.page
+    ada.check_accessible()
+    page.keyboard.press("/")
+    page.keyboard.type("bet")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("beta")
+    assert "q=bet" in page.url
+    page.get_by_label("Search functions").fill("nothing like it")
+    expect(page.get_by_role("heading", name="Nothing is called like")).to_be_visible()
+    page.get_by_role("link", name="Show all functions").click()
+    page.get_by_role("link", name="Name").click()
+    expect(page.locator("thead th").first).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("link", name="beta").click()
+    for path in ("", "/code", "/logs", "/charts"):
+        address = page.url.removesuffix("/code").removesuffix("/logs").removesuffix("/charts")
+        page.goto(f"{address}{path}")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, (page.url, width)
+        ada.check_accessible()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(16, 20, 22)"
+    page.get_by_role("button", name="Change between dark and light").click()
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(247, 248, 248)"
+
+
+def _picture(person: Person, name: str) -> None:
+    if os.environ.get("LATEEN_SCREENSHOTS"):
+        person.shoot(IMAGES / name)
