@@ -14,6 +14,7 @@ import pytest
 from browser import Person, browser
 from playwright.sync_api import Browser, expect
 from running_lateen import ROOT, Running
+from tcp_road import TcpRoad
 
 __all__ = ["browser"]
 
@@ -38,8 +39,8 @@ def person(browser: Browser, server: Running) -> Iterator[Callable[..., Person]]
     """Another one at each call."""
     made: list[Person] = []
 
-    def person(**context: Any) -> Person:
-        made.append(Person(browser, server.endpoint, **context))
+    def person(endpoint: str = server.endpoint, **context: Any) -> Person:
+        made.append(Person(browser, endpoint, **context))
         return made[-1]
 
     yield person
@@ -180,13 +181,17 @@ def test_two_editors(person: Callable[..., Person], key: str, api: httpx.Client)
     assert "return 2" in api.get(f"/lambda?hash={function['hash']}").json()["file"]
 
 
-def test_a_large_upload(person: Callable[..., Person], key: str, api: httpx.Client, tmp_path: Path) -> None:
+def test_a_large_upload(
+    person: Callable[..., Person], key: str, server: Running, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """20 MB: one sees how far it is, and it runs."""
     archive = tmp_path / "large.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("code.py", "def handler(event, context):\n    return 'large'\n")
         packed.writestr("data.bin", random.Random(1).randbytes(20_000_000))
-    ada = person()
+    road = TcpRoad(server.endpoint, bytes_s=12_000_000)
+    request.addfinalizer(road.close)
+    ada = person(endpoint=road.url)
     ada.sign_in(key)
     seen: list[str] = []
     ada.context.expose_binding("progressed", lambda _, text: seen.append(text))
@@ -195,10 +200,6 @@ def test_a_large_upload(person: Callable[..., Person], key: str, api: httpx.Clie
         const text = document.querySelector("[data-upload-text]");
         new MutationObserver(() => progressed(text.textContent)).observe(text, {childList: true, subtree: true});
     }""")
-    session = ada.context.new_cdp_session(ada.page)
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 12_000_000}
-    session.send("Network.enable")
-    session.send("Network.emulateNetworkConditions", slow)
     ada.page.get_by_label("Name", exact=True).fill("large")
     ada.page.get_by_label("Runtime").select_option("python3.12")
     ada.page.get_by_label("Choose a file or zip").set_input_files(archive)

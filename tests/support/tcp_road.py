@@ -1,9 +1,11 @@
 """A road to a server that can be closed: TCP from a free port of 127.0.0.1 to somewhere else, or to nowhere."""
 
 import contextlib
+import math
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,11 +13,15 @@ from urllib.parse import urlsplit
 class TcpRoad:
     """`url` leads to `target` while it `is_open`; else connections are refused in all but name: closed at once.
 
-    `certificate`: with its key, in one file; the road begins with TLS then.
+    `certificate`: with its key, in one file; the road begins with TLS then. `bytes_s`: no more than so many bytes get
+    to the target in a second.
     """
 
-    def __init__(self, target: str, *, is_open: bool = True, certificate: Path | None = None) -> None:
+    def __init__(
+        self, target: str, *, is_open: bool = True, certificate: Path | None = None, bytes_s: float = math.inf
+    ) -> None:
         self.target = target
+        self._bytes_s = bytes_s
         parts = urlsplit(target)
         self._tls: ssl.SSLContext | None = None
         if certificate is not None:
@@ -66,15 +72,16 @@ class TcpRoad:
         self._sockets |= {client, server}
         back = threading.Thread(target=self._carry, args=(server, client), daemon=True)
         back.start()
-        self._carry(client, server)
+        self._carry(client, server, self._bytes_s)
         back.join()
         for sock in (client, server):
             self._sockets.discard(sock)
             sock.close()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _carry(self, source: socket.socket, target: socket.socket, bytes_s: float = math.inf) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
+                time.sleep(len(data) / bytes_s)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
