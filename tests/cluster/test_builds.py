@@ -1,6 +1,7 @@
 """Builds as Jobs on a real cluster, with an object store and a package index in it, and the controller's rights."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from cluster_stores import NAMESPACE as STORES_NAMESPACE
 from cluster_stores import ClusterStores
 from controller_setting import Setting, config_for, until
-from package_index import PASSWORD, USER
+from package_index import GO_MODULE, PASSWORD, USER, go_sum
 from running_platform import zip_of
 
 from lateen.adapters.kubernetes.builder import KubernetesBuilder, KubernetesBuildPlace
@@ -33,12 +34,13 @@ from lateen.services.building import Building
 from lateen.services.builds import Artifact, BuildFailed
 from lateen.services.functions import NewFunction
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
 
 ROOT = Path(__file__).parents[2]
 TAG = os.environ.get("LATEEN_IMAGE_TAG", "dev")
 RUNTIME = "python3.12"
-BUILD_IMAGE = f"localhost/lateen/{RUNTIME}-build:{TAG}"
+BUILD_IMAGES = {name: f"localhost/lateen/{name}-build:{TAG}" for name in (RUNTIME, "node20", "golang1.22")}
+BUILD_IMAGE = BUILD_IMAGES[RUNTIME]
 HANDLER = "import lateen_tiny\n\ndef handler(event, context):\n    return lateen_tiny.WORD\n"
 PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 CURIOUS = """
@@ -98,15 +100,15 @@ class Cluster:
             settings=self.services.build_settings,
         )
 
-    async def create(self, files: dict[str, str], name: str = "f") -> Function:
-        new = NewFunction(name=name, runtime=RUNTIME, code=zip_of(files))
+    async def create(self, files: dict[str, str], name: str = "f", *, runtime: str = RUNTIME) -> Function:
+        new = NewFunction(name=name, runtime=runtime, code=zip_of(files))
         return (await self.services.functions.create(PLATFORM, "default", new)).function
 
     async def built(self, function: Function, building: Building | None = None) -> Artifact:
         async def artifact() -> Artifact | None:
             return await (building or self.building).artifact(function)
 
-        found: Artifact = await until(artifact, within_s=200, every_s=0.3)
+        found: Artifact = await until(artifact, within_s=360, every_s=0.3)
         return found
 
     async def log(self, function: Function) -> str:
@@ -134,12 +136,14 @@ async def cluster(
     config = msgspec.structs.replace(
         base,
         images=Images(
-            invoker=f"localhost/lateen/invoker:{TAG}", runtimes={RUNTIME: "unused"}, builds={RUNTIME: BUILD_IMAGE}
+            invoker=f"localhost/lateen/invoker:{TAG}",
+            runtimes=dict.fromkeys(BUILD_IMAGES, "unused"),
+            builds=BUILD_IMAGES,
         ),
         stores=Stores(),
         copied_secrets=[],
         network=Network(platform_selector=base.network.platform_selector, egress=Egress(extra=[to(STORES_NAMESPACE)])),
-        builds=Builds(cpu="1", memory="512Mi", disk_mib=512, deadline_s=180, egress=[to(base.namespace)]),
+        builds=Builds(cpu="1", memory="1Gi", disk_mib=1024, deadline_s=300, egress=[to(base.namespace)]),
     )
     setting = Setting(config)
     await setting.prepare()
@@ -151,8 +155,18 @@ async def cluster(
     cluster = Cluster(setting, table, objects)
     await cluster.services.workspaces.ensure_default()
     url = await asyncio.to_thread(start_index, config.namespace)
+    address = url.split("@")[1].split("/")[0]
     await cluster.services.build_settings.change(
-        PLATFORM, "default", {"PIP_INDEX_URL": url, "PIP_TRUSTED_HOST": url.split("@")[1].split("/")[0]}
+        PLATFORM,
+        "default",
+        {
+            "PIP_INDEX_URL": url,
+            "PIP_TRUSTED_HOST": address,
+            "NPM_CONFIG_REGISTRY": f"http://{address}/npm/",
+            f"NPM_CONFIG_//{address}/npm/:_auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+            "GOPROXY": f"http://{address}/go",
+            "GONOSUMDB": "*",
+        },
     )
     yield cluster
     await cluster.building.close()
@@ -194,9 +208,7 @@ async def test_a_job_builds_and_goes(cluster: Cluster) -> None:
     without the password, and of the Job nothing is left."""
     function = await cluster.create({"code.py": HANDLER, "requirements.txt": "lateen-tiny==1.0\n"})
     artifact = await cluster.built(function)
-    whole = b"".join([chunk async for chunk in cluster.objects.read(artifact.key)])
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        assert {"code.py", "lateen_tiny.py"} <= set(archive.namelist())
+    assert {"code.py", "lateen_tiny.py"} <= await names_in(cluster, artifact)
     log = await cluster.log(function)
     assert "Successfully installed lateen-tiny-1.0" in log
     assert PASSWORD not in log
@@ -206,6 +218,45 @@ async def test_a_job_builds_and_goes(cluster: Cluster) -> None:
         return not await cluster.jobs() and not (await cluster.setting.admin.list(POD, namespace, selector=""))[0]
 
     await until(is_gone, within_s=60)
+
+
+async def test_node_s_packages_are_installed(cluster: Cluster) -> None:
+    """From the registry that the workspace names, with its password, which nobody sees."""
+    package = json.dumps({"name": "f", "version": "1.0.0", "dependencies": {"lateen-tiny": "^1.0.0"}})
+    handler = "exports.handler = async () => require('lateen-tiny').WORD;\n"
+    function = await cluster.create({"index.js": handler, "package.json": package}, runtime="node20")
+    names = await names_in(cluster, await cluster.built(function))
+    assert {"index.js", "package.json", "node_modules/lateen-tiny/index.js"} <= names
+    log = await cluster.log(function)
+    assert "added 1 package" in log
+    assert PASSWORD not in log
+    assert base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() not in log
+
+
+async def test_go_is_compiled(cluster: Cluster) -> None:
+    """With a module from the proxy that the workspace names: the artifact is the program and nothing else."""
+    files = {
+        "go.mod": f"module f\n\ngo 1.21\n\nrequire {GO_MODULE} v1.0.0\n",
+        "go.sum": go_sum(),
+        "main.go": f'package main\n\nimport "{GO_MODULE}"\n\nfunc main() {{ println(tiny.Word) }}\n',
+    }
+    function = await cluster.create(files, runtime="golang1.22")
+    assert await names_in(cluster, await cluster.built(function)) == {"bootstrap"}
+
+
+async def test_go_that_does_not_compile_says_where(cluster: Cluster) -> None:
+    files = {"go.mod": "module f\n\ngo 1.21\n", "main.go": "package main\n\nfunc main() { nothing() }\n"}
+    function = await cluster.create(files, runtime="golang1.22")
+    with pytest.raises(BuildFailed, match="the build failed"):
+        await cluster.built(function)
+    assert "main.go:3:15: undefined: nothing" in await cluster.log(function)
+
+
+async def names_in(cluster: Cluster, artifact: Artifact) -> set[str]:
+    whole = b"".join([chunk async for chunk in cluster.objects.read(artifact.key)])
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert all(entry.external_attr >> 16 & 0o100 for entry in archive.infolist() if entry.filename == "bootstrap")
+        return {name for name in archive.namelist() if not name.endswith("/")}
 
 
 async def test_a_build_s_script_is_held(cluster: Cluster) -> None:
