@@ -1,5 +1,6 @@
 """Refusals: who may not, and what may not be, in AWS's words."""
 
+import base64
 import http.client
 import io
 import json
@@ -289,3 +290,21 @@ def test_identity(account: Account) -> None:
     assert iam.list_attached_role_policies(RoleName="lambda")["AttachedPolicies"] == []
     answer = httpx.post(f"{account.endpoint}/", data={"Action": "GetCallerIdentity"}, trust_env=False)
     assert answer.status_code == 401
+
+
+def test_null_is_nothing(raw: Raw, account: Account) -> None:
+    """A member that is null is as one that is left out, at any depth; a variable that is null is refused."""
+    code = {"ZipFile": base64.b64encode(zipped("def handler(event, context): pass")).decode(), "S3Bucket": None}
+    made = {"FunctionName": "nulls", "Role": ROLE, "Runtime": "python3.12", "Handler": "app.handler"}
+    logging = {"LogFormat": None, "LogGroup": None, "ApplicationLogLevel": None}
+    nulls = {"LoggingConfig": logging, "TracingConfig": {"Mode": None}, "VpcConfig": None, "DeadLetterConfig": {}}
+    answer = raw("POST", FUNCTIONS, {**made, **nulls, "Code": code, "Environment": {"Variables": None}})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": "/aws/lambda/nulls"}
+    answer = raw("PUT", f"{FUNCTIONS}/nulls/configuration", {"Environment": {"Variables": {"A": None}}})
+    assert error(answer)[1] == "ValidationException"
+    assert "'environment.variables' failed to satisfy constraint: Member must not be null" in error(answer)[2]
+    answer = raw("PUT", f"{FUNCTIONS}/nulls/configuration", {**nulls, "Layers": [None]})
+    assert error(answer)[1] == "ValidationException"
+    answer = raw("GET", f"{FUNCTIONS}/nulls/configuration")
+    assert (answer.status_code, answer.json()["Environment"]) == (200, {"Variables": {}})

@@ -36,10 +36,27 @@ def parameters_of(model: Model, operation: Operation, routed: Routed, headers: H
             if raw is not None:
                 value = _converted(model.shapes[member.shape].type, raw.decode("latin-1"))
         elif name != shape.payload:
-            value = document.get(wire)
+            value = _without_nulls(model, member.shape, document.get(wire))
         if value is not None:
             found[name] = value
     return found
+
+
+def _without_nulls(model: Model, name: str, value: Any) -> Any:
+    """A structure's member that is null is one that isn't there. In lists and maps null is a value, refused later."""
+    shape = model.shapes[name]
+    if shape.type == "list" and isinstance(value, list):
+        return [_without_nulls(model, str(shape.member), each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if shape.type == "map":
+        return {key: _without_nulls(model, str(shape.value), each) for key, each in value.items()}
+    members = shape.members
+    return {
+        key: _without_nulls(model, members[key].shape, each) if key in members else each
+        for key, each in value.items()
+        if each is not None
+    }
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def _value(model: Model, name: str, value: Any, path: str, found: list[str]) -> 
         if isinstance(value, dict):
             for each in value.values():
                 _check_type(model.shapes[str(shape.value)], each)
+            if None in value.values():
+                found.append(f"Value null at '{path}' failed to satisfy constraint: {_NOT_NULL}")
         return
     for constraint in _broken(shape, value):
         found.append(f"Value {_shown(value)} at '{path}' failed to satisfy constraint: {constraint}")
@@ -170,4 +172,4 @@ def _java(value: Any) -> str:
         return "[" + ", ".join(_java(each) for each in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return "null" if value is None else str(value)
