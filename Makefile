@@ -31,5 +31,6 @@ bench-cluster: ## The same in the cluster that KUBECONFIG names, of the release 
 	@.venv/bin/python hack/bench/cluster.py $(BENCH)
 
 clean: ## Remove what the other targets made; data stays.
-	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist \
+		platform/web/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -185,6 +185,13 @@ async def test_nobody_signed_in_is_led_to_the_form(api: Api) -> None:
         assert (await browser.get(path)).status_code == 401
 
 
+async def test_the_host_alone_leads_to_the_pages(api: Api) -> None:
+    """Only a browser: programs are told that they need a key."""
+    answer = await api.client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui")
+    assert (await api.client.get("/")).status_code == 401
+
+
 async def test_changes_need_the_token(api: Api, browser: Browser) -> None:
     """A form or a script of another page has the cookie, at most."""
     function = await api.function()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from browser import Person, browser
+from pages_flow import from_sign_in_to_deletion
 from playwright.sync_api import Browser, expect
 from running_lateen import ROOT, Running
 from tcp_road import TcpRoad
@@ -21,17 +22,6 @@ __all__ = ["browser"]
 IMAGES = ROOT / "docs" / "images"
 """Written where LATEEN_SCREENSHOTS is set."""
 MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
-HANDLER = """import json
-
-
-def handler(event, context):
-    print("order", event["queryStringParameters"]["id"])
-    return {
-        "statusCode": 201,
-        "headers": {"content-type": "application/json", "x-shop": event["headers"]["x-shop"]},
-        "body": json.dumps({"order": {"id": event["queryStringParameters"]["id"], "lines": [1, 2, 3]}}),
-    }
-"""
 
 
 @pytest.fixture
@@ -67,89 +57,9 @@ def a_function(api: httpx.Client, name: str, code: str, **fields: Any) -> dict[s
     return dict(made.json())
 
 
-def test_from_sign_in_to_deletion(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+def test_from_sign_in_to_deletion(person: Callable[..., Person], api: httpx.Client) -> None:
     """Somebody who has never seen Lateen: signs in, creates, tests, changes and deletes a function."""
-    ada = person()
-    page = ada.page
-    ada.open("/ui")
-    ada.check_accessible()
-    ada.sign_in(key)
-    expect(page.get_by_role("heading", name="No functions in default yet")).to_be_visible()
-    ada.check_accessible()
-
-    page.get_by_role("link", name="Create the first function").click()
-    page.get_by_label("Name", exact=True).fill("orders")
-    page.get_by_label("Runtime").select_option("python3.12")
-    expect(page.get_by_role("textbox", name="Code", exact=True)).to_contain_text("def handler(event, context)")
-    ada.write_code(HANDLER)
-    page.get_by_role("button", name="Add a variable").click()
-    page.get_by_label("Name", exact=True).nth(1).fill("SHOP")
-    page.get_by_label("Value", exact=True).fill("north")
-    ada.check_accessible()
-    page.get_by_role("button", name="Create function").click()
-
-    expect(page.get_by_role("heading", name="orders")).to_be_visible()
-    expect(page.locator(".state")).to_have_text("Active")
-    page.get_by_role("button", name="Copy the URL").click()
-    expect(page.locator(".toast")).to_have_text("Copied")
-    url = page.evaluate("navigator.clipboard.readText()")
-    assert url == api.get("/api/workspaces/default/functions?name=orders").json()["items"][0]["url"]
-
-    page.get_by_label("Method").select_option("POST")
-    page.get_by_label("Path", exact=True).fill("/orders")
-    page.get_by_role("button", name="Add a parameter").click()
-    page.locator("[data-pairs=query] input").nth(0).fill("id")
-    page.locator("[data-pairs=query] input").nth(1).fill("42")
-    page.get_by_role("button", name="Add a header").click()
-    page.locator("[data-pairs=headers] input").nth(0).fill("X-Shop")
-    page.locator("[data-pairs=headers] input").nth(1).fill("north")
-    page.get_by_label("Body").fill('{"note": "as a gift"}')
-    page.get_by_label("Save this one as").fill("an order")
-    page.get_by_role("button", name="Save", exact=True).click()
-    page.get_by_role("button", name="Send").click()
-    answer = page.get_by_role("region", name="Answer")
-    expect(answer.locator(".status-line")).to_contain_text("201")
-    expect(answer.locator(".json")).to_contain_text('id: "42"')
-    answer.get_by_text("Headers (2)").click()
-    expect(answer.locator(".headers")).to_contain_text("x-shop")
-    expect(answer.locator(".log")).to_contain_text("order 42")
-    expect(answer.locator(".facts-list")).to_contain_text(re.compile("cold|warm"))
-    ada.check_accessible()
-    _picture(ada, "function.png")
-    page.reload()
-    page.get_by_label("Saved tests").select_option("an order")
-    expect(page.get_by_label("Path", exact=True)).to_have_value("/orders")
-
-    page.get_by_role("link", name="Code and settings").click()
-    ada.write_code(HANDLER.replace("201", "202"))
-    page.get_by_label("Memory, MiB").fill("100")
-    page.get_by_role("button", name="Review and save").click()
-    expect(page.locator("#memory-error")).to_be_visible()
-    page.get_by_label("Memory, MiB").fill("256")
-    page.get_by_role("button", name="Review and save").click()
-    review = page.get_by_role("dialog")
-    expect(review.get_by_role("row", name="Memory, MiB 128 256")).to_be_visible()
-    expect(review.locator(".cm-changedLine")).to_contain_text("202")
-    expect(review.locator(".cm-deletedChunk")).to_contain_text("201")
-    ada.check_accessible()
-    review.get_by_role("button", name="Save", exact=True).click()
-    expect(page.locator(".toast")).to_have_text("Revision 2 is saved")
-    stored = api.get("/api/workspaces/default/functions?name=orders").json()["items"][0]
-    assert (stored["memory"], stored["environment"]) == (256, {"SHOP": "north"})
-    _picture(ada, "code.png")
-
-    page.get_by_role("link", name="Functions", exact=True).first.click()
-    page.get_by_role("button", name="Delete orders").click()
-    dialog = page.get_by_role("dialog", name="Delete function orders?")
-    expect(dialog).to_be_visible()
-    ada.check_accessible()
-    dialog.get_by_role("button", name="Delete function orders").click()
-    expect(page.locator(".toast")).to_have_text("Function orders is deleted")
-    assert httpx.get(url, trust_env=False).status_code == 404
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_label("API key")).to_be_visible()
-    ada.open("/ui/functions")
-    expect(page.get_by_label("API key")).to_be_visible()
+    from_sign_in_to_deletion(person(), api, picture=_picture)
 
 
 def test_two_editors(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
@@ -327,8 +237,11 @@ def test_keys_and_the_keyboard(person: Callable[..., Person], key: str) -> None:
 
 def test_search_sort_and_phones(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
     """The list follows what is typed; dark, and on a phone, it has all that matters and nothing beside the screen."""
-    for name in ("alpha", "beta", "gamma"):
-        a_function(api, name, "def handler(event, context):\n    return 1\n", description="Says one")
+    code = "def handler(event, context):\n    return 1 / len(event['rawPath'].strip('/'))\n"
+    for name, calls in (("alpha", 3), ("beta", 5), ("gamma", 0)):
+        url = a_function(api, name, code, description="Says one")["url"]
+        for path in ("", *["one"] * calls) if calls else ():
+            httpx.get(f"{url}/{path}", timeout=30, trust_env=False)
     ada = person(viewport={"width": 390, "height": 844}, color_scheme="dark")
     ada.sign_in(key)
     page = ada.page
@@ -343,6 +256,9 @@ def test_search_sort_and_phones(person: Callable[..., Person], key: str, api: ht
     page.get_by_role("link", name="Show all functions").click()
     page.get_by_role("link", name="Name").click()
     expect(page.locator("thead th").first).to_have_attribute("aria-sort", "descending")
+    ben = person()
+    ben.sign_in(key)
+    _picture(ben, "functions.png")
     page.get_by_role("link", name="beta").click()
     for path in ("", "/code", "/logs", "/charts"):
         address = page.url.removesuffix("/code").removesuffix("/logs").removesuffix("/charts")

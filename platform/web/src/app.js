@@ -6,14 +6,22 @@ import { $, $$, toast } from "./dom.js";
 const FLASH = "lateen-flash";
 const YEAR_S = 31536000;
 
+// Without TLS, and not on this machine, browsers have no clipboard but the old one.
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const field = Object.assign(document.createElement("textarea"), { value: text, readOnly: true, className: "sr" });
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
 document.addEventListener("click", async (event) => {
   const at = (selector) => event.target.closest(selector);
   const copy = at("[data-copy]");
   if (copy) {
-    await navigator.clipboard.writeText(copy.dataset.copy).then(
-      () => toast("Copied"),
-      () => toast("The browser does not let this page copy"),
-    );
+    toast((await copied(copy.dataset.copy)) ? "Copied" : "The browser does not let this page copy");
   } else if (at("[data-open]")) {
     $(`#${CSS.escape(at("[data-open]").dataset.open)}`)?.showModal();
   } else if (at("[data-close]")) {

@@ -106,6 +106,11 @@ class Edge:
         if self.pages is not None and (path == PAGES or path.startswith(f"{PAGES}/")):
             await self.pages(scope, receive, answer)
             return
+        if path == "/" and self.pages is not None and _is_person(scope, headers):
+            start = {"type": "http.response.start", "status": 303, "headers": [(b"location", PAGES.encode())]}
+            await answer(start)
+            await answer({"type": "http.response.body", "body": b""})
+            return
         if path not in PUBLIC:
             scope["state"]["caller"] = await self._authenticate(_bearer(headers))
         await self._app(scope, receive, answer)
@@ -163,6 +168,12 @@ def _refusal_of(exc: Exception) -> Refusal:
         return refusal_from(exc)
     log.error("request failed", exc_info=exc)
     return internal()
+
+
+def _is_person(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks for a page on behalf of whoever typed the address."""
+    names = dict(headers)
+    return scope["method"] == "GET" and b"text/html" in names.get(b"accept", b"") and b"authorization" not in names
 
 
 def _request_id(headers: Headers) -> str:

@@ -60,7 +60,8 @@ def _greet(started: "Started", *, example: bool) -> None:
             _show_example(started)
         except Refused as refusal:
             click.echo(shown(refusal), err=True, nl=False)
-    click.echo(f"Lateen is at {started.endpoint}, its documentation at {started.endpoint}/docs")
+    pages = f"its pages at {started.endpoint}/ui, its documentation at {started.endpoint}/docs"
+    click.echo(f"Lateen is at {started.endpoint}, {pages}")
     click.echo(f"Data and the administrator's key are in {started.data}")
     click.echo(f"Isolation: {_HELD_BY.get(started.isolation, started.isolation)}")
     click.echo("Ctrl-C stops it")
