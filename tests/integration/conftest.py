@@ -116,8 +116,8 @@ class Embedded(Stores):
         self.controller = Controller(functions=self.functions, deployer=self.deployer)
         self.url = ""
 
-    async def store_records(self, function_id: str, records: Any) -> None:
-        await self.records.store(function_id, records)
+    async def store_records(self, function_id: str, records: Any, rollups: Any) -> None:
+        await self.records.store(function_id, records, rollups)
 
     def url_of(self, function: Function, path: str = "") -> str:
         return f"{self.url}/{function.hash}{path}"

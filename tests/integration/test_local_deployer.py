@@ -273,7 +273,7 @@ async def test_records_outlast_a_store_that_is_away(embedded: Any) -> None:
     function = await embedded.create(HELLO)
     store, embedded.store_attempts = embedded.records.store, 0
 
-    async def away(function_id: str, records: Any) -> None:
+    async def away(function_id: str, records: Any, rollups: Any) -> None:
         embedded.store_attempts += 1
         raise TableUnavailable("the store does not answer")
 
@@ -294,7 +294,7 @@ async def test_records_that_the_store_refuses_cost_no_other(embedded: Any) -> No
     function = await embedded.create(HELLO)
     store, refused = embedded.records.store, 0
 
-    async def refuse(function_id: str, records: Any) -> None:
+    async def refuse(function_id: str, records: Any, rollups: Any) -> None:
         nonlocal refused
         refused += len(records)
         raise InvalidInput("record", "one that fits")

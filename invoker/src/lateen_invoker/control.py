@@ -2,7 +2,7 @@
 
 A stream socket that the invoker inherits. Each message is a little-endian u32 length and a MessagePack map with its
 `type`. The end of the stream is the platform's end: the invoker and all that it started end with it. In a pod `sink.py`
-is in the platform's place, for execution records.
+is in the platform's place, for execution records and statistics.
 """
 
 import re
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
+from lateen_invoker.rollups import Rollup
 
 _MEMORY = re.compile(r"\{memory:([0-9]{1,3})%\}")
 _FORK_SERVER_ONLY = ("-I", "-S")
@@ -142,6 +143,8 @@ class Records(Struct, frozen=True, kw_only=True, tag="records"):
     records: list[ExecutionRecord]
     dropped: int = 0
     """Records lost since the last batch, because the buffer was full."""
+    rollups: list[Rollup] = []
+    """Statistics, each to be stored in the place of the one before."""
 
 
 class Log(Struct, frozen=True, kw_only=True, tag="log"):

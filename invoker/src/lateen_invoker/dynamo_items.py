@@ -1,5 +1,5 @@
 """How an item looks in DynamoDB, for the platform, which reads and writes all of them, and for the invoker in a pod,
-which writes execution records.
+which writes execution records and statistics.
 
 | attribute | type | |
 | --- | --- | --- |
@@ -20,7 +20,9 @@ from typing import Any
 
 import msgspec
 
+from lateen_invoker import rollups
 from lateen_invoker.records import ExecutionRecord, sort_key
+from lateen_invoker.rollups import Rollup
 
 PK = "PK"
 SK = "SK"
@@ -53,6 +55,14 @@ def attributes_of(
 def record_attributes(record: ExecutionRecord, *, expires_at: int) -> Attributes:
     """An execution record as an item: `FN#{function_id}`, `LOG#{timestamp}#{request_id}`."""
     return attributes_of(f"FN#{record.function_id}", sort_key(record), _encoder.encode(record), expires_at=expires_at)
+
+
+def rollup_attributes(rollup: Rollup) -> Attributes:
+    """Statistics as an item, beside the records: `FN#{function_id}`, `STATS#{series}#{start}#{writer}`."""
+    data = _encoder.encode(rollup)
+    return attributes_of(
+        f"FN#{rollup.function_id}", rollups.sort_key(rollup), data, expires_at=rollups.expires_at(rollup)
+    )
 
 
 def batch_of(table: str, items: list[Attributes]) -> dict[str, list[dict[str, Any]]]:

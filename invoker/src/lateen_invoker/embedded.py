@@ -172,8 +172,8 @@ class Invoker:
                 await self._loop.run_in_executor(None, unpack_layers, configure.layers, Path(layers_dir))
             spawner = spawner_for(configure, str(code_dir), layers_dir)
             self._recorder = Recorder(
-                configure, metrics, lambda batch, records, dropped: link.send(
-                    control.Records(batch=batch, records=records, dropped=dropped)
+                configure, metrics, lambda batch, records, dropped, rollups: link.send(
+                    control.Records(batch=batch, records=records, dropped=dropped, rollups=rollups)
                 )
             )  # fmt: skip
             self._pool = Pool(

@@ -42,6 +42,7 @@ from lateen_invoker.pod_spawner import PodSpawner
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
+from lateen_invoker.rollups import Rollup
 from lateen_invoker.spawner import Spawner, SpawnFailed
 from lateen_invoker.spawners import ForkServer
 
@@ -260,10 +261,10 @@ class Pod:
             },
         )
 
-    def _send_records(self, batch: int, records: list[ExecutionRecord], dropped: int) -> None:
+    def _send_records(self, batch: int, records: list[ExecutionRecord], dropped: int, rollups: list[Rollup]) -> None:
         if dropped:
             log.warning("execution records dropped", extra={"count": dropped})
-        self._sink.send(Records(batch=batch, records=records, dropped=dropped))
+        self._sink.send(Records(batch=batch, records=records, dropped=dropped, rollups=rollups))
 
     def _stored(self, batch: int, lost: int) -> None:
         self._metrics.records_dropped += lost

@@ -1,4 +1,5 @@
-"""Writes execution records to DynamoDB: `python -m lateen_invoker.sink TABLE RETENTION_S`, beside the invoker of a pod.
+"""Writes execution records and statistics to DynamoDB: `python -m lateen_invoker.sink TABLE RETENTION_S`, beside the
+invoker of a pod.
 
 The store's client takes tens of megabytes, so it lives here, and only while there are records. What comes in and goes
 out on descriptor 0, a stream socket, are `Records` and `RecordsStored` of `control.py`; its end is the end.
@@ -22,7 +23,7 @@ from zlib import crc32
 
 from lateen_invoker import control
 from lateen_invoker.control import Records, RecordsStored
-from lateen_invoker.dynamo_items import BATCH_LIMIT, Attributes, batch_of, record_attributes
+from lateen_invoker.dynamo_items import BATCH_LIMIT, Attributes, batch_of, record_attributes, rollup_attributes
 from lateen_invoker.json_log import log_to_stdout
 
 log = logging.getLogger("lateen_invoker.sink")
@@ -76,7 +77,7 @@ class Writer:
         expires_at = int(time.time()) + self._retention_s
         # Of two with one key the later stays, and one request must not have both.
         items = {(r.timestamp, r.request_id): record_attributes(r, expires_at=expires_at) for r in batch.records}
-        waiting = list(items.values())
+        waiting = [*items.values(), *map(rollup_attributes, batch.rollups)]
         lost = 0
         while waiting:
             chunk, waiting = waiting[:BATCH_LIMIT], waiting[BATCH_LIMIT:]

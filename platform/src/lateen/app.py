@@ -189,6 +189,8 @@ class Platform:
         self.readiness = Readiness(
             {"table": self.table.ping, "objects": self.objects.ping}, deadline_s=settings.store_seconds
         )
+        self.log_streams = services.log_streams
+        self.readiness.on_stopping = self.log_streams.stop
         self._aws = aws_api(
             services,
             objects=self.objects,
@@ -224,8 +226,8 @@ class Platform:
             await _lifespan(self.running, receive, send)
 
     def stopping(self) -> None:
-        """Unready from now on; requests are served for as long as they come."""
-        self.readiness.is_stopping = True
+        """Unready from now on; requests are served for as long as they come. Streams end."""
+        self.readiness.stop()
 
     async def isolation(self) -> str:
         """What holds functions of any runtime here, one of `probe.FROM_WEAK_TO_STRONG`. Before `running`."""

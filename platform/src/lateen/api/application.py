@@ -21,25 +21,34 @@ from lateen.api.health import Readiness
 from lateen.api.invocations import InvocationController
 from lateen.api.keys import KeyController
 from lateen.api.layers import LayerController
+from lateen.api.logs import LogController
 from lateen.api.metrics import Metrics
 from lateen.api.openapi import document
 from lateen.api.operations import Operations
 from lateen.api.origins import Origins
 from lateen.api.problems import MEDIA_TYPE, FieldError, Refusal, internal, reason_of, refusal_for_status, refusal_from
 from lateen.api.requests import LateenRequest, refuse_null
+from lateen.api.statistics import StatisticsController
 from lateen.api.versions import AliasController, VersionController
 from lateen.api.workspaces import WorkspaceController
 from lateen.domain.errors import LateenError
 
 log = logging.getLogger(__name__)
 
-_NAMES = {"idempotency_key": "Idempotency-Key", "if_match": "If-Match", "function_hash": "hash"}
+_NAMES = {
+    "idempotency_key": "Idempotency-Key",
+    "if_match": "If-Match",
+    "last_event_id": "Last-Event-ID",
+    "function_hash": "hash",
+}
 """Parameters that are called otherwise in the code."""
 _MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^']*)'")
 CONTROLLERS = (
     WorkspaceController,
     BuildSettingsController,
     FunctionController,
+    LogController,
+    StatisticsController,
     VersionController,
     AliasController,
     BuildController,

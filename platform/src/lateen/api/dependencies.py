@@ -1,6 +1,6 @@
 """What handlers ask for by type: the use cases, and who calls. All are given in by `api.application`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.di import NamedDependency, Provide
@@ -26,6 +26,8 @@ class UseCases(Services, frozen=True, kw_only=True):
 
 UseCasesDep = NamedDependency[SkipValidation[UseCases]]
 CallerDep = NamedDependency[SkipValidation[Caller]]
+RecheckDep = NamedDependency[SkipValidation[Callable[[], Awaitable[object]]]]
+"""Raises `Unauthenticated` once the caller is not let in any more."""
 ReadinessDep = NamedDependency[SkipValidation[Readiness]]
 MetricsDep = NamedDependency[SkipValidation[Metrics]]
 DocumentDep = NamedDependency[SkipValidation[Callable[[], bytes]]]
@@ -43,6 +45,7 @@ def providers(
         "metrics": provide(metrics),
         "document": provide(document),
         "caller": Provide(_caller, sync_to_thread=False),
+        "recheck": Provide(_recheck, sync_to_thread=False),
     }
 
 
@@ -50,3 +53,8 @@ def _caller(scope: Scope) -> Caller:
     """Put there by the edge, which lets nobody through without."""
     caller: Caller = scope["state"]["caller"]
     return caller
+
+
+def _recheck(scope: Scope) -> Callable[[], Awaitable[object]]:
+    recheck: Callable[[], Awaitable[object]] = scope["state"]["recheck"]
+    return recheck

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -77,6 +78,7 @@ class Edge:
         inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "request_id": rid}}
         if scope["method"] == "HEAD":
             inner["method"] = "GET"
+            inner["state"]["is_head"] = True
         answer = _Answer(send, rid, is_head=scope["method"] == "HEAD")
         begin_s = time.perf_counter()
         self._metrics.in_flight.inc()
@@ -112,7 +114,10 @@ class Edge:
             await answer({"type": "http.response.body", "body": b""})
             return
         if path not in PUBLIC:
-            scope["state"]["caller"] = await self._authenticate(_bearer(headers))
+            secret = _bearer(headers)
+            scope["state"]["caller"] = await self._authenticate(secret)
+            # An answer that takes long asks again, for the key may be revoked meanwhile.
+            scope["state"]["recheck"] = partial(self._authenticate, secret)
         await self._app(scope, receive, answer)
 
     def _finished(self, scope: Scope, status: int, seconds: float) -> None:

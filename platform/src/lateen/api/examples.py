@@ -1,5 +1,6 @@
 """Examples of the OpenAPI document, by component. A test converts each to its type."""
 
+import json
 from typing import Any
 
 _WHEN = "2026-01-31T23:59:59.123Z"
@@ -90,6 +91,16 @@ _CONSOLE: dict[str, Any] = {
     "state_reason": None,
     "reg_date": _WHEN,
     "update_date": _WHEN,
+}
+_COUNTS: dict[str, Any] = {
+    "calls": 120,
+    "errors": 3,
+    "timeouts": 1,
+    "throttles": 0,
+    "cold_starts": 2,
+    "p50_ms": 1.834,
+    "p95_ms": 12.338,
+    "p99_ms": 41.499,
 }
 _SOURCE = "def handler(event, context):\n    return 'hello'\n"
 
@@ -195,6 +206,16 @@ EXAMPLES: dict[str, Any] = {
         "log_tail": "START RequestId: 3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55 Version: $LATEST\n",
         "error": {"type": "KeyError", "message": "'name'", "trace": ['File "code.py", line 2, in handler']},
     },
+    "FunctionStatistics": {
+        "function_id": "k3v7q2m5x4a6b7c8d",
+        "period": "1h",
+        "start": "2026-01-31T23:00:00.000Z",
+        "end": "2026-02-01T00:00:00.000Z",
+        "bucket_s": 60,
+        "totals": _COUNTS,
+        "buckets": [{"start": "2026-01-31T23:00:00.000Z", **_COUNTS}],
+    },
+    "FunctionTotals": {"function_id": "k3v7q2m5x4a6b7c8d", "name": "hello", **_COUNTS},
     "Problem": {
         "type": "urn:lateen:problem:invalid-input",
         "title": "Invalid input",
@@ -205,3 +226,10 @@ EXAMPLES: dict[str, Any] = {
     },
     "Ready": {"status": "ready", "stores": {"table": "ok", "objects": "ok"}},
 }
+STREAM_EXAMPLE = f"""retry: 2000
+
+event: record
+id: {_WHEN}_{EXAMPLES["LogView"]["request_id"]}
+data: {json.dumps(EXAMPLES["LogView"])}
+
+"""

@@ -1,10 +1,8 @@
-"""`/api/workspaces/{id}/functions` and `/api/functions/{id}`, and what a function's invocations left behind."""
-
-from typing import Annotated
+"""`/api/workspaces/{id}/functions` and `/api/functions/{id}`."""
 
 from anyio import to_thread
 from litestar import Controller, Response, delete, get, patch, post
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 
 from lateen.api.bodies import CreateFunction, UpdateFunction, function_change, new_function
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
@@ -22,21 +20,9 @@ from lateen.api.requests import (
     named,
     once,
 )
-from lateen.api.views import FunctionView, LogView, Page, function_view, log_view, page_of
+from lateen.api.views import FunctionView, Page, function_view, page_of
 from lateen.domain.access import Caller
 from lateen.domain.functions import Described
-from lateen.domain.pages import MAX_LIMIT
-from lateen_invoker.records import Status
-
-Since = Annotated[
-    str | None,
-    QueryParameter(
-        description="Not before this moment: ISO 8601 with an offset.",
-        schema_extra={"format": "date-time"},
-        max_length=64,
-    ),
-]
-StatusIs = Annotated[Status | None, QueryParameter(description="Only those that ended so.")]
 
 
 class FunctionController(Controller):
@@ -113,21 +99,6 @@ class FunctionController(Controller):
         """Its name is free at once. Again is no error."""
         expected = await expected_of_function(if_match, function_id, use_cases, caller)
         await use_cases.functions.delete(caller, function_id, expected=expected)
-
-    @get("/functions/{function_id:str}/logs", summary="What invocations left behind", operation_id="listLogs")
-    async def logs(
-        self,
-        function_id: FromPath[str],
-        use_cases: UseCasesDep,
-        caller: CallerDep,
-        limit: Limit = MAX_LIMIT,
-        cursor: Cursor = None,
-        since: Since = None,
-        status: StatusIs = None,
-    ) -> Page[LogView]:
-        """Newest first. A page may be short, even empty, and still have a next one."""
-        page = await use_cases.records.list(caller, function_id, limit=limit, cursor=cursor, since=since, status=status)
-        return page_of(page, [log_view(record) for record in page.items])
 
 
 async def expected_of_function(

@@ -33,6 +33,12 @@ class Readiness:
         self.is_stopping = False
         self.is_broken = False
         """Something has ended that this process is for: only a new one helps."""
+        self.on_stopping: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """A stop was asked for."""
+        self.is_stopping = True
+        self.on_stopping()
 
     def broke(self) -> None:
         self.is_broken = True

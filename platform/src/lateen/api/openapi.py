@@ -13,16 +13,18 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Tag
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
-from lateen.api.examples import EXAMPLES
+from lateen.api.examples import EXAMPLES, STREAM_EXAMPLE
 from lateen.api.problems import MEDIA_TYPE, SLUGS, Problem
 from lateen.api.views import AcceptedView
 
 _REF = "#/components/schemas/{name}"
 _TAGS = {
     "Workspaces": "Tenants. Each has its own functions and keys.",
-    "Functions": "A name, a configuration and code; and what its invocations left behind.",
+    "Functions": "A name, a configuration and code.",
+    "Logs": "What a function's invocations left behind, one by one and counted.",
     "Versions": "Snapshots of a function, by number; and aliases, which lead to one or two of them.",
     "Invocations": "One event to a function, and its answer.",
     "Layers": "Zips that functions share, unpacked into their `/opt`.",
@@ -102,7 +104,7 @@ def _answer_type(handler: HTTPRouteHandler) -> Any:
     answer = handler.parsed_fn_signature.return_type.annotation
     if get_origin(answer) is Response:
         (answer,) = get_args(answer)
-    return None if answer in (None, type(None)) else answer
+    return None if answer in (None, type(None), Stream) else answer
 
 
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> None:
@@ -127,6 +129,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
     if name == "invokeFunction":
         operation["requestBody"] = _EVENT
         statuses |= {408, 413, 415, 424, 429, 502, 504}
+    if name == "streamLogs":
+        statuses |= {429}
     success = next(status for status in operation["responses"] if status.startswith("2"))
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
     if name in _MAY_MAKE:
@@ -173,6 +177,8 @@ def _success(name: str, status: int, answer: Any, schemas: dict[Any, Any]) -> di
         said["headers"]["Location"] = _TEXT
     if name == "metrics":
         said["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    elif name == "streamLogs":
+        said["content"] = {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}}
     elif name == "invokeFunction":
         said["description"] = "What the function answered, untouched."
         said["headers"]["X-Amzn-RequestId"] = _TEXT

@@ -20,6 +20,7 @@ from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 from lateen.services.builds import BuildFailed
 from lateen.services.events import PayloadLost
+from lateen.services.log_streams import TooManyStreams
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -107,6 +108,7 @@ SLUGS = {
     "misdirected": (421, "Misdirected request"),
     "function-error": (424, "The function failed"),
     "too-many-requests": (429, "Too many requests"),
+    "too-many-streams": (429, "Too many streams"),
     "headers-too-large": (431, "Request header fields too large"),
     "internal": (500, "Internal error"),
     "lost": (502, "Function lost"),
@@ -132,6 +134,7 @@ PROBLEMS: dict[type[Exception], str] = {
     ObjectsUnavailable: "unavailable",
     QueueUnavailable: "unavailable",
     QueueFull: "unavailable",
+    TooManyStreams: "too-many-streams",
     BuildInterrupted: "unavailable",
     # What the controller tells of a function; no request waits for a build.
     BuildRefused: "conflict",

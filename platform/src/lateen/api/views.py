@@ -17,6 +17,10 @@ from lateen.services.aliases import DescribedAlias
 from lateen.services.builds import Build, LogPage
 from lateen.services.builds import State as BuildState
 from lateen.services.dead_letters import DeadLetter
+
+# Shown as they are.
+from lateen.services.statistics import FunctionStatistics as FunctionStatistics
+from lateen.services.statistics import FunctionTotals as FunctionTotals
 from lateen_invoker.records import ErrorDocument, ExecutionRecord, Status
 
 T = TypeVar("T")

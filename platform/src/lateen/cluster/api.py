@@ -50,6 +50,7 @@ class ApiProcess:
         self.metrics = Metrics()
         self.metrics.registry.register(self._changes)
         self.readiness = readiness_of(settings, self._table, self._objects, self._queue)
+        self.readiness.on_stopping = services.log_streams.stop
         invocations = Invocations(functions=services.functions, connecting=self._connecting)
         events = Events(self._queue, self._objects)
         self._aws = aws_api(

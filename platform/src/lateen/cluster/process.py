@@ -75,7 +75,7 @@ def refuse(text: str) -> NoReturn:
 
 async def _serve(process: Process, settings: ClusterSettings, sockets: list[Any]) -> None:
     def stopping() -> None:
-        process.readiness.is_stopping = True
+        process.readiness.stop()
 
     port = OperationsPort(readiness=process.readiness, metrics=process.metrics)
     # Nothing comes through it that has to be waited for.

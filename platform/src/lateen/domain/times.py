@@ -8,6 +8,11 @@ def iso_ms(now_s: float) -> str:
     return _text(datetime.fromtimestamp(now_s, UTC))
 
 
+def unix_s(text: str) -> float:
+    """Unix time in seconds from a text in our form."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def normalised(text: str) -> str:
     """The moment that an ISO 8601 text with an offset names, in our form.
 

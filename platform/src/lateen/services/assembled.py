@@ -27,8 +27,10 @@ from lateen.services.functions import Functions
 from lateen.services.keys import Keys
 from lateen.services.layer_policies import LayerPolicies
 from lateen.services.layers import Layers
+from lateen.services.log_streams import LogStreams
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
+from lateen.services.statistics import Statistics
 from lateen.services.versions import Versions
 from lateen.services.workspaces import Workspaces
 
@@ -46,6 +48,8 @@ class Services(Struct, frozen=True, kw_only=True):
     keys: Keys
     workspaces: Workspaces
     records: Records
+    statistics: Statistics
+    log_streams: LogStreams
     build_settings: BuildSettings
     builds: Builds
     event_configs: EventConfigs
@@ -128,6 +132,8 @@ def assemble(
         keys=keys,
         workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
+        statistics=Statistics(table, functions=functions, now=now),
+        log_streams=LogStreams(table, functions=functions, now=now),
         build_settings=build_settings,
         builds=builds,
         event_configs=EventConfigs(table, cursors=cursors, now=now),

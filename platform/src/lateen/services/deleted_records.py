@@ -1,6 +1,6 @@
-"""What deleted functions leave behind: execution records, dead letters, and what was set for their events. Removed a
-little after the function, for it may hold what its owner wanted gone. After a restart deletes from before are not
-remembered, and what those left expires by its own time."""
+"""What deleted functions leave behind: execution records, statistics, dead letters, and what was set for their events.
+Removed a little after the function, for it may hold what its owner wanted gone. After a restart deletes from before are
+not remembered, and what those left expires by its own time."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,12 @@ from lateen.domain.functions import Function
 from lateen.ports.table import TRANSACTION_LIMIT, Delete, Table
 from lateen.services import dead_letters, event_configs
 from lateen.services.functions import Functions
+from lateen_invoker import rollups
 
 AFTER_S = 120.0
 """By then an invoker has handed over its last records, unless its last call runs very long."""
 
-PREFIXES = ("LOG#", dead_letters.PREFIX, event_configs.PREFIX)
+PREFIXES = ("LOG#", rollups.PREFIX, dead_letters.PREFIX, event_configs.PREFIX)
 
 
 class DeletedRecords:

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from lateen.domain.errors import Unavailable
 from lateen_invoker import control
 from lateen_invoker.records import ExecutionRecord
+from lateen_invoker.rollups import Rollup
 
 log = logging.getLogger(__name__)
 
-Store = Callable[[str, Sequence[ExecutionRecord]], Awaitable[None]]
-"""Function id and its records; when it returns they are on disk. Storing again is no error."""
+Store = Callable[[str, Sequence[ExecutionRecord], Sequence[Rollup]], Awaitable[None]]
+"""Function id, its records and statistics; when it returns they are on disk. Storing again is no error."""
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
 ORPHAN_S = 60.0
@@ -58,7 +59,7 @@ class RecordKeeper:
         try:
             while True:
                 try:
-                    await self._store(function_id, batch.records)
+                    await self._store(function_id, batch.records, batch.rollups)
                 except Unavailable as exc:
                     reason = str(exc)
                 else:
