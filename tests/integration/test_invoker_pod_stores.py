@@ -29,6 +29,7 @@ from lateen_invoker.control import Records
 from lateen_invoker.pod_configure import PodLayer
 from lateen_invoker.pod_records import Sink
 from lateen_invoker.records import ExecutionRecord
+from lateen_invoker.rollups import Rollup
 
 pytestmark = pytest.mark.cluster
 
@@ -91,6 +92,20 @@ class Stores:
         while len(found := asyncio.run(read())) < number and time.monotonic() < deadline:
             time.sleep(0.2)
         return found
+
+    def counted(self, series: str) -> int:
+        """How many calls the function's rollups have, of all spans and writers."""
+        dynamodb = self._session.create_client(
+            "dynamodb", region_name=self._servers.region, endpoint_url=self._servers.dynamodb_endpoint
+        )
+        answer = dynamodb.query(
+            TableName=self.table,
+            KeyConditionExpression="PK = :pk AND begins_with(SK, :series)",
+            ExpressionAttributeValues={":pk": {"S": "FN#f1"}, ":series": {"S": f"STATS#{series}#"}},
+        )
+        rollups = [msgspec.msgpack.decode(item["data"]["B"], type=Rollup) for item in answer["Items"]]
+        assert all("expires_at" in item for item in answer["Items"])
+        return sum(sum(slot[6::2]) for rollup in rollups for slot in rollup.slots)
 
     def close(self) -> None:
         self.s3_road.close()
@@ -318,6 +333,19 @@ async def test_a_sink_ends_when_there_is_nothing_to_write(stores: Stores, monkey
     assert sink.starts == 2
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
+
+
+def test_statistics_go_there_too(start: Start, stores: Stores) -> None:
+    """With the records while calls go on, and all that is left when the pod ends: each call once."""
+    pod = start()
+    assert pod.ready() == 200
+    for _ in range(30):
+        pod.call("/")
+    assert len(stores.records(30)) == 30
+    assert stores.counted("MINUTES") > 0
+    pod.stop()
+    assert pod.wait() == 0
+    assert stores.counted("MINUTES") == stores.counted("QUARTERS") == 30
 
 
 def test_a_burst_is_written_in_its_time(start: Start, stores: Stores) -> None:
