@@ -36,6 +36,7 @@ from lateen.services.events import INLINE_LIMIT_BYTES, Events
 from lateen.testing.fake_deployer import FakeAnswer, FakeDeployer, FakeInvoker
 from lateen_invoker import control
 from lateen_invoker.records import ExecutionRecord
+from lateen_invoker.rollups import Rollup
 from lateen_invoker.sink import Writer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -179,7 +180,8 @@ async def test_function_pods(settings: ClusterSettings, tmp_path: Path) -> None:
         writer = Writer(
             get_session().create_client("dynamodb", region_name=settings.region), settings.table, retention_s=60
         )
-        assert writer.write(control.Records(batch=1, records=[record])) == 0
+        rollup = Rollup(function_id="f", series="MINUTES", start=0, writer="w", slots=[])
+        assert writer.write(control.Records(batch=1, records=[record], rollups=[rollup])) == 0
     check("function-pods", needs)
 
 
