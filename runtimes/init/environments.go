@@ -77,15 +77,13 @@ func (p *program) begin(e *environment) {
 
 // execute starts the runtime's command as a process of its own.
 func (p *program) execute(e *environment, told *start) error {
-	command := p.settings.Command
-	if first := told.Environment[wrapper]; first != "" {
+	command := append(slices.Clone(p.settings.Command), p.image.arguments...)
+	if first := told.Environment[wrapper]; first != "" && p.settings.Inherit == nil { // an image's own bootstrap sees to it
 		command = append([]string{first}, command...)
 	}
-	variables := make([]string, 0, len(told.Environment)+1)
-	for name, value := range told.Environment {
-		if name != channelName {
-			variables = append(variables, name+"="+value)
-		}
+	var variables []string
+	for name, value := range p.variables(told.Environment) {
+		variables = append(variables, name+"="+value)
 	}
 	files := []uintptr{0, uintptr(e.fds[0]), uintptr(e.fds[0])}
 	if len(e.fds) > 1 {

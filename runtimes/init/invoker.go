@@ -82,8 +82,14 @@ func (p *program) obey(message []byte, fds []int) error {
 }
 
 func (p *program) configure(given *settings) error {
-	if len(given.Command) == 0 || given.MemoryKiB == 0 || given.Processes <= 0 || given.Tmp == "" || given.TaskRoot == "" {
+	if len(given.Command) == 0 || given.MemoryKiB == 0 || given.Processes <= 0 || given.Tmp == "" {
 		return errMalformed
+	}
+	if given.TaskRoot == "" {
+		if given.Inherit == nil || p.image.directory == "" {
+			return errMalformed
+		}
+		given.TaskRoot = p.image.directory
 	}
 	if !known(given.Limits) {
 		return errMalformed

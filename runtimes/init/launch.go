@@ -79,13 +79,14 @@ func become(arguments []string) {
 		syscall.RawSyscall(syscall.SYS_SCHED_SETSCHEDULER, 0, schedBatch, uintptr(unsafe.Pointer(&priority)))
 	}
 	syscall.Umask(0o022)
-	name := what.Command[0]
-	err := os.Chdir(what.Directory)
+	name := what.Directory
+	err := os.Chdir(name)
 	if err == nil {
+		name = what.Command[0]
 		limit(what.Limits)
 		err = execute(what.Command)
 	}
-	if errors.Is(err, syscall.ENOENT) {
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) {
 		fail(fmt.Sprintf("%s: %s", name, "No such file or directory"), exitNotFound)
 	}
 	fail(fmt.Sprintf("%s: %v", name, err), exitNotStarts)
@@ -97,7 +98,7 @@ func execute(command []string) error {
 	}
 	err := error(syscall.ENOENT)
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
-		if tried := syscall.Exec(filepath.Join(folder, command[0]), command, os.Environ()); tried != syscall.ENOENT {
+		if tried := syscall.Exec(filepath.Join(folder, command[0]), command, os.Environ()); tried != syscall.ENOENT && tried != syscall.ENOTDIR {
 			err = tried
 		}
 	}

@@ -2,6 +2,7 @@
 // to their limits, ends all that descends from them, and says how they ended. README.md has the protocol.
 //
 //	init [SOCKET]   SOCKET is the invoker's, /run/lateen/init.sock unless said otherwise
+//	init take FILE  copies the entry point of AWS's base images there
 //
 // Everything happens on one thread, in the loop of run; a goroutine passes signals to it, others remove folders.
 package main
@@ -35,11 +36,17 @@ func init() {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == execWord {
-		become(os.Args[2:])
-	}
 	path := socketPath
-	if len(os.Args) > 1 {
+	if len(os.Args) > 1 && os.Args[0] != entryPoint {
+		switch os.Args[1] {
+		case execWord:
+			become(os.Args[2:])
+		case takeWord:
+			if err := take(os.Args[2:]); err != nil {
+				fail(err.Error(), 1)
+			}
+			return
+		}
 		path = os.Args[1]
 	}
 	p, err := prepare(path)
@@ -71,6 +78,7 @@ type program struct {
 	environments []*environment
 	memory       memory
 	buffer       []byte
+	image        image
 }
 
 func prepare(path string) (*program, error) {
@@ -87,7 +95,7 @@ func prepare(path string) (*program, error) {
 	}
 	p := &program{
 		path: path, epoll: epoll, connection: -1, goneSince: time.Now(), isFirst: os.Getpid() == 1,
-		handlers: map[int]func(){}, buffer: make([]byte, maxMessage),
+		handlers: map[int]func(){}, buffer: make([]byte, maxMessage), image: imageOfContainer(),
 	}
 	p.memory = openMemory()
 	makeThreads()

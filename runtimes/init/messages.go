@@ -16,7 +16,8 @@ const (
 	channelFd   = 3
 )
 
-// settings come once on a connection, before anything is started.
+// settings come once on a connection, before anything is started. An image of the user's has variables and a folder of its
+// own: Inherit is then there, with what is said where neither those nor a start's do, and TaskRoot may be empty.
 type settings struct {
 	ForkServer []string          `json:"fork_server"`
 	Command    []string          `json:"command"`
@@ -25,6 +26,7 @@ type settings struct {
 	MemoryKiB  uint64            `json:"memory_kib"`
 	Processes  int               `json:"processes"`
 	Limits     map[string]uint64 `json:"limits"`
+	Inherit    map[string]string `json:"inherit"`
 }
 
 // start asks for one environment.

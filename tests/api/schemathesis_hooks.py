@@ -14,6 +14,7 @@ BEYOND_A_SCHEMA = {
     "code", "file", "content",  # Base64 of UTF-8 text or of a safe zip
     "layers",  # of those that are there, each once
     "on_success", "on_failure",  # another function of the same account
+    "image", "image_config",  # only in a cluster
     "If-Match",  # its pattern is more than the generator can follow: it sends an empty one as valid
     "environment",  # its size as a whole, and reserved names
     "routing",  # only beside a published version

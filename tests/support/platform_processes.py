@@ -24,6 +24,7 @@ from lateen.services.keys import new_secret
 LATEEN = Path(sys.executable).with_name("lateen")
 WITH_RESOLVER = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 START_S = 30.0
+IMAGE_TAG = os.environ.get("LATEEN_IMAGE_TAG") or "dev"
 
 
 class PlatformProcesses:
@@ -49,8 +50,8 @@ class PlatformProcesses:
             "release": self.name,
             "namespace": self.name,
             "images": {
-                "invoker": "localhost/lateen/invoker:dev",
-                "runtimes": {"python3.12": "localhost/lateen/python3.12:dev"},
+                "invoker": f"localhost/lateen/invoker:{IMAGE_TAG}",
+                "runtimes": {"python3.12": f"localhost/lateen/python3.12:{IMAGE_TAG}"},
                 "pullPolicy": "Never",
             },
             "stores": {"environment": of_pods, "credentialsSecret": f"{self.name}-aws"},

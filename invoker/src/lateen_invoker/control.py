@@ -46,9 +46,16 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     layers: dict[str, str] = {}
     """Search paths that a function with layers gets besides, folders separated by colons. Of those in `{layers}` only
     what some layer has is kept, and a variable of which none is kept is not set."""
+    inherits: bool = False
+    """In a pod, for an image of the user's: its variables count too, over those that every environment has and below
+    all others, and its working directory is where environments start."""
+    directory: str = ""
+    """Where they start instead, if `inherits`."""
 
     def environment_command(self, memory_mib: int) -> list[str]:
         """The argv of one environment, for which a fork server's flags are none of its own."""
+        if self.inherits:
+            return self.command  # the user's, to the letter
         words = [_MEMORY.sub(lambda share: str(max(1, memory_mib * int(share[1]) // 100)), w) for w in self.command]
         return [word for word in words if word not in _FORK_SERVER_ONLY] if self.forks else words
 

@@ -45,7 +45,8 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     open: bool
     invoke_key: bytes
     artifact_bucket: Annotated[str, Meta(min_length=1)]
-    artifact_key: Annotated[str, Meta(min_length=1)]
+    artifact_key: str
+    """Empty: the code is in the runtime's image."""
     artifact_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     layers: list[PodLayer] = []
     """In the order in which they are unpacked, each over those before."""

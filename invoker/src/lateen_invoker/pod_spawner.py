@@ -17,6 +17,7 @@ from typing import Any
 from lateen_invoker.control import Configure
 from lateen_invoker.forkserver import MAX_MESSAGE, needs_exec
 from lateen_invoker.spawner import Exit, SpawnFailed, Usage
+from lateen_invoker.variables import DEFAULTS
 
 SOCKET = "/run/lateen/init.sock"
 TASK_ROOT, OPT = "/var/task", "/opt"
@@ -281,10 +282,11 @@ def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
     runtime = configure.runtime
     memory = configure.memory_mib * 1024 * 1024
     return {
+        **({"inherit": DEFAULTS} if runtime.inherits else {}),
         "fork_server": [*runtime.command, "init"] if runtime.forks else [],
         # A fork server needs none of the machine's packages; an environment on its own finds its way like any program.
         "command": runtime.environment_command(configure.memory_mib),
-        "task_root": task_root,
+        "task_root": runtime.directory if runtime.inherits else task_root,
         "tmp": tmp,
         "memory_kib": configure.memory_mib * 1024,
         "processes": PROCESSES,

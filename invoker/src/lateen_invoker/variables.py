@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from lateen_invoker.control import Configure
 from lateen_invoker.spawner import Spawner
 
+DEFAULTS = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+"""What every environment has, unless something sets it otherwise."""
+
 
 def variables_for(configure: Configure, spawner: Spawner, directory: str, api: str, *, started: int) -> dict[str, str]:
     """All variables of one environment. The user's come first, so that they can't change ours.
@@ -25,7 +28,6 @@ def variables_for(configure: Configure, spawner: Spawner, directory: str, api: s
     runtime = configure.runtime
     task_root = spawner.task_root
     ours = {
-        "_HANDLER": configure.handler,
         "AWS_DEFAULT_REGION": configure.region,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configure.memory_mib),
         "AWS_LAMBDA_FUNCTION_NAME": name,
@@ -39,9 +41,12 @@ def variables_for(configure: Configure, spawner: Spawner, directory: str, api: s
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
         "LAMBDA_TASK_ROOT": task_root,
     }
+    if configure.handler:
+        ours["_HANDLER"] = configure.handler
     if runtime.execution_env is not None:
         ours["AWS_EXECUTION_ENV"] = runtime.execution_env
-    defaults = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    # Where an image's count too, only its container knows whether that sets them.
+    defaults = {} if runtime.inherits else DEFAULTS
     added = {
         key: value.replace("{task_root}", task_root).replace("{layers}", spawner.layers_root)
         for key, value in runtime.environment.items()

@@ -11,9 +11,12 @@ from lateen.api.fields import (
     Base64,
     Description,
     DestinationArn,
+    Folder,
     Handler,
     Hash,
     Id,
+    ImageUri,
+    ImageWords,
     LayerArns,
     LayerContent,
     LayerName,
@@ -27,8 +30,10 @@ from lateen.api.fields import (
     Variables,
     Version,
 )  # fmt: skip
+from lateen.domain.errors import InvalidInput
 from lateen.domain.events import EventInvokeChange
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
+from lateen.domain.images import Image, ImageConfig
 from lateen.domain.workspaces import Quota
 from lateen.services.aliases import AliasChange
 from lateen.services.build_settings import MAX_VALUE, MAX_VARIABLES
@@ -56,12 +61,27 @@ class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quota: WorkspaceQuota | UnsetType = UNSET
 
 
+class ImageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is said over an image's own settings; AWS's `ImageConfig`. Empty is the image's own."""
+
+    entry_point: ImageWords = []
+    """Without it `/lambda-entrypoint.sh`, which AWS's base images have."""
+    command: ImageWords = []
+    """The entry point's arguments. With an `entry_point` the image's own are not known, and so there are none."""
+    working_directory: Folder = ""
+
+
 class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Either `code` and its `runtime`, or an `image`."""
+
     name: Name
-    runtime: RuntimeName
+    runtime: RuntimeName | UnsetType = UNSET
     """A whole name (`python3.12`), or the first of a pair (`python`) with `version`."""
     version: Version | None = None
-    code: Base64
+    code: Base64 | UnsetType = UNSET
+    image: ImageUri | UnsetType = UNSET
+    """A container image with a client of the Lambda Runtime API, such as those made from AWS's base images."""
+    image_config: ImageSettings | UnsetType = UNSET
     handler: Handler | None = None
     """null: the runtime's default."""
     environment: Variables = {}
@@ -85,6 +105,10 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runtime: RuntimeName | UnsetType = UNSET
     version: Version | UnsetType | None = UNSET
     code: Base64 | UnsetType = UNSET
+    image: ImageUri | UnsetType = UNSET
+    """Of a function that has one. The same again, with a tag, is a new revision: what the tag leads to may be new."""
+    image_config: ImageSettings | UnsetType = UNSET
+    """Replaced as a whole."""
     handler: Handler | UnsetType | None = UNSET
     environment: Variables | UnsetType = UNSET
     timeout: TimeoutS | UnsetType = UNSET
@@ -172,9 +196,10 @@ def new_function(asked: CreateFunction) -> NewFunction:
     """Raises: `InvalidInput`, `TooLarge` for the code."""
     return NewFunction(
         name=asked.name,
-        runtime=asked.runtime,
+        runtime=None if asked.runtime is UNSET else asked.runtime,
         version=asked.version,
-        code=decode_base64(asked.code),
+        code=None if asked.code is UNSET else decode_base64(asked.code),
+        image=_image_of(asked),
         handler=asked.handler,
         environment=asked.environment,
         timeout_s=asked.timeout,
@@ -184,6 +209,24 @@ def new_function(asked: CreateFunction) -> NewFunction:
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,
+    )
+
+
+def _image_of(asked: CreateFunction) -> Image | None:
+    if asked.image is UNSET:
+        if asked.image_config is not UNSET:
+            raise InvalidInput("image_config", "only beside `image`")
+        return None
+    return Image(
+        uri=asked.image, config=ImageConfig() if asked.image_config is UNSET else _image_config(asked.image_config)
+    )
+
+
+def _image_config(asked: ImageSettings) -> ImageConfig:
+    return ImageConfig(
+        entry_point=tuple(asked.entry_point),
+        command=tuple(asked.command),
+        working_directory=asked.working_directory,
     )
 
 
@@ -207,6 +250,8 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         runtime=asked.runtime,
         version=asked.version,
         code=UNSET if asked.code is UNSET else decode_base64(asked.code),
+        image_uri=asked.image,
+        image_config=UNSET if asked.image_config is UNSET else _image_config(asked.image_config),
         handler=asked.handler,
         environment=asked.environment,
         timeout_s=asked.timeout,

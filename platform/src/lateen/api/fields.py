@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
+from lateen.domain.images import DIRECTORY_LENGTH, REFERENCE, REFERENCE_LENGTH, WORDS
 from lateen.domain.layers import ARCHITECTURES, LAYER_ARN, LAYER_NAME, LICENSE_LENGTH, MAX_LAYERS, MAX_RUNTIMES
 from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
 from lateen.domain.versions import NUMBER, VERSION
@@ -27,6 +28,17 @@ Base64 = Annotated[
         extra_json_schema={"contentEncoding": "base64", "pattern": r"^[A-Za-z0-9+/]+={0,2}\Z"},
     ),
 ]
+ImageUri = Annotated[
+    str,
+    Meta(
+        description="Registry, repository, and a tag, a digest or both. Only where functions are pods.",
+        max_length=REFERENCE_LENGTH,
+        pattern=REFERENCE,
+        examples=["registry.example.org/team/thing:1"],
+    ),
+]
+ImageWords = Annotated[list[Annotated[str, Meta(pattern=NO_NUL)]], Meta(max_length=WORDS)]
+Folder = Annotated[str, Meta(max_length=DIRECTORY_LENGTH, pattern=r"^(/[^\x00]*)?\Z", examples=["/var/task"])]
 Variables = Annotated[
     dict[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], Annotated[str, Meta(pattern=NO_NUL)]],
     Meta(description="At most 4096 bytes together, as JSON.", examples=[{"GREETING": "hello"}]),

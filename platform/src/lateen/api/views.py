@@ -46,13 +46,25 @@ class WorkspaceView(Struct, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
+class ImageSettingsView(Struct, frozen=True, kw_only=True):
+    """Empty is the image's own."""
+
+    entry_point: list[str]
+    command: list[str]
+    working_directory: str
+
+
 class FunctionView(Struct, frozen=True, kw_only=True):
     id: Id
     workspace: Id
     name: str
     description: str
     runtime: str
+    """Empty, as the handler, of a function that is an image."""
     handler: str
+    image: str | None
+    """The reference as it was given. Null: the package is a zip."""
+    image_config: ImageSettingsView | None
     environment: dict[str, str]
     timeout: int
     memory: int
@@ -69,9 +81,9 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     revision: int
     """Counts changes of what you set; also the `ETag`."""
     code_sha256: str
-    """Of the zip, hex."""
+    """Of the zip, hex. Of an image its digest; where only a tag was given, of that."""
     code_size: int
-    """Of the zip, bytes."""
+    """Of the zip, bytes; 0 for an image."""
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -83,6 +95,8 @@ class VersionView(Struct, frozen=True, kw_only=True):
     description: str
     runtime: str
     handler: str
+    image: str | None
+    image_config: ImageSettingsView | None
     environment: dict[str, str]
     timeout: int
     memory: int
@@ -91,7 +105,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     """`Active` also where it sleeps: a call starts it."""
     state_reason: str | None
     code_sha256: str
-    """Of the zip, hex."""
+    """Of the zip, hex. Of an image its digest; where only a tag was given, of that."""
     code_size: int
     """Of the zip, bytes."""
     published_at: Timestamp
@@ -250,6 +264,7 @@ class ConsoleFunction(Struct, frozen=True, kw_only=True):
     hash: Hash
     name: str
     runtime: Annotated[str, Meta(examples=["python"])]
+    """`image` where the package is one."""
     version: Annotated[str, Meta(examples=["3.12"])]
     url: str
     auth: Auth
@@ -331,6 +346,8 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         description=function.description,
         runtime=function.runtime,
         handler=function.handler,
+        image=None if function.image is None else function.image.uri,
+        image_config=_image_settings(function),
         environment=function.environment,
         timeout=function.timeout_s,
         memory=function.memory_mib,
@@ -350,6 +367,17 @@ def function_view(described: Described, base_url: str) -> FunctionView:
     )
 
 
+def _image_settings(function: Function) -> ImageSettingsView | None:
+    if function.image is None:
+        return None
+    config = function.image.config
+    return ImageSettingsView(
+        entry_point=list(config.entry_point),
+        command=list(config.command),
+        working_directory=config.working_directory,
+    )
+
+
 def version_view(described: Described) -> VersionView:
     function = described.function
     return VersionView(
@@ -358,6 +386,8 @@ def version_view(described: Described) -> VersionView:
         description=function.description,
         runtime=function.runtime,
         handler=function.handler,
+        image=None if function.image is None else function.image.uri,
+        image_config=_image_settings(function),
         environment=function.environment,
         timeout=function.timeout_s,
         memory=function.memory_mib,
@@ -450,7 +480,7 @@ def console_function(described: Described, runtime: Runtime | None, base_url: st
     return ConsoleFunction(
         hash=function.hash,
         name=function.name,
-        runtime=runtime.runtime if runtime else function.runtime,
+        runtime=runtime.runtime if runtime else function.runtime or "image",
         version=runtime.version if runtime else "",
         url=f"{base_url}/{function.hash}",
         auth=function.auth,

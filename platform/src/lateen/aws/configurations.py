@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from typing import Any
 
+from lateen.aws.images import image_config_response
 from lateen.aws.references import Place
 from lateen.domain.functions import Code, Described, Function, FunctionStatus
 from lateen.domain.runtimes import Runtime
@@ -29,9 +30,7 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
     shown: Shown = {
         "FunctionName": function.name,
         "FunctionArn": place.arn(function.name),
-        "Runtime": runtime_name(function, runtime),
         "Role": aws.role or default_role(place),
-        "Handler": function.handler,
         "CodeSize": uploaded_size(function.code),
         "Description": function.description,
         "Timeout": function.timeout_s,
@@ -41,13 +40,18 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
         "Version": function.version,
         "TracingConfig": {"Mode": aws.tracing_mode},
         "RevisionId": revision_id(described),
-        "PackageType": "Zip",
+        "PackageType": "Zip" if function.image is None else "Image",
         "Architectures": list(aws.architectures),
         "EphemeralStorage": {"Size": aws.ephemeral_storage_mib},
         "SnapStart": {"ApplyOn": aws.snap_start, "OptimizationStatus": "Off"},
-        "RuntimeVersionConfig": {"RuntimeVersionArn": _runtime_version(function, place)},
         "LoggingConfig": logging_config(function),
     }
+    if function.image is not None:
+        shown |= image_config_response(function.image)
+    else:
+        shown["Runtime"] = runtime_name(function, runtime)
+        shown["Handler"] = function.handler
+        shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": _runtime_version(function, place)}
     if function.environment or aws.has_environment:
         shown["Environment"] = {"Variables": dict(function.environment)}
     if function.layers:
@@ -101,7 +105,9 @@ def revision_uuid(*parts: str) -> str:
 
 
 def code_sha256(code: Code) -> str:
-    """Of the zip as it was uploaded."""
+    """Of the zip as it was uploaded, Base64; of an image, as AWS has it, hex."""
+    if not code.artifact_key:
+        return code.sha256
     return base64.b64encode(bytes.fromhex(code.sha256)).decode()
 
 

@@ -8,10 +8,12 @@ from msgspec import UNSET
 
 from lateen.aws.configurations import aws_name
 from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
+from lateen.aws.images import check_only_image, image_config, image_uri, new_image
 from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput, TooLarge
 from lateen.domain.functions import Function
+from lateen.domain.images import ImagePolicy
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
 from lateen.services.runtimes import Runtimes
@@ -36,23 +38,26 @@ _REFUSED = {
 """Whoever sets these relies on something that would not happen."""
 
 
-def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str) -> NewFunction:
+def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images: ImagePolicy) -> NewFunction:
     """Of `CreateFunction`. Raises: `AwsError`, `InvalidInput`, `TooLarge`."""
     check_offered(given)
-    if given.get("PackageType", "Zip") != "Zip" or "ImageUri" in given["Code"]:
-        raise not_offered("PackageType Image")
-    if not given.get("Runtime") or not given.get("Handler"):
+    image = None
+    if given.get("PackageType", "Zip") == "Image":
+        image = new_image(given, images)
+    elif not given.get("Runtime") or not given.get("Handler"):
         raise invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         )
-    check_runtime(given["Runtime"], runtimes)
+    else:
+        check_runtime(given["Runtime"], runtimes)
     tags = given.get("Tags", {})
     check_tags(tags)
     return NewFunction(
         name=name,
-        runtime=given["Runtime"],
-        code=code_from(given["Code"], "CreateFunction"),
-        handler=given["Handler"],
+        runtime=given.get("Runtime") or None,
+        code=code_from(given["Code"], "CreateFunction") if image is None else None,
+        image=image,
+        handler=given.get("Handler") or None,
         environment=variables_from(given) or {},
         timeout_s=given.get("Timeout", 3),
         memory_mib=given.get("MemorySize", 128),
@@ -67,10 +72,15 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str) -> New
 def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtimes) -> FunctionChange:
     """Of `UpdateFunctionConfiguration`. Raises: `AwsError`."""
     check_offered(given)
+    if old.image is not None:
+        check_only_image(given)
+    elif given.get("ImageConfig"):
+        raise invalid("Please don't provide ImageConfig when updating a function with packageType Zip.")
     if "Runtime" in given:
         check_runtime(given["Runtime"], runtimes)
     variables = variables_from(given)
     return FunctionChange(
+        image_config=UNSET if old.image is None or "ImageConfig" not in given else image_config(given["ImageConfig"]),
         runtime=given.get("Runtime", UNSET),
         handler=given.get("Handler", UNSET),
         environment=UNSET if variables is None else variables,
@@ -86,6 +96,10 @@ def code_change(old: Function, given: dict[str, Any]) -> FunctionChange:
     """Of `UpdateFunctionCode`. Raises: `AwsError`."""
     check_offered(given)
     settings = settings_after(old.aws, given)
+    if old.image is not None:
+        return FunctionChange(image_uri=image_uri(given), aws=settings)
+    if given.get("ImageUri"):
+        raise invalid("Please don't provide ImageUri when updating a function with packageType Zip.")
     return FunctionChange(code=code_from(given, "UpdateFunctionCode"), aws=settings)
 
 
@@ -144,8 +158,6 @@ def check_runtime(name: str, runtimes: Runtimes) -> None:
 
 def code_from(given: dict[str, Any], operation: str) -> bytes:
     """The zip that is sent along. Raises: `AwsError`."""
-    if "ImageUri" in given:
-        raise not_offered("PackageType Image")
     if "ZipFile" not in given:
         if "S3Bucket" in given or "S3Key" in given:
             raise invalid(

@@ -13,6 +13,7 @@ from lateen.aws.configurations import Shown, revision_id
 from lateen.aws.errors import conflict, function_not_found, invalid, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import bad_code, code_change, configuration_change, new_function
+from lateen.aws.images import image_location
 from lateen.aws.references import Reference, check_new_name
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
 from lateen.domain.functions import LATEST, Described, Function
@@ -51,8 +52,9 @@ class FunctionOperations:
 
     @operation(
         "CreateFunction",
-        missing="code from S3, images, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart and code signing are "
-        "refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, DeadLetterConfig are only shown",
+        missing="images on Kubernetes only. Code from S3, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart and code "
+        "signing are refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, DeadLetterConfig are only "
+        "shown",
     )
     async def create_function(self, call: Call) -> Answer:
         reference = call.reference()
@@ -60,7 +62,10 @@ class FunctionOperations:
             raise invalid(f"Unsupported function name: {call.parameters['FunctionName']}")
         check_new_name(reference.name)
         # Decoding fifty megabytes of Base64 is no work for the loop that answers everybody.
-        new = await to_thread.run_sync(lambda: new_function(call.parameters, self._runtimes, name=reference.name))
+        images = self._functions.images
+        new = await to_thread.run_sync(
+            lambda: new_function(call.parameters, self._runtimes, name=reference.name, images=images)
+        )
         try:
             made = await self._functions.create(call.caller, call.workspace_id, new)
         except AlreadyExists:
@@ -76,14 +81,16 @@ class FunctionOperations:
     async def get_function(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
         described = await self._finding.found(call, reference)
-        extras = await self._extras.of(described.function)
-        body: dict[str, Any] = {
-            "Configuration": self._finding.shown(described, reference),
-            "Code": {
+        function = described.function
+        extras = await self._extras.of(function)
+        if function.image is not None:
+            code = image_location(function.image)
+        else:
+            code = {
                 "RepositoryType": "S3",
-                "Location": self._code_urls.url(call.origin, described.function.code.artifact_key),
-            },
-        }
+                "Location": self._code_urls.url(call.origin, function.code.artifact_key),
+            }
+        body: dict[str, Any] = {"Configuration": self._finding.shown(described, reference), "Code": code}
         if extras.tags:
             body["Tags"] = extras.tags
         if extras.reserved_concurrency is not None:
@@ -225,5 +232,5 @@ def _in_progress(reference: Reference) -> Exception:
 def _refused(exc: InvalidInput | TooLarge) -> Exception:
     if isinstance(exc, TooLarge) or exc.field == "code":
         return bad_code(exc)
-    # What is said of layers is AWS's text already.
-    return invalid(exc.reason if exc.field == "layers" else str(exc))
+    # What is said of layers is AWS's text already, and of an image more than its name for the field.
+    return invalid(exc.reason if exc.field in ("layers", "image") else str(exc))

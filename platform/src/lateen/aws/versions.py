@@ -1,7 +1,5 @@
 """Versions and aliases."""
 
-import base64
-import binascii
 from typing import Any
 
 from msgspec import UNSET
@@ -48,7 +46,7 @@ class VersionOperations:
                 described.function.id,
                 description=given.get("Description"),
                 expected=described.function.revision if given.get("RevisionId") else None,
-                code_sha256=None if sha256 is None else _hex(sha256),
+                code_sha256=None if sha256 is None else described.function.code.sha256,
             )
         except RevisionMismatch:
             raise wrong_revision() from None
@@ -210,14 +208,6 @@ def _shown(alias: Alias, reference: Reference) -> Shown:
 
 def _revision(alias: Alias) -> str:
     return revision_uuid(alias.function_id, "alias", alias.hash, str(alias.revision))
-
-
-def _hex(sha256: str) -> str:
-    """Of Base64 that was compared already."""
-    try:
-        return base64.b64decode(sha256, validate=True).hex()
-    except binascii.Error:
-        return ""
 
 
 def _refused(exc: InvalidInput) -> Exception:

@@ -13,6 +13,7 @@ import msgspec
 from lateen.cli.client import Client
 from lateen.cli.configuration import body_from, configuration_options, variables_given
 from lateen.cli.connection import Connection, with_connection
+from lateen.cli.images import image_fields, image_options, name_in
 from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_if_any, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_fields, show_json, show_table
@@ -27,8 +28,8 @@ _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _
 
 
 @click.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--name", help="The function's name; else the file's or folder's.")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
+@click.option("--name", help="The function's name; else the file's or folder's, or the image's.")
 @click.option(
     "--parameter",
     "parameters",
@@ -37,6 +38,7 @@ _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _
     callback=variables_given,
     help="Of a SAM template; again for more.",
 )
+@image_options
 @configuration_options
 @workspace_option
 @click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
@@ -45,7 +47,7 @@ _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _
 def deploy(
     connection: Connection,
     /,
-    path: Path,
+    path: Path | None,
     name: str | None,
     parameters: dict[str, str],
     workspace: str | None,
@@ -53,16 +55,19 @@ def deploy(
     output: Output,
     **options: Any,
 ) -> None:
-    """Make a function of PATH, or give the one of that name new code, and print its URL.
+    """Make a function of PATH or of an image, or give the one of that name new code, and print its URL.
 
     PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out,
     and what its .lateenignore names as a .gitignore would. What the code depends on is installed for it where it runs.
+    Images, made from AWS's base images or with any other client of the Lambda Runtime API, run on Kubernetes only.
     What isn't given stays as it is; of a new function it is the default.
 
     PATH may be a SAM or CloudFormation template, or a folder with a template.yaml. Its functions, layers, versions,
     aliases and URLs are deployed, and all else in it is named. Nothing is removed.
     """
-    if (template := template_at(path)) is not None:
+    if (path is None) == (options["image"] is None):
+        raise click.UsageError("give either PATH or --image")
+    if path is not None and (template := template_at(path)) is not None:
         _check_no_options(name, options)
         with Client(connection) as client:
             done = deploy_template(client, template, parameters=parameters, workspace=workspace, wait=not no_wait)
@@ -102,20 +107,28 @@ def _show_deployed(done: Deployed, output: Output) -> None:
 
 
 def deployed(
-    client: Client, path: Path, *, name: str | None, workspace: str | None, options: dict[str, Any]
+    client: Client, path: Path | None, *, name: str | None, workspace: str | None, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Create or update; nothing is changed if everything is as it was. Says on stderr which of them it was."""
-    code = pack(path)
-    name = name or path.resolve().stem
+    """Create or update; nothing is changed if everything is as it was. Says on stderr which of them it was.
+
+    Args:
+        path: None: an image, which is among the options.
+    """
+    code = b"" if path is None else pack(path)
+    name = name or (name_in(options["image"]) if path is None else path.resolve().stem)
     if not re.match(NAME, name):
         raise Refused(f"{name!r} can't be a function's name", hint=_NAMES)
     where = workspace_named(client, workspace)
     before = function_if_any(client, where["id"], name)
-    fields = body_from(options, known=before["environment"] if before else {})
-    runtimes = client.call("GET", "/lambda/runtimes") if before is None or _is_source(path, code) else []
-    fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
+    fields = image_fields(options, known=before["image_config"] if before else None)
+    fields |= body_from(options, known=before["environment"] if before else {})
+    runtimes = []
+    if path is not None:
+        if before is None or _is_source(path, code):
+            runtimes = client.call("GET", "/lambda/runtimes")
+        fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
     fields |= layers_from(client, where["id"], options)
-    if before is None and "runtime" not in fields:
+    if before is None and "runtime" not in fields and path is not None:
         fields["runtime"] = _runtime_for(runtimes, path, code)
     return stored(client, where["id"], name, fields, before)
 

@@ -1,6 +1,7 @@
 """`lateen list`, `info`, `update` and `delete`: functions that are there."""
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
+from lateen.cli.images import image_fields, image_options
 from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table, size_of
@@ -40,7 +42,8 @@ def list_functions(connection: Connection, workspace: str | None, output: Output
     if output == "json":
         show_json(found)
     else:
-        show_table(found, COLUMNS, empty="there is no function yet; 'lateen deploy PATH' makes one")
+        lines = [each | {"runtime": each["runtime"] or "image"} for each in found]
+        show_table(lines, COLUMNS, empty="there is no function yet; 'lateen deploy PATH' makes one")
 
 
 @click.command()
@@ -58,6 +61,7 @@ def info(connection: Connection, name: str, workspace: str | None, output: Outpu
 @click.argument("name", shell_complete=function_names)
 @click.option("--name", "new_name", metavar="NAME", help="Its new name; the URL stays.")
 @click.option("--code", type=click.Path(exists=True, path_type=Path), help="Its new code: a file, a zip or a folder.")
+@image_options
 @configuration_options
 @workspace_option
 @click.option("--no-wait", is_flag=True, help="Don't wait until it runs.")
@@ -77,7 +81,8 @@ def update(
     """Change a function; what isn't given stays as it is."""
     with Client(connection) as client:
         before = function_named(client, workspace, name)
-        fields = body_from(options, known=before["environment"])
+        fields = image_fields(options, known=before["image_config"])
+        fields |= body_from(options, known=before["environment"])
         fields |= layers_from(client, before["workspace"], options)
         if new_name is not None:
             fields["name"] = new_name
@@ -121,4 +126,6 @@ def _show(function: dict[str, Any], output: Output) -> None:
         return
     variables = ", ".join(sorted(function["environment"]))
     shown = {"environment": variables, "layers": ", ".join(function["layers"])}
+    settings = {name: value for name, value in (function["image_config"] or {}).items() if value}
+    shown["image_config"] = ", ".join(f"{name}: {json.dumps(value)}" for name, value in settings.items())
     show_fields(function | shown | {"code_size": size_of(function["code_size"])})

@@ -30,11 +30,11 @@ def stored(
         function = updated(client, before, fields)
     assert isinstance(function, dict)
     if before is None:
-        note(f"created '{name}', {size_of(function['code_size'])}")
+        note(f"created '{name}', {_package(function)}")
     elif function["revision"] == before["revision"]:
         note(f"'{name}' is unchanged at revision {function['revision']}")
     else:
-        note(f"updated '{name}' to revision {function['revision']}, {size_of(function['code_size'])}")
+        note(f"updated '{name}' to revision {function['revision']}, {_package(function)}")
     return function
 
 
@@ -74,3 +74,7 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
     if function["state_reason"]:
         note(f"note: {plain(function['state_reason'])}")
     return function
+
+
+def _package(function: dict[str, Any]) -> str:
+    return str(function["image"] or size_of(function["code_size"]))

@@ -24,7 +24,10 @@ COLUMNS = {
     "PUBLISHED": "published_at",
     "DESCRIPTION": "description",
 }
-_SAME = ("description", "runtime", "handler", "environment", "timeout", "memory", "concurrency", "code_sha256")
+_SAME = (
+    "description", "runtime", "handler", "image", "image_config", "environment", "timeout", "memory", "concurrency",
+    "code_sha256",
+)  # fmt: skip
 
 
 @click.command()

@@ -40,6 +40,7 @@ class ApiProcess:
             disabled=RuntimeImages(config.images.runtimes).disabled,
             most_functions=config.workspace_limits.functions,
             build_place=KubernetesBuildPlace(config),
+            images=config.function_images.policy,
             retention_days=settings.retention_days,
             region=settings.region,
         )

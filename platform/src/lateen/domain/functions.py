@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.errors import InvalidInput
+from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
 
 Auth = Literal["none", "key", "iam"]
@@ -41,11 +42,11 @@ class Code(Struct, frozen=True, kw_only=True):
     """Where a function's code lies. Keys are those of the object store."""
 
     artifact_key: str
-    """The zip, as it was given."""
+    """The zip, as it was given. Empty: the code is in an image."""
     sha256: str
-    """Of the zip, hex."""
+    """Of the zip, hex; or `Image.sha256`."""
     size: int
-    """Of the zip, bytes."""
+    """Of the zip, bytes; 0 for an image."""
     unzipped: int = 0
     """Bytes of all files in the zip; 0: not known."""
     source_key: str | None = None
@@ -70,7 +71,7 @@ class Function(Struct, frozen=True, kw_only=True):
     """Unique in the workspace."""
     description: str = ""
     runtime: str
-    """Canonical name."""
+    """Canonical name. Empty, as the handler: an image has its own."""
     handler: str
     environment: dict[str, str] = {}
     timeout_s: int = 3
@@ -84,6 +85,8 @@ class Function(Struct, frozen=True, kw_only=True):
     """Unpacked into `/opt` in this order, a later one over those before."""
     aws: AwsSettings = AwsSettings()
     code: Code
+    image: Image | None = None
+    """None: the package is a zip. A function's is always of one kind."""
     revision: int = 0
     created_at: str
     updated_at: str

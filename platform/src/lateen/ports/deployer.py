@@ -8,6 +8,7 @@ from msgspec.structs import force_setattr
 
 from lateen.domain.errors import Unavailable
 from lateen.domain.functions import LATEST, State, deployment_id
+from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
 
 
@@ -25,7 +26,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Of the desired state; a higher one replaces a lower one of the same version."""
     version: str
     runtime: str
-    """Canonical name of a folder under `runtimes/`."""
+    """Canonical name of a folder under `runtimes/`; empty for an image."""
     handler: str
     environment: dict[str, str]
     timeout_s: int
@@ -37,8 +38,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
     closed: bool = False
     """Its URL is nobody's to call."""
     artifact_key: str
-    """Empty where its code has yet to be built: it can be called where it runs, and not be started."""
+    """Empty where its code is in an image, or has yet to be built: then it can be called where it runs, and not be
+    started."""
     artifact_sha256: str
+    image: Image | None = None
     layers: tuple[UsedLayer, ...] = ()
     """In the order in which they are unpacked."""
     invoke_key: bytes

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from lateen.domain.images import ImagePolicy
 from lateen.domain.master import MasterKey
 from lateen.ports.builder import BuildPlace
 from lateen.ports.objects import Objects
@@ -22,6 +23,7 @@ from lateen.services.event_configs import EventConfigs
 from lateen.services.event_runs import EventRuns, Invoker
 from lateen.services.event_worker import EventWorker
 from lateen.services.events import Events
+from lateen.services.function_drafts import NO_IMAGES
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
 from lateen.services.keys import Keys
@@ -90,6 +92,7 @@ def assemble(
     runtimes: Path,
     disabled: Disabled = lambda _: None,
     build_place: BuildPlace | None = None,
+    images: ImagePolicy = NO_IMAGES,
     most_functions: int | None = None,
     retention_days: int = RETENTION_DAYS,
     region: str = "us-east-1",
@@ -100,6 +103,7 @@ def assemble(
         runtimes: the folder.
         region: part of ARNs.
         build_place: where code is built that needs it; None: none is.
+        images: those that functions may be made of; without it none.
         most_functions: of one workspace; None: any number.
         now, monotonic: clocks, in seconds; for tests.
     Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
@@ -115,6 +119,7 @@ def assemble(
         master=master,
         cursors=cursors,
         builds=builds,
+        images=images,
         most=most_functions,
         now=now,
         monotonic=monotonic,

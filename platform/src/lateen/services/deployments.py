@@ -25,7 +25,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         revision=function.revision,
         version=function.version,
         runtime=function.runtime,
-        handler=function.handler,
+        handler=function.handler if function.image is None else function.image.config.handler,
         environment=function.environment,
         timeout_s=function.timeout_s,
         memory_mib=function.memory_mib,
@@ -36,6 +36,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         closed=function.auth == "iam",
         artifact_key=artifact.key,
         artifact_sha256=artifact.sha256,
+        image=function.image,
         layers=function.layers,
         invoke_key=master.invoke_key(function.id, function.hash),
     )

@@ -1,6 +1,7 @@
 """What users ask of a function, turned into its next desired state; nothing is stored here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -9,6 +10,7 @@ from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
+from lateen.domain.images import Image, ImageConfig, ImagePolicy, check_image
 from lateen.domain.layers import UsedLayer
 from lateen.domain.names import check_description, check_handler, check_name, new_hash, new_id
 from lateen.domain.runtimes import Runtime
@@ -20,19 +22,26 @@ from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.zips import MAX_UNZIPPED
 
+NO_IMAGES = ImagePolicy("they run only where functions are pods of a Kubernetes cluster; send the code itself")
 _NO_CODE = Code(artifact_key="", sha256="", size=0)
+_OF_THE_IMAGE = "not beside an image, which has its own"
 _PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth", "aws")
+
+T = TypeVar("T")
 
 
 class NewFunction(Struct, frozen=True, kw_only=True):
     """What a create asks for. Numbers and names are checked again here, whoever checked them before."""
 
     name: str
-    runtime: str
+    runtime: str | None = None
+    """Needed, but for an image."""
     version: str | None = None
     """Of the pair `runtime: python, version: "3.12"`; None: `runtime` is a whole name."""
-    code: bytes
-    """One source file, or a zip; see `packages.py`, also for what decodes Base64."""
+    code: bytes | None = None
+    """One source file, or a zip; see `packages.py`, also for what decodes Base64. Needed, but for an image."""
+    image: Image | None = None
+    """In the place of code, runtime and handler."""
     handler: str | None = None
     """None: the runtime's default."""
     environment: dict[str, str] = {}
@@ -58,6 +67,8 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     code: bytes | UnsetType = UNSET
     handler: str | UnsetType | None = UNSET
     """None: the runtime's default."""
+    image_uri: str | UnsetType = UNSET
+    image_config: ImageConfig | UnsetType = UNSET
     environment: dict[str, str] | UnsetType = UNSET
     timeout_s: int | UnsetType = UNSET
     memory_mib: int | UnsetType = UNSET
@@ -71,8 +82,15 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
 
 class Drafts:
     def __init__(
-        self, runtimes: Runtimes, artifacts: Artifacts, *, builds: Builds | None, now: Callable[[], float]
+        self,
+        runtimes: Runtimes,
+        artifacts: Artifacts,
+        *,
+        builds: Builds | None,
+        images: ImagePolicy,
+        now: Callable[[], float],
     ) -> None:
+        self._images = images
         self._runtimes = runtimes
         self._artifacts = artifacts
         self._builds = builds
@@ -80,11 +98,14 @@ class Drafts:
 
     async def first(
         self, workspace: Workspace, new: NewFunction, layers: tuple[UsedLayer, ...]
-    ) -> tuple[Function, Package]:
-        """A function that never was, and its code. `layers`: those that the create asks for."""
+    ) -> tuple[Function, Package | None]:
+        """A function that never was, and its code, unless that is in an image. `layers`: those that the create asks
+        for."""
         now = iso_ms(self._now())
         check_name(new.name)
-        runtime = self._runtimes.resolve(new.runtime, new.version)
+        runtime = None
+        if new.image is None:
+            runtime = self._runtimes.resolve(_needed("runtime", new.runtime), new.version)
         function = Function(
             id=new_id(),
             workspace_id=workspace.id,
@@ -92,8 +113,8 @@ class Drafts:
             hash=new_hash(),
             name=new.name,
             description=new.description,
-            runtime=runtime.name,
-            handler=runtime.handler if new.handler is None else new.handler,
+            runtime="" if runtime is None else runtime.name,
+            handler=runtime.handler if runtime is not None and new.handler is None else new.handler or "",
             environment=dict(new.environment),
             timeout_s=new.timeout_s,
             memory_mib=new.memory_mib,
@@ -103,11 +124,15 @@ class Drafts:
             layers=layers,
             aws=new.aws,
             code=_NO_CODE,
+            image=new.image,
             created_at=now,
             updated_at=now,
         )
         _check(function)
-        package = await self._artifacts.package(new.code, file=runtime.file)
+        if runtime is None:
+            _check_has_only_an_image(new, None, ("runtime", "version", "code"))
+            return self._with_image(function), None
+        package = await self._artifacts.package(_needed("code", new.code), file=runtime.file)
         function = await self._built(_with_code(function, package, runtime), package.artifact, runtime)
         _check_size(function)
         return function, package
@@ -126,6 +151,11 @@ class Drafts:
             for field in _PLAIN
             if (value := getattr(change, field)) is not UNSET and value != getattr(old, field)
         }
+        if old.image is not None:
+            return self._changed_image(old, old.image, change, values, layers), None
+        if change.image_uri is not UNSET or change.image_config is not UNSET:
+            field = "image_config" if change.image_uri is UNSET else "image"
+            raise InvalidInput(field, "this function's package is a zip and stays one; an image is a new function's")
         runtime = self._runtime_after(old, change)
         if runtime is not None:
             values["runtime"] = runtime.name
@@ -150,6 +180,33 @@ class Drafts:
         if package is not None or layers != old.layers:
             _check_size(new)
         return (new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))), package
+
+    def _changed_image(
+        self,
+        old: Function,
+        image: Image,
+        change: FunctionChange,
+        values: Mapping[str, Any],
+        layers: tuple[UsedLayer, ...],
+    ) -> Function:
+        _check_has_only_an_image(change, UNSET, ("runtime", "version", "code", "handler"))
+        if change.image_uri is not UNSET:
+            is_again = change.image_uri == image.uri and image.digest is None
+            image = msgspec.structs.replace(image, uri=change.image_uri, pulls=image.pulls + is_again)
+        if change.image_config is not UNSET:
+            image = msgspec.structs.replace(image, config=change.image_config)
+        new = msgspec.structs.replace(old, **values, layers=layers, image=image)
+        _check(new)
+        if image != old.image:
+            new = self._with_image(new)
+        return new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
+
+    def _with_image(self, function: Function) -> Function:
+        """Its code is that of its image."""
+        assert function.image is not None
+        self._images.check(function.image)
+        check_image(function.image)
+        return msgspec.structs.replace(function, code=Code(artifact_key="", sha256=function.image.sha256, size=0))
 
     async def _built(self, function: Function, artifact: bytes, runtime: Runtime) -> Function:
         """With the build that its code needs for this runtime, if it needs one."""
@@ -180,12 +237,32 @@ class Drafts:
 def _check(function: Function) -> None:
     """All that can be checked without the code."""
     check_name(function.name)
-    check_handler(function.handler)
+    if function.image is None:
+        check_handler(function.handler)
+    elif function.handler:
+        raise InvalidInput("handler", _OF_THE_IMAGE)
+    elif function.layers:
+        raise InvalidInput("layers", "an image has none; what they hold belongs into it")
     check_description(function.description)
     check_environment(function.environment)
     check_numbers(function)
     if function.auth not in AUTHS:
         raise InvalidInput("auth", f"one of: {', '.join(AUTHS)}")
+
+
+def _needed(field: str, value: T | None) -> T:
+    if value is None:
+        raise InvalidInput(field, "required")
+    return value
+
+
+def _check_has_only_an_image(asked: NewFunction | FunctionChange, absent: object, fields: Sequence[str]) -> None:
+    """Args:
+    absent: the value of what was not asked for.
+    """
+    for field in fields:
+        if getattr(asked, field) is not absent:
+            raise InvalidInput(field, _OF_THE_IMAGE)
 
 
 def _check_size(function: Function) -> None:

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
 from lateen.domain.functions import LATEST, Described, Function, status_shown
+from lateen.domain.images import ImagePolicy
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash, is_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
@@ -24,7 +25,7 @@ from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
 from lateen.services.function_counts import FunctionCounts
-from lateen.services.function_drafts import Drafts, FunctionChange, NewFunction
+from lateen.services.function_drafts import NO_IMAGES, Drafts, FunctionChange, NewFunction
 from lateen.services.function_extras import extras_key, extras_of
 from lateen.services.function_items import (
     NAME_PREFIX,
@@ -67,17 +68,20 @@ class Functions:
         master: MasterKey,
         cursors: Cursors,
         builds: Builds | None = None,
+        images: ImagePolicy = NO_IMAGES,
         most: int | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         builds: None: no code is built, whatever is in it.
+        images: those that may be named in the place of code.
         most: functions that a workspace may have; None: any number.
         """
         self._table = table
         self._artifacts = Artifacts(objects)
-        self._drafts = Drafts(runtimes, self._artifacts, builds=builds, now=now)
+        self.images = images
+        self._drafts = Drafts(runtimes, self._artifacts, builds=builds, images=images, now=now)
         self._statuses = Statuses(table, now=now)
         self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
         self._counts = FunctionCounts(table, most=most, monotonic=monotonic)
@@ -131,7 +135,8 @@ class Functions:
             if (made := await self._made(caller, once)) is not None:
                 return made
             raise _taken(new.name)
-        await self._artifacts.store(function.code, package)
+        if package is not None:
+            await self._artifacts.store(function.code, package)
         stored = msgspec.structs.replace(function, revision=1)
         for _ in range(ATTEMPTS):
             try:
@@ -273,7 +278,7 @@ class Functions:
 
     async def with_artifact(self, deployment: Deployment) -> Deployment:
         """One that can be started, for one that may lack what has to be built. Raises: `NotRunning`, `NotFound`."""
-        if deployment.artifact_key or self._builds is None:
+        if deployment.artifact_key or deployment.image is not None or self._builds is None:
             return deployment
         described = await self._statuses.described(
             await self.version(PLATFORM, deployment.function_id, deployment.version)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
+from lateen.domain.images import ImagePolicy, is_repository
+
 HTTP_PORT = 8080
 """Of a function pod and its Service: `/{hash}` and what is signed."""
 OPERATIONS_PORT = 9090
@@ -33,6 +35,19 @@ class Images(_Part, frozen=True, kw_only=True):
     builds: dict[str, str] = {}
     """The images that code is built in, by canonical name of the runtime. Without one, its code can't be built."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+
+
+class FunctionImages(_Part, frozen=True, kw_only=True):
+    """Images that users name in the place of code."""
+
+    enabled: bool = True
+    allowed: list[str] = []
+    """Registries, or repositories and what is below them: `registry.example.org`, `ghcr.io/team`. Empty: all."""
+
+    @property
+    def policy(self) -> ImagePolicy:
+        refusal = None if self.enabled else "the administrator has switched them off (functions.images.enabled)"
+        return ImagePolicy(refusal, tuple(self.allowed))
 
 
 class CopiedSecret(_Part, frozen=True, kw_only=True):
@@ -173,6 +188,7 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     drain_lag_s: Annotated[float, Meta(ge=0, le=300)] = 5.0
     """Seconds for which a pod that stops still takes calls: endpoints lag."""
     images: Images
+    function_images: FunctionImages = FunctionImages()
     stores: Stores
     network: Network
     copied_secrets: list[CopiedSecret] = []
@@ -186,9 +202,13 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     def read(cls, path: Path) -> Self:
         """Raises: `ConfigError`."""
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            config = msgspec.json.decode(path.read_bytes(), type=cls)
         except (OSError, msgspec.DecodeError) as exc:
             raise ConfigError(f"{path.name}: {exc}") from exc
+        for each in config.function_images.allowed:
+            if not is_repository(each):
+                raise ConfigError(f"{path.name}: functionImages.allowed: {each!r} is no registry or repository")
+        return config
 
     def namespace_of(self, workspace_id: str) -> str:
         """Where the workspace's functions run."""

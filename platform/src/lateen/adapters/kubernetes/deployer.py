@@ -19,6 +19,7 @@ from msgspec import Struct
 from lateen.adapters.kubernetes.api import ApiRefused, ApiUnavailable, KubernetesApi
 from lateen.adapters.kubernetes.applier import Applier
 from lateen.adapters.kubernetes.config import FunctionsConfig
+from lateen.adapters.kubernetes.image_functions import command_of
 from lateen.adapters.kubernetes.kinds import (
     DEPLOYMENT,
     HTTP_ROUTE,
@@ -291,6 +292,17 @@ class KubernetesDeployer:
 
     def _objects(self, deployment: Deployment) -> FunctionObjects:
         """Raises: `LateenError`."""
+        if deployment.image is not None:
+            # Again here: what an administrator forbids is not started any more, whenever it was made.
+            self._config.function_images.policy.check(deployment.image)
+            return objects_for(
+                deployment,
+                self._config,
+                command=command_of(deployment.image),
+                image=deployment.image.uri,
+                has_init=False,
+                retention_s=self._retention_s,
+            )
         return objects_for(
             deployment,
             self._config,

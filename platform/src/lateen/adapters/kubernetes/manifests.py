@@ -111,14 +111,18 @@ def configure_for(
         artifact_key=deployment.artifact_key,
         artifact_sha256=deployment.artifact_sha256,
         layers=[PodLayer(arn=layer.arn, key=layer.key, sha256=layer.sha256) for layer in deployment.layers],
-        runtime=msgspec.structs.replace(
-            # A handler is letters, digits, dots, dashes and slashes, and never an option.
-            command,
-            command=[part.replace("{handler}", deployment.handler) for part in command.command],
-        ),
+        runtime=_for_handler(command, deployment),
         retention_s=retention_s,
         drain_lag_s=config.drain_lag_s,
     )
+
+
+def _for_handler(command: RuntimeCommand, deployment: Deployment) -> RuntimeCommand:
+    if deployment.image is not None:
+        return command  # all of it is the user's, and means itself
+    # A handler is letters, digits, dots, dashes and slashes, and never an option.
+    words = [part.replace("{handler}", deployment.handler) for part in command.command]
+    return msgspec.structs.replace(command, command=words)
 
 
 def owned(secret: Manifest, owner: Manifest) -> Manifest:

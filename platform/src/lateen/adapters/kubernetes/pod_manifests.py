@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, OPERATIONS_PORT, FunctionsConfig
+from lateen.adapters.kubernetes.image_functions import TAKING, in_its_place, is_own, pull_policy_of, taking_command
 from lateen.adapters.kubernetes.kinds import Manifest, annotated
 from lateen.adapters.kubernetes.labels import MANIFEST, TEMPLATE
 from lateen.adapters.kubernetes.quantities import cpu, mib
@@ -40,6 +41,11 @@ _CA = "/etc/lateen/ca"
 _INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
 _LAYERS_VOLUME: Manifest = {"name": "layers", "emptyDir": {"sizeLimit": f"{CODE_MIB}Mi"}}
 """With the code's together they hold 250 MiB and one zip, which is what the pod's disk is limited to."""
+_BRIEF: Manifest = {
+    "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "32Mi"},
+    "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"},
+}
+"""Of containers that copy something and end."""
 CONFINED: Manifest = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -60,7 +66,7 @@ def pod_template_for(
     has_init: bool = True,
 ) -> Manifest:
     """Args:
-    image: of the runtime.
+    image: of the runtime; of a function that is an image, that.
     has_init: it has `/lateen/init`. Where it has not, as AWS's base images, that is copied from the invoker's.
     configuration: name of the Secret that tells the invoker what it serves.
     """
@@ -75,10 +81,14 @@ def pod_template_for(
         "shareProcessNamespace": False,
         "terminationGracePeriodSeconds": deployment.timeout_s + GRACE_S,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": [_invoker(deployment, config), *([] if has_init else [_copying(config)])],
+        "initContainers": [
+            _invoker(deployment, config),
+            *([] if has_init else [_copying(config)]),
+            *([_taking(deployment, config)] if _is_own(deployment) else []),
+        ],
         "containers": [_runtime(deployment, config, image, has_init=has_init)],
         "volumes": [
-            *_volumes(config, configuration),
+            *_volumes(deployment, config, configuration),
             *([_LAYERS_VOLUME] if deployment.layers else []),
             *([] if has_init else [_INIT_VOLUME]),
         ],
@@ -139,7 +149,7 @@ def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
     }
     mounts: list[Manifest] = [
         {"name": "run", "mountPath": _RUN},
-        {"name": "code", "mountPath": _CODE},
+        *_code(deployment),
         {"name": "invoker-tmp", "mountPath": "/tmp"},  # noqa: S108
         {"name": "configuration", "mountPath": _CONFIGURE, "readOnly": True},
     ]
@@ -186,6 +196,15 @@ def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
     }
 
 
+def _is_own(deployment: Deployment) -> bool:
+    return deployment.image is not None and is_own(deployment.image)
+
+
+def _code(deployment: Deployment, **more: Any) -> list[Manifest]:
+    """Nothing lies over what an image has there itself."""
+    return [] if deployment.image is not None else [{"name": "code", "mountPath": _CODE, **more}]
+
+
 def _copying(config: FunctionsConfig) -> Manifest:
     """Puts `init` where the runtime's image has none. Runs beside the invoker, and before the runtime."""
     return {
@@ -194,12 +213,26 @@ def _copying(config: FunctionsConfig) -> Manifest:
         "imagePullPolicy": config.images.pull_policy,
         # The image has no shell and no cp.
         "command": ["python", "-c", "import shutil; shutil.copy('/lateen/init', '/copied/init')"],
-        "resources": {
-            "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "32Mi"},
-            "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"},
-        },
+        "resources": _BRIEF,
         "securityContext": {**CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
         "volumeMounts": [{"name": "init", "mountPath": "/copied"}],
+    }
+
+
+def _taking(deployment: Deployment, config: FunctionsConfig) -> Manifest:
+    """Runs after `_copying`, and nothing of the image but what it reads there."""
+    assert deployment.image is not None
+    user = user_of(deployment.function_id, config)
+    return {
+        "name": TAKING,
+        "image": deployment.image.uri,
+        "imagePullPolicy": pull_policy_of(deployment.image, config),
+        "command": taking_command(),
+        "workingDir": "/",
+        "resources": _BRIEF,
+        "securityContext": {**CONFINED, "runAsUser": user, "runAsGroup": user},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "init", "mountPath": "/lateen"}],
     }
 
 
@@ -208,17 +241,21 @@ def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has
     init: list[Manifest] = [] if has_init else [{"name": "init", "mountPath": "/lateen", "readOnly": True}]
     # Over what the image has there, so only where there is something to be seen.
     layers: list[Manifest] = [{"name": "layers", "mountPath": _LAYERS, "readOnly": True}] if deployment.layers else []
+    is_own = _is_own(deployment)
+    if is_own:
+        init.append(in_its_place("init"))
+    of_image = deployment.image
     return {
         "name": RUNTIME,
         "image": image,
-        "imagePullPolicy": config.images.pull_policy,
-        "command": ["/lateen/init"],
+        "imagePullPolicy": config.images.pull_policy if of_image is None else pull_policy_of(of_image, config),
+        **({} if is_own else {"command": ["/lateen/init"]}),
         "resources": _runtime_resources(deployment, config),
         "securityContext": {**CONFINED, "runAsUser": user, "runAsGroup": user},
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "run", "mountPath": _RUN, "readOnly": True},
-            {"name": "code", "mountPath": _CODE, "readOnly": True},
+            *_code(deployment, readOnly=True),
             {"name": "runtime-tmp", "mountPath": "/tmp"},  # noqa: S108
             *layers,
             *init,
@@ -226,13 +263,13 @@ def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has
     }
 
 
-def _volumes(config: FunctionsConfig, configuration: str) -> list[Manifest]:
+def _volumes(deployment: Deployment, config: FunctionsConfig, configuration: str) -> list[Manifest]:
     stores = config.stores
     # 0444: the files are root's, and the sidecar, which alone has them mounted, is not.
     mode = 0o444
     volumes: list[Manifest] = [
         {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        {"name": "code", "emptyDir": {"sizeLimit": mib(CODE_MIB)}},
+        *([{"name": "code", "emptyDir": {"sizeLimit": mib(CODE_MIB)}}] if deployment.image is None else []),
         {"name": "invoker-tmp", "emptyDir": {"sizeLimit": mib(_SCRATCH_MIB)}},
         {"name": "runtime-tmp", "emptyDir": {"sizeLimit": mib(config.pods.tmp_mib)}},
         {"name": "configuration", "secret": {"secretName": configuration, "defaultMode": mode}},

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from lateen.adapters.kubernetes.image_functions import ENTRY_POINT, TAKING
 from lateen.adapters.kubernetes.kinds import POD, Manifest
 from lateen.adapters.kubernetes.labels import TEMPLATE
 from lateen.adapters.kubernetes.pod_manifests import INVOKER, RUNTIME
@@ -22,7 +23,7 @@ _CREATE = frozenset(
         "PostStartHookError",
     }
 )
-_WHAT = {INVOKER: "the invoker", RUNTIME: "the runtime"}
+_WHAT = {INVOKER: "the invoker", RUNTIME: "the runtime", TAKING: "the function"}
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
@@ -136,8 +137,12 @@ def _problem_of_pod(pod: Manifest) -> str | None:
             and condition.get("reason") == "Unschedulable"
         ):
             return f"There is no room in the cluster: {clean(condition.get('message', ''))}"
-    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+    first = status.get("initContainerStatuses") or ()
+    for container in (*first, *(status.get("containerStatuses") or ())):
         if (problem := _problem_of_container(container)) is not None:
+            if "ends again" in problem and any(each["name"] == TAKING for each in first):
+                # Nothing else of such a container ends by itself: `init` was not what the image starts.
+                problem += f" The image's entry point may be another one than {ENTRY_POINT}; name it (EntryPoint)."
             return problem
     return None
 
@@ -154,7 +159,7 @@ def _problem_of_container(container: Manifest) -> str | None:
         return f"The container of {what} can't be started: {clean(waiting.get('message') or reason)}"
     if container.get("ready") or not ended or not (waiting or state.get("terminated")):
         return None
-    if name == INVOKER and ended.get("message"):
+    if name in (INVOKER, TAKING) and ended.get("message"):
         # Its last words: what it could not get, or do.
         return clean(ended["message"])
     if ended.get("reason") == "OOMKilled":

@@ -1,0 +1,67 @@
+"""Images as packages, as AWS's tools ask for them and see them."""
+
+from typing import Any
+
+from lateen.aws.errors import AwsError, invalid
+from lateen.domain.images import Image, ImageConfig, ImagePolicy, is_reference
+
+_ONLY_ZIPS = ("Runtime", "Handler", "Layers")
+
+
+def new_image(given: dict[str, Any], images: ImagePolicy) -> Image:
+    """Of `CreateFunction`. Raises: `AwsError`."""
+    if images.refusal is not None:
+        raise invalid(f"PackageType Image is not offered by this installation. ({images.refusal})")
+    check_only_image(given)
+    return Image(uri=image_uri(given["Code"]), config=image_config(given.get("ImageConfig") or {}))
+
+
+def check_only_image(given: dict[str, Any]) -> None:
+    """Raises: `AwsError`."""
+    if any(given.get(name) for name in _ONLY_ZIPS):
+        raise invalid(
+            "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
+        )
+
+
+def image_uri(given: dict[str, Any]) -> str:
+    """Of `Code`, or of `UpdateFunctionCode`. Raises: `AwsError`."""
+    uri: str = given.get("ImageUri") or ""
+    if not uri or any(name in given for name in ("ZipFile", "S3Bucket", "S3Key")):
+        raise invalid("Please provide ImageUri when updating a function with packageType Image.")
+    if not is_reference(uri):
+        raise bad_image(uri)
+    return uri
+
+
+def bad_image(uri: str) -> AwsError:
+    return invalid(f"Source image {uri} is not valid. Provide a valid source image.")
+
+
+def image_config(given: dict[str, Any]) -> ImageConfig:
+    """Each setting is replaced as a whole, and what isn't given is the image's own."""
+    return ImageConfig(
+        entry_point=tuple(given.get("EntryPoint") or ()),
+        command=tuple(given.get("Command") or ()),
+        working_directory=given.get("WorkingDirectory") or "",
+    )
+
+
+def image_config_response(image: Image) -> dict[str, Any]:
+    """`ImageConfigResponse`, where there is something in it."""
+    config = image.config
+    shown: dict[str, Any] = {
+        "EntryPoint": list(config.entry_point),
+        "Command": list(config.command),
+        "WorkingDirectory": config.working_directory,
+    }
+    shown = {name: value for name, value in shown.items() if value}
+    return {"ImageConfigResponse": {"ImageConfig": shown}} if shown else {}
+
+
+def image_location(image: Image) -> dict[str, Any]:
+    """Of `GetFunction`. What a tag leads to is known to nodes only, so only a digest is resolved."""
+    shown = {"RepositoryType": "ECR", "ImageUri": image.uri}
+    if image.digest is not None:
+        shown["ResolvedImageUri"] = f"{image.repository}@sha256:{image.digest}"
+    return shown
