@@ -8,7 +8,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from lateen.aws.sigv4 import Signable, check_time, parse, verify
+from lateen.domain.sigv4 import Signable, check_time, parse, verify
 
 SECRET = "s" * 40
 PATH = "/2015-03-31/functions/hello/invocations"

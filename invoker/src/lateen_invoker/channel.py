@@ -17,7 +17,7 @@ class Listener(Protocol):
 
     def said_ready(self) -> None: ...
     def said_response(self, request_id: str, body: bytes, *, media_type: str = "") -> str | None: ...
-    def said_piece(self, request_id: str, piece: bytes) -> None: ...
+    def said_piece(self, request_id: str, piece: bytes, *, media_type: str = "", source: Any = None) -> None: ...
     def said_too_much(self, request_id: str) -> str: ...
     def said_error(self, request_id: str, error_type: str, document: bytes) -> str | None: ...
     def said_init_error(self, error_type: str, document: bytes) -> str | None: ...
@@ -117,6 +117,8 @@ class Channel(asyncio.Protocol):
         if kind == wire.RESPONSE:
             if "\n" in meta:
                 request_id, _, media_type = meta.partition("\n")
+                # Whatever came of it before: it is a stream.
+                environment.said_piece(request_id, b"", media_type=media_type, source=self._transport)
                 environment.said_response(request_id, frame[start:], media_type=media_type)
             else:
                 environment.said_response(meta, frame[start:])
@@ -126,7 +128,8 @@ class Channel(asyncio.Protocol):
             environment.said_error(request_id, error_type, frame[start:])
             environment.said_next_on_channel()
         elif kind == wire.CHUNK:
-            environment.said_piece(meta, frame[start:])
+            request_id, _, media_type = meta.partition("\n")
+            environment.said_piece(request_id, frame[start:], media_type=media_type, source=self._transport)
         elif kind == wire.FATAL:
             request_id, _, error_type = meta.partition("\n")
             environment.said_error(request_id, error_type, frame[start:])

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 from lateen_invoker.rollups import Rollup
+from lateen_invoker.urls import PLAIN, UrlSettings
 
 _MEMORY = re.compile(r"\{memory:([0-9]{1,3})%\}")
 _FORK_SERVER_ONLY = ("-I", "-S")
@@ -92,6 +93,8 @@ class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     """Callers that may wait for an environment before the next one is answered 429."""
     open: bool
     """`/{hash}` needs no signature (the function's `auth` is none)."""
+    url: UrlSettings = PLAIN
+    """How `/{hash}` answers."""
     invoke_key: bytes
     """Key of the signatures of `signing.py`; this function's own."""
     artifact: str

@@ -11,11 +11,12 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from lateen_invoker import invocations
 from lateen_invoker.channel import Channel
-from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation, Outcome
+from lateen_invoker.function_url import PRELUDE_TYPE
+from lateen_invoker.invocations import RESPONSE_LIMIT, STREAM_LIMIT, Invocation, Outcome
 from lateen_invoker.logs import LogPipe
 from lateen_invoker.spawner import Exit, Process
 
@@ -25,7 +26,6 @@ LAST_WORDS_S = 0.02
 LAST_BREATH_S = 0.5
 # A peak only grows, and reading the kernel's figure takes three system calls.
 PEAK_EVERY_S = 0.1
-_PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
 
 
 class Owner(Protocol):
@@ -137,16 +137,30 @@ class Environment:
         if len(body) > RESPONSE_LIMIT:
             return self.said_too_much(request_id)
         # AWS takes any bytes; a media type only matters for a stream that begins with status and headers.
-        self._answer(Outcome("answer", body, prelude=media_type.startswith(_PRELUDE_TYPE)))
+        self._answer(Outcome("answer", body, prelude=media_type.startswith(PRELUDE_TYPE)))
         return None
 
-    def said_piece(self, request_id: str, piece: bytes) -> None:
-        """A piece of a streamed answer, which waits here for the rest."""
-        if self._refusal(request_id) is None:
+    def streams(self, request_id: str) -> bool:
+        """Whether what is said of this answer goes to its caller as it comes."""
+        running = self.invocation
+        return running is not None and running.stream is not None and self._refusal(request_id) is None
+
+    def said_piece(self, request_id: str, piece: bytes, *, media_type: str = "", source: Any = None) -> None:
+        """A piece of a streamed answer. It goes on to the caller, or waits here for the rest.
+
+        Args:
+            media_type, source: as `invocations.Stream` wants them.
+        """
+        running = self.invocation
+        if running is None or self._refusal(request_id) is not None:
+            return
+        if running.stream is None:
             if self._streamed is None:
                 self._streamed = bytearray()
             # One byte too many is enough to know.
             self._streamed += piece[: RESPONSE_LIMIT + 1 - len(self._streamed)]
+        elif not running.stream.piece(piece, media_type, source):
+            self._answer(invocations.too_large(STREAM_LIMIT))
 
     def said_too_much(self, request_id: str) -> str:
         """An answer beyond the limit, of which nothing was kept."""
@@ -252,6 +266,8 @@ class Environment:
         self._exit = future.result() if not future.cancelled() else Exit(None, signal.SIGKILL, 0)
         self._peak_kib = max(self._peak_kib, self._exit.peak_memory_kib)
         self.out_of_memory |= self._exit.out_of_memory
+        if self.invocation is not None and self.invocation.stream is not None:
+            self.invocation.stream.release()
         if self.state == BUSY or (self.state == STARTING and self._init_error is None):
             self._loop.call_later(LAST_WORDS_S if self.channel is None or not self.channel.ended else 0, self._end)
         else:

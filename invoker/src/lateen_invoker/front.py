@@ -9,10 +9,10 @@ import binascii
 import json
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
 
-from lateen_invoker import function_url, signing
+from lateen_invoker import cors, function_url, signing, urls
 from lateen_invoker.control import Configure
 from lateen_invoker.function_url import InvalidAnswer
 from lateen_invoker.http_port import JSON, Request
@@ -21,6 +21,8 @@ from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import log_text
+from lateen_invoker.streams import EventStream, UrlStream
+from lateen_invoker.urls import PLAIN, Signer, UrlSettings
 
 SIGNED_LIMIT = 1000
 REFUSED = JSON + f"{signing.REFUSED}: 1\r\n".encode()
@@ -42,6 +44,8 @@ class Front:
         """In a pod: the JSON document that the controller asks for."""
         self.is_behind_ingress = False
         """What comes unsigned was sent on by an ingress controller, which says for whom."""
+        self.url = None if configure.url == PLAIN else configure.url
+        """Where it is not an ordinary one."""
         self.arn = f"{pool.arn}:{configure.version}" if configure.version != "$LATEST" else pool.arn
         self._signed: set[tuple[str, ...]] = set()
         self._signed_at_s = 0
@@ -86,6 +90,8 @@ class Call(Request):
             self._call_url(front, path[33:] or "/", query)
         elif path == "/_lateen/invoke":
             self._invoke(front, query)
+        elif path == "/_lateen/stream":
+            self._invoke(front, query, streams=True)
         elif path == "/metrics":
             if self._is_signed(front):
                 self.connection.respond(self, 200, METRICS, front.metrics.text())
@@ -107,6 +113,8 @@ class Call(Request):
         now_s = time.time()
         peer, protocol, port = self.connection.peer, "http", ""
         request_id, arn = "", front.arn
+        url: UrlSettings | None = front.url
+        signer: Signer | None = None
         if signing.SIGNATURE in headers:
             if not self._is_signed(front):
                 self.say(403, "Forbidden")
@@ -114,8 +122,12 @@ class Call(Request):
             source = headers[signing.SOURCE].split(" ") if headers.get(signing.SOURCE) else []
             if len(source) == 3:
                 peer, protocol, port = source
-            elif len(source) == 4:
-                arn = f"{front.pool.arn}:{source[3]}"
+            elif len(source) > 3:
+                said = urls.decoded(source[4] if len(source) > 4 else "")
+                signer = said.signer
+                if source[3]:
+                    arn = f"{front.pool.arn}:{source[3]}"
+                    url = None if said.url == PLAIN else said.url
                 if source[0]:
                     peer, protocol, port = source[:3]
             request_id = headers.get(signing.REQUEST_ID, "")
@@ -126,6 +138,12 @@ class Call(Request):
             peer, protocol, port = _forwarded(headers, peer)
         for name in _PLATFORM_HEADERS:
             headers.pop(name, None)
+        allowed: bytes | None = None
+        if url is not None and url.cors is not None:
+            if cors.is_preflight(self.method, headers):
+                self.connection.respond(self, 200, cors.preflight(url.cors, headers), b"", new_request_id())
+                return
+            allowed = cors.lines_for(url.cors, headers.get("origin"))
         request_id = request_id or new_request_id()
         trace_id = _trace_id(headers, now_s)
         headers["x-amzn-trace-id"] = trace_id
@@ -138,16 +156,36 @@ class Call(Request):
             event, body = function_url.event_for(
                 method=self.method, path=path, query=query, protocol=f"HTTP/{self.http_version}", headers=headers,
                 cookie=self.cookie, body=self.body, source_ip=peer, request_id=request_id,
-                function_hash=alias_hash or front.configure.hash, now_s=now_s,
+                function_hash=alias_hash or front.configure.hash, now_s=now_s, signer=signer,
             )  # fmt: skip
         except UnicodeEncodeError:
             self.say(400, "Bad Request")
             return
         invocation = Invocation(event, self._url_done, request_id=request_id, trace_id=trace_id, arn=arn, body=body)
+        if url is not None:
+            self._answer_as(url, allowed, invocation)
         self._submit(front, invocation)
 
-    def _invoke(self, front: Front, query: str) -> None:
-        """`query`: `qualifier=` and by what the version was addressed; or nothing."""
+    def _answer_as(self, url: UrlSettings, allowed: bytes | None, invocation: Invocation) -> None:
+        """Args:
+        allowed: header lines about CORS; None: they are the function's business.
+        """
+        invocation.reply = whole = partial(self._url_done, allowed=allowed)
+        if url.streams:
+            stream = UrlStream(
+                self,
+                request_id=invocation.request_id,
+                whole=whole,
+                failed=partial(self._failed, allowed=allowed),
+                head=lambda head: head if allowed is None else cors.with_lines(head, allowed),
+            )
+            invocation.stream, invocation.reply = stream, stream.done
+
+    def _invoke(self, front: Front, query: str, *, streams: bool = False) -> None:
+        """Args:
+        query: `qualifier=` and by what the version was addressed; or nothing.
+        streams: the answer is AWS's event stream.
+        """
         headers = self.headers
         if not self._is_signed(front):
             self.say(403, "Forbidden")
@@ -167,6 +205,15 @@ class Call(Request):
             except ValueError:
                 self.say(400, "X-Amz-Client-Context is not Base64 of a JSON object")
                 return
+            if streams:
+                stream = EventStream(
+                    self,
+                    request_id=request_id,
+                    head=_executed(front),
+                    refused=self._invoke_done,
+                    log_of=lambda done: _log_tail(done, front),
+                )
+                invocation.stream, invocation.reply = stream, stream.done
             self._submit(front, invocation)
 
     def _submit(self, front: Front, invocation: Invocation) -> None:
@@ -174,7 +221,7 @@ class Call(Request):
         self.body = b""
         front.pool.submit(invocation)
 
-    def _url_done(self, invocation: Invocation, outcome: Outcome) -> None:
+    def _url_done(self, invocation: Invocation, outcome: Outcome, *, allowed: bytes | None = None) -> None:
         request_id = invocation.request_id
         if outcome.kind == "answer":
             try:
@@ -185,34 +232,42 @@ class Call(Request):
                 )
             except InvalidAnswer as exc:
                 invocation.log += f"[ERROR] The answer can't be sent: {exc}\n".encode()
-                self._failed(request_id, "InvalidAnswer")
+                self._failed(request_id, "InvalidAnswer", allowed=allowed)
                 return
-            self.connection.respond(self, answer.status, answer.head, answer.body, request_id)
+            head = answer.head if allowed is None else cors.with_lines(answer.head, allowed)
+            self.connection.respond(self, answer.status, head, answer.body, request_id)
         elif outcome.kind == "refused":
-            self.connection.respond(self, outcome.status, REFUSED, outcome.body, request_id)
+            self.connection.respond(self, outcome.status, REFUSED + (allowed or b""), outcome.body, request_id)
         else:
-            self._failed(request_id, outcome.error_type)
+            self._failed(request_id, outcome.error_type, allowed=allowed)
 
-    def _failed(self, request_id: str, error_type: str) -> None:
+    def _failed(self, request_id: str, error_type: str, *, allowed: bytes | None = None) -> None:
         # Never the function's message: it may hold what its callers must not see, and is in the log.
         document = {"message": "Internal Server Error", "errorType": error_type, "requestId": request_id}
-        self.connection.respond(self, 502, JSON, json.dumps(document).encode(), request_id)
+        self.connection.respond(self, 502, JSON + (allowed or b""), json.dumps(document).encode(), request_id)
 
     def _invoke_done(self, invocation: Invocation, outcome: Outcome) -> None:
         head = REFUSED if outcome.kind == "refused" else JSON
         if outcome.kind != "refused":
             front = self.connection.port.front
             assert front is not None
-            head += b"x-amz-executed-version: %b\r\n" % front.configure.version.encode()
+            head += _executed(front)
             if outcome.kind == "error":
                 head += b"x-amz-function-error: Unhandled\r\n"
             if invocation.wants_log:
-                tail = log_text(invocation, front.configure).encode("utf-8", "replace")[-4096:]
-                head += b"x-amz-log-result: %b\r\n" % base64.b64encode(tail)
+                head += b"x-amz-log-result: %b\r\n" % base64.b64encode(_log_tail(invocation, front))
         self.connection.respond(self, outcome.status, head, outcome.body, invocation.request_id)
 
     def _is_signed(self, front: Front) -> bool:
         return front.is_signed(self.method, self.target, self.headers)
+
+
+def _executed(front: Front) -> bytes:
+    return b"x-amz-executed-version: %b\r\n" % front.configure.version.encode()
+
+
+def _log_tail(invocation: Invocation, front: Front) -> bytes:
+    return log_text(invocation, front.configure).encode("utf-8", "replace")[-4096:]
 
 
 def _is_hash(text: str) -> bool:

@@ -15,6 +15,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from lateen_invoker import signing
+from lateen_invoker.urls import Signer
+
+PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
+PRELUDE_END = b"\0" * 8
 
 
 class InvalidAnswer(Exception):
@@ -29,6 +33,20 @@ class Http(Struct):
     user_agent: str = field(name="userAgent")
 
 
+class Iam(Struct, rename="camel"):
+    access_key: str
+    account_id: str
+    caller_id: str
+    user_arn: str
+    user_id: str
+    cognito_identity: None = None
+    principal_org_id: None = None
+
+
+class Authorizer(Struct):
+    iam: Iam
+
+
 class RequestContext(Struct, rename="camel"):
     account_id: str
     api_id: str
@@ -40,6 +58,8 @@ class RequestContext(Struct, rename="camel"):
     stage: str
     time: str
     time_epoch: int
+    authentication: UnsetType | None = UNSET
+    authorizer: Authorizer | UnsetType = UNSET
 
 
 class Event(Struct, rename="camel"):
@@ -102,6 +122,7 @@ def event_for(
     request_id: str,
     function_hash: str,
     now_s: float,
+    signer: Signer | None = None,
 ) -> tuple[bytes, bytes]:
     """The event's JSON without its `body`, and the UTF-8 text that is its `body`; empty where it has none.
 
@@ -113,6 +134,7 @@ def event_for(
         headers: lower-case names, repeated ones joined by commas, without `cookie`.
         cookie: value of the Cookie header.
         now_s: Unix time in seconds.
+        signer: of a call to a URL that asks for AWS's signature.
     """
     host = headers.get("host", "")
     event = Event(
@@ -135,6 +157,13 @@ def event_for(
         ),
         False,
     )
+    if signer is not None:
+        context = event.request_context
+        context.account_id = signer.account_id
+        context.authentication = None
+        context.authorizer = Authorizer(
+            Iam(signer.access_key_id, signer.account_id, signer.user_id, signer.user_arn, signer.user_id)
+        )
     if cookie:
         event.cookies = cookie.split("; ")
     if query:
@@ -167,15 +196,25 @@ def response_from(answer: bytes) -> Response:
 
 
 def with_prelude(answer: bytes) -> Response:
-    """A streamed answer of `application/vnd.awslambda.http-integration-response`: prelude, 8 zero bytes, body."""
-    prelude, separator, body = answer.partition(b"\0" * 8)
+    """A whole answer of `PRELUDE_TYPE`: prelude, 8 zero bytes, body. Raises: `InvalidAnswer`."""
+    prelude, separator, body = answer.partition(PRELUDE_END)
     if not separator:
         raise InvalidAnswer("the prelude has no end")
+    return msgspec.structs.replace(from_prelude(prelude), body=body)
+
+
+def from_prelude(prelude: bytes) -> Response:
+    """Status and headers for what comes after it. Raises: `InvalidAnswer`."""
     try:
         parsed = _decode_answer(prelude)
     except _UNREADABLE as exc:
         raise InvalidAnswer("the prelude is not JSON") from exc
-    return Response(_status(parsed.status_code) if parsed.status_code is not UNSET else 200, _head(parsed), body)
+    return Response(_status(parsed.status_code) if parsed.status_code is not UNSET else 200, _head(parsed), b"")
+
+
+def without_prelude(media_type: str) -> Response:
+    """Status and headers of a stream that says nothing but its type. Raises: `InvalidAnswer`."""
+    return Response(200, _line("content-type", media_type or "application/octet-stream").encode(), b"")
 
 
 def _is_text(body: bytes, content_type: str) -> bool:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 
@@ -33,7 +33,21 @@ _SWEEP_S = 1.0
 _NAMES_LIMIT = 256
 _NO_BODY = (204, 304)
 _NO_PARTS: list[bytes] = []
+_CHUNKED, _UNTIL_CLOSED, _WITHOUT_BODY = "chunked", "until closed", "without a body"
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Flow(Protocol):
+    """Who sends an answer in pieces, as its connection sees it."""
+
+    def hold(self) -> None:
+        """The client takes no more at the moment."""
+
+    def go_on(self) -> None:
+        """It does again."""
+
+    def left(self) -> None:
+        """There is no client any more."""
 
 
 class Port:
@@ -102,8 +116,9 @@ class Port:
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_body_size", "_cookie", "_discarded", "_fd", "_head_size", "_headers", "_is_reading_body", "_loop",
-        "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport", "_url", "peer",
+        "_body", "_body_size", "_cookie", "_discarded", "_fd", "_flow", "_framing", "_head_size", "_headers",
+        "_is_reading_body", "_loop", "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport",
+        "_url", "is_full", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port) -> None:
@@ -125,6 +140,10 @@ class Connection(asyncio.Protocol):
         self._is_reading_body = False
         self._refused = False
         self._discarded = 0
+        self._flow: Flow | None = None
+        self._framing = ""
+        self.is_full = False
+        """The client takes no more at the moment."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -148,6 +167,19 @@ class Connection(asyncio.Protocol):
         if self._running is not None and self._running.invocation is not None:
             self._running.invocation.abandoned = True
         self._queue.clear()
+        if self._flow is not None:
+            flow, self._flow = self._flow, None
+            flow.left()
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+        if self._flow is not None:
+            self._flow.hold()
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        if self._flow is not None:
+            self._flow.go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -291,6 +323,58 @@ class Connection(asyncio.Protocol):
         else:
             head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, _date_line(), head, len(body))
             write_now(self._transport, self._fd, head if request.method == "HEAD" else head + body)
+        self._answered(keep_alive)
+
+    def begin(self, request: "Request", status: int, head: bytes, request_id: str, flow: Flow) -> None:
+        """The head of an answer that comes in pieces, then `piece`, and `end` or `cut`."""
+        self._flow = flow
+        if self._transport.is_closing():
+            return
+        if request.method == "HEAD" or status in _NO_BODY:
+            self._framing = _WITHOUT_BODY
+        elif request.http_version == "1.0":
+            self._framing = _UNTIL_CLOSED
+            request.keep_alive = False
+        else:
+            self._framing = _CHUNKED
+            head += b"transfer-encoding: chunked\r\n"
+        if self._refused or self._port.is_closing:
+            request.keep_alive = False
+        head += b"x-amzn-requestid: %b\r\n" % request_id.encode("ascii")
+        if not request.keep_alive:
+            head += b"connection: close\r\n"
+        elif request.http_version == "1.0":
+            head += b"connection: keep-alive\r\n"
+        line = _status_lines.get(status) or _status_line(status)
+        write_now(self._transport, self._fd, b"%b%b%b\r\n" % (line, _date_line(), head))
+
+    def piece(self, data: bytes) -> None:
+        if not data or self._framing is _WITHOUT_BODY:
+            return
+        if self._framing is _CHUNKED:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        write_now(self._transport, self._fd, data)
+
+    def end(self, request: "Request") -> None:
+        """The answer is complete."""
+        self._flow = None
+        if self._transport.is_closing():
+            self._running = None
+            return
+        if self._framing is _CHUNKED:
+            write_now(self._transport, self._fd, b"0\r\n\r\n")
+        self._answered(request.keep_alive and not self._refused)
+
+    def cut(self) -> None:
+        """The answer has no end, and so has the connection none that could be taken for it."""
+        self._flow = self._running = None
+        self._queue.clear()
+        if self._framing is _CHUNKED:
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def _answered(self, keep_alive: bool) -> None:
         self._running = None
         self._since = self._loop.time()
         if self._refused:

@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from lateen_invoker.records import ErrorDocument, Status
 
 RESPONSE_LIMIT = 6 * 1024 * 1024 + 100
+STREAM_LIMIT = 200 * 1024 * 1024
+"""Of an answer that is passed on as it comes."""
 ERROR_LIMIT = 1024 * 1024
 ERROR_TOO_LARGE = b'{"errorType":"Error","errorMessage":"too large"}'
 Kind = Literal["answer", "error", "refused"]
@@ -32,6 +34,22 @@ class Outcome:
         self.status = status
 
 
+class Stream(Protocol):
+    """A caller that is given the answer as it comes (`streams.py`)."""
+
+    def piece(self, piece: bytes, media_type: str, source: Any) -> bool:
+        """False: that is more than an answer may have.
+
+        Args:
+            piece: empty where nothing is said yet but that the answer is a stream.
+            media_type: of the answer; later pieces may leave it out.
+            source: the runtime's transport, which is not read from while the caller takes no more.
+        """
+
+    def release(self) -> None:
+        """Nothing holds the runtime back any more: it has ended, and what it still said is read to the end."""
+
+
 class Invocation:
     """An event on its way, the caller's `reply`, and what the record will say. `_s`: Unix time; others: monotonic."""
 
@@ -43,6 +61,7 @@ class Invocation:
     cold_reason: str | None = None
     init_duration_ms: float | None = None
     wants_log = False
+    stream: Stream | None = None
     log = b""
     log_truncated = False
     peak_memory_kib = 0
@@ -104,10 +123,10 @@ def exited(request_id: str, code: int | None, signal_name: str | None, *, out_of
     return _error(kind, f"RequestId: {request_id} Error: {how}")
 
 
-def too_large() -> Outcome:
+def too_large(limit: int = RESPONSE_LIMIT) -> Outcome:
     return _error(
         "Function.ResponseSizeTooLarge",
-        f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
+        f"Response payload size exceeded maximum allowed payload size ({limit} bytes).",
     )
 
 

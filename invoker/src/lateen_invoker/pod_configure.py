@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lateen_invoker.control import Configure, Layer, RuntimeCommand
+from lateen_invoker.urls import PLAIN, UrlSettings
 
 PATH = Path("/etc/lateen/function/configure.json")
 
@@ -43,6 +44,7 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     concurrency: Annotated[int, Meta(ge=1)]
     queue: Annotated[int, Meta(ge=0)]
     open: bool
+    url: UrlSettings = PLAIN
     invoke_key: bytes
     artifact_bucket: Annotated[str, Meta(min_length=1)]
     artifact_key: str
@@ -75,7 +77,8 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             function_id=self.function_id, function_name=self.function_name, workspace_id=self.workspace_id,
             account_id=self.account_id, version=self.version, hash=self.hash, region=self.region, handler=self.handler,
             environment=self.environment, timeout_s=self.timeout_s, memory_mib=self.memory_mib,
-            concurrency=self.concurrency, queue=self.queue, open=self.open, invoke_key=self.invoke_key, artifact="",
-            artifact_sha256=self.artifact_sha256, layers=[Layer(each.arn, "", each.sha256) for each in self.layers],
-            runtime=self.runtime, work_dir=str(work_dir), idle_s=self.idle_s,
+            concurrency=self.concurrency, queue=self.queue, open=self.open, url=self.url, invoke_key=self.invoke_key,
+            artifact="", artifact_sha256=self.artifact_sha256, runtime=self.runtime,
+            layers=[Layer(each.arn, "", each.sha256) for each in self.layers], work_dir=str(work_dir),
+            idle_s=self.idle_s,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import httptools
 
-from lateen_invoker.environments import Environment
+from lateen_invoker.environments import LAST_BREATH_S, Environment
 from lateen_invoker.function_url import whole
 from lateen_invoker.invocations import ERROR_LIMIT, ERROR_TOO_LARGE, RESPONSE_LIMIT, Invocation
 from lateen_invoker.spawner import Process
@@ -28,9 +28,11 @@ _REASONS = {
     413: "Request Entity Too Large",
 }  # fmt: skip
 _ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"status":"OK"}'
+_MODE = b"lambda-runtime-function-response-mode"
 _WANTED = frozenset(
-    {b"content-type", b"expect", b"lambda-runtime-function-error-body", b"lambda-runtime-function-error-type"}
+    {b"content-type", b"expect", b"lambda-runtime-function-error-body", b"lambda-runtime-function-error-type", _MODE}
 )
+_TRUNCATED = b'{"errorType":"Runtime.TruncatedResponse","errorMessage":"The response has no end"}'
 _STATUS = {"InvalidRequestID": 400, "InvalidStateTransition": 403, "RequestEntityTooLarge": 413}
 _MESSAGES = {
     "InvalidRequestID": "Invalid request ID",
@@ -66,6 +68,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, environment: Environment, connections: "set[_Connection]") -> None:
         self._environment = environment
         self._connections = connections
+        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._fd = -1
@@ -74,6 +77,7 @@ class _Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body = bytearray()
         self._too_large = False
+        self._streamed = ""
         self._sending: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,6 +104,12 @@ class _Connection(asyncio.Protocol):
         self._connections.discard(self)
         if self._sending is not None:
             self._environment.gave_up_next(self._sending)
+        if self._streamed:
+            # Most likely its process is ending, and then that is what its caller is told.
+            self._loop.call_later(LAST_BREATH_S, self._truncated, self._streamed)
+
+    def _truncated(self, request_id: str) -> None:
+        self._environment.said_error(request_id, "Runtime.TruncatedResponse", _TRUNCATED)
 
     def abort(self) -> None:
         self._transport.abort()
@@ -121,6 +131,7 @@ class _Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body = bytearray()
         self._too_large = False
+        self._streamed = ""
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -135,8 +146,21 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if b"expect" in self._headers and self._headers[b"expect"].lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._headers.get(_MODE, "").lower() == "streaming" and self._parser.get_method() == b"POST":
+            path = self._url.partition(b"?")[0].decode("latin-1")
+            request_id, _, what = path.removeprefix(_INVOCATION).partition("/")
+            if path.startswith(_INVOCATION) and what == "response" and self._environment.streams(request_id):
+                self._streamed = request_id
+                self._said_piece(b"")
+
+    def _said_piece(self, piece: bytes) -> None:
+        media_type = self._headers.get(b"content-type", "")
+        self._environment.said_piece(self._streamed, piece, media_type=media_type, source=self._transport)
 
     def on_body(self, body: bytes) -> None:
+        if self._streamed:
+            self._said_piece(body)
+            return
         limit = ERROR_LIMIT if self._url.endswith(b"/error") else RESPONSE_LIMIT
         if self._too_large or len(self._body) + len(body) > limit:
             self._too_large = True
@@ -145,6 +169,7 @@ class _Connection(asyncio.Protocol):
             self._body += body
 
     def on_message_complete(self) -> None:
+        self._streamed = ""
         path = self._url.partition(b"?")[0].decode("latin-1")
         method = self._parser.get_method()
         if path.startswith(_INVOCATION):

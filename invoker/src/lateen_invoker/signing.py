@@ -19,7 +19,8 @@ def sign(key: bytes, *, method: str, target: str, source: str, request_id: str, 
 
     Args:
         target: path and query exactly as on the request line.
-        source: `{ip} {http|https} {port}`, then the alias that was addressed, if one was; or empty.
+        source: `{ip} {http|https} {port}`, then the alias that was addressed, and what is said of the call besides
+            (`urls.Said`), where there is either; or empty.
         request_id: the invocation's id chosen by the platform, or empty: the invoker chooses.
     """
     stamp = str(int(now_s))

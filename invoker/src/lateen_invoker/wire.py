@@ -11,7 +11,7 @@ nothing of ours.
 | RESPONSE | bootstrap | request id; of a streamed answer newline, media type | the answer; waiting for the next event |
 | ERROR | bootstrap | request id, newline, error type | the error document; waiting for the next event |
 | INIT_ERROR | bootstrap | error type | the error document; the process exits after it |
-| CHUNK | bootstrap | request id | a piece of a streamed answer, whose end is a RESPONSE or an ERROR |
+| CHUNK | bootstrap | as of RESPONSE, the type with the first | a piece of a stream; RESPONSE or ERROR ends it |
 | FATAL | bootstrap | as ERROR | the error document; the process exits after it |
 
 The lines of INVOKE's meta, each empty where there is none: request id, deadline (Unix time in ms), ARN, trace id,

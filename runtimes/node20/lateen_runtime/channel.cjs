@@ -76,7 +76,12 @@ class Channel {
     this.#send(RESPONSE, requestId, text);
   }
 
-  // A piece of a streamed answer: a Buffer.
+  // That there is a streamed answer, and its type.
+  beginStream(requestId, contentType) {
+    this.#send(CHUNK, `${requestId}\n${contentType}`, "");
+  }
+
+  // A piece of it: a Buffer.
   chunk(requestId, bytes) {
     for (let at = 0; at < bytes.length; at += PIECE) {
       this.#send(CHUNK, requestId, bytes.subarray(at, at + PIECE));

@@ -47,6 +47,7 @@ class ResponseStream extends Writable {
   #begin() {
     if (this.#isBegun) return;
     this.#isBegun = true;
+    this.#channel.beginStream(this.#requestId, this.contentType);
     this._onBeforeFirstWrite?.((piece) => this.#channel.chunk(this.#requestId, Buffer.from(piece)));
   }
 }

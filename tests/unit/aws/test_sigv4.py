@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lateen.aws.sigv4 import (
+from lateen.domain.sigv4 import (
     EMPTY_SHA256,
     Signable,
     Signature,

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import msgspec
 from anyio import to_thread
 
-from lateen.aws import identity, sigv4
-from lateen.aws.calls import Answer, Call, Handler
+from lateen.aws import identity
+from lateen.aws.calls import Answer, Call, Handler, Stream
 from lateen.aws.code_urls import PREFIX as CODE
 from lateen.aws.code_urls import CodeUrls
 from lateen.aws.errors import AwsError, error_from, request_too_large, service_error, unknown_operation
@@ -24,10 +24,11 @@ from lateen.aws.model import lambda_model
 from lateen.aws.parameters import parameters_of
 from lateen.aws.references import Place
 from lateen.aws.routing import Routed, Router, is_dated
-from lateen.aws.sigv4 import Signable, SignatureRefused
 from lateen.aws.validation import check
+from lateen.domain import sigv4
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import LateenError
+from lateen.domain.sigv4 import Signable, SignatureRefused
 from lateen.domain.workspaces import DEFAULT_ID
 from lateen.logs import request_id as log_request_id
 from lateen.ports.objects import ObjectNotFound
@@ -164,7 +165,7 @@ class AwsApi:
         request.operation = operation
         call = await self._call(request, routed, body, workspace_id, place)
         answer = await self._handlers[operation](call)
-        await self._answer(operation, answer, reply)
+        await self._answer(request, answer, reply)
 
     async def _call(self, request: "_Request", routed: Routed, body: bytes, workspace_id: str, place: Place) -> Call:
         operation = self._model.operations[routed.operation]
@@ -187,8 +188,15 @@ class AwsApi:
             origin=request.origin,
         )
 
-    async def _answer(self, operation: str, answer: Answer, reply: "_Reply") -> None:
-        status = answer.status or self._model.operations[operation].status
+    async def _answer(self, request: "_Request", answer: Answer, reply: "_Reply") -> None:
+        status = answer.status or self._model.operations[request.operation].status
+        if answer.stream is not None:
+            try:
+                request.watch(answer.stream)
+                await reply.pass_on(answer.stream, answer.headers)
+            finally:
+                answer.stream.close()
+            return
         body = answer.body
         if body is None:
             await reply.send(status, b"", answer.headers)
@@ -268,6 +276,10 @@ class _Request:
         self.is_read = True
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def watch(self, stream: Stream) -> None:
+        """The whole request was read: what the server still has to tell is that the caller left."""
+        stream.watch(self._receive)
+
     def facts(self, route: str, status: int, seconds: float) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "method": self.method,
@@ -300,6 +312,14 @@ class _Reply:
         async for chunk in rest:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def pass_on(self, stream: Stream, headers: dict[str, str]) -> None:
+        """A body as it comes."""
+        await self._start(200, headers)
+        more = True
+        while more:
+            chunk, more = await stream.next()
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:
         self.status = status

@@ -7,10 +7,11 @@ from lateen.aws.code_urls import CodeUrls
 from lateen.aws.event_configs import EventConfigOperations
 from lateen.aws.finding import Finding
 from lateen.aws.function_parts import FunctionPartOperations
-from lateen.aws.function_urls import FunctionUrlOperations
+from lateen.aws.function_urls import FunctionUrlOperations, UrlSync
 from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
 from lateen.aws.layers import LayerOperations
+from lateen.aws.policies import PolicyOperations
 from lateen.aws.versions import VersionOperations
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
@@ -24,6 +25,7 @@ OPERATIONS = (
     VersionOperations,
     EventConfigOperations,
     FunctionUrlOperations,
+    PolicyOperations,
     LayerOperations,
     AccountOperations,
 )
@@ -44,6 +46,7 @@ def aws_api(
     finding = Finding(
         services.functions, versions=services.versions, aliases=services.aliases, runtimes=services.runtimes
     )
+    sync = UrlSync(services.functions, services.extras)
     code_urls = CodeUrls(objects, master=master)
     parts = (
         FunctionOperations(
@@ -58,7 +61,10 @@ def aws_api(
         InvokeOperations(invoker, finding=finding, aliases=services.aliases, events=events),
         VersionOperations(finding, versions=services.versions, aliases=services.aliases),
         EventConfigOperations(finding, configs=services.event_configs),
-        FunctionUrlOperations(services.functions, extras=services.extras, finding=finding, base_url=base_url),
+        FunctionUrlOperations(
+            sync, extras=services.extras, aliases=services.aliases, finding=finding, base_url=base_url
+        ),
+        PolicyOperations(sync, extras=services.extras, aliases=services.aliases, finding=finding),
         AccountOperations(services.functions),
         LayerOperations(services.layers, services.layer_policies, code_urls=code_urls),
     )

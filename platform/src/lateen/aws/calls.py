@@ -4,8 +4,8 @@ A class of operations has methods that are marked with `operation`; the names ar
 `docs/lambda-api.md` is made of these marks.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -34,10 +34,24 @@ class Call(Struct, frozen=True, kw_only=True):
         )
 
 
+class Stream(Protocol):
+    """A body that is on its way."""
+
+    def watch(self, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+        """End it when the caller leaves, which the server's `receive` tells."""
+
+    async def next(self) -> tuple[bytes, bool]:
+        """Bytes, and whether more follow. Raises: `Unavailable` when the rest will not come."""
+
+    def close(self) -> None: ...
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """`body`: None for none, bytes as they are, else what becomes JSON. `status` None: the operation's own."""
 
     body: Any = None
+    stream: Stream | None = None
+    """Instead of `body`."""
     status: int | None = None
     headers: dict[str, str] = {}
 

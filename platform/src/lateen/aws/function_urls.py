@@ -1,7 +1,8 @@
-"""Function URLs, and resource policies, without which a URL is nobody's to call.
+"""Function URLs: a function's own, `/{hash}`, and one of each alias, by the alias's hash.
 
-A URL is the function's own, `/{hash}`. It is open while there is a URL configuration of AuthType NONE and a statement
-that lets everybody call it, as on AWS; otherwise the function's `auth` is `iam`, and it leads nowhere.
+A URL of AuthType NONE is open while a statement of the resource policy (`policies.py`) lets everybody call it; one of
+AWS_IAM is for who signs with a key pair of the workspace. What of a function's own URL matters to calls is part of its
+desired state, and follows from what is stored here (`UrlSync`); an alias's URL is a part of the alias.
 """
 
 import time
@@ -11,180 +12,41 @@ from typing import Any
 import msgspec
 
 from lateen.aws.calls import Answer, Call, operation
-from lateen.aws.configurations import Shown, revision_id, revision_uuid
-from lateen.aws.errors import AwsError, conflict, no_such_resource, not_found, not_offered, wrong_revision
+from lateen.aws.configurations import Shown
+from lateen.aws.errors import AwsError, conflict, invalid, no_such_resource, not_found
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
+from lateen.domain.errors import NotFound
+from lateen.domain.function_urls import FunctionUrl, UrlConfig, is_open
 from lateen.domain.functions import Auth, Function
 from lateen.domain.times import iso_ms
-from lateen.services.function_extras import Extras, FunctionExtras, UrlConfig
+from lateen.domain.versions import Alias
+from lateen.services.aliases import Aliases
+from lateen.services.function_extras import Extras, FunctionExtras
 from lateen.services.functions import FunctionChange, Functions
+from lateen_invoker.urls import Cors
 
-POLICY_LIMIT = 20 * 1024
-_URL_ACTIONS = frozenset({"lambda:InvokeFunctionUrl", "lambda:*", "*"})
-_CONDITIONS = (
-    ("SourceArn", "ArnLike", "AWS:SourceArn"),
-    ("SourceAccount", "StringEquals", "AWS:SourceAccount"),
-    ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
-    ("FunctionUrlAuthType", "StringEquals", "lambda:FunctionUrlAuthType"),
-    ("PrincipalOrgID", "StringEquals", "aws:PrincipalOrgID"),
+_CORS = (
+    ("AllowCredentials", "allow_credentials"),
+    ("AllowHeaders", "allow_headers"),
+    ("AllowMethods", "allow_methods"),
+    ("AllowOrigins", "allow_origins"),
+    ("ExposeHeaders", "expose_headers"),
+    ("MaxAge", "max_age_s"),
 )
+_PAGE = 50
+CORS_LIMIT = 16 * 1024
+"""Characters. Of an alias's URL all of it goes with each call."""
 
 
-class FunctionUrlOperations:
-    def __init__(
-        self,
-        functions: Functions,
-        *,
-        extras: FunctionExtras,
-        finding: Finding,
-        base_url: str,
-        now: Callable[[], float] = time.time,
-    ) -> None:
+class UrlSync:
+    """Makes a function's desired state what its URL configuration and its policy say."""
+
+    def __init__(self, functions: Functions, extras: FunctionExtras) -> None:
         self._functions = functions
         self._extras = extras
-        self._finding = finding
-        self._base_url = base_url
-        self._now = now
 
-    @operation("CreateFunctionUrlConfig", missing="AuthType NONE, BUFFERED and no Cors only; not of aliases")
-    async def create_function_url_config(self, call: Call) -> Answer:
-        reference = _of_function(call)
-        try:
-            function = await self._function(call, reference)
-        except AwsError:
-            raise not_found("Function does not exist") from None
-        _check_offered(call)
-
-        def change(old: Extras) -> Extras:
-            if old.url is not None:
-                raise conflict(
-                    f"Failed to create function url config for [functionArn = {reference.unqualified_arn}]. Error "
-                    "message:  FunctionUrlConfig exists for this Lambda function"
-                )
-            now = iso_ms(self._now())
-            return msgspec.structs.replace(old, url=UrlConfig(created_at=now, updated_at=now))
-
-        shown = await self._changed(call, reference, function, change)
-        del shown["LastModifiedTime"]
-        return Answer(body=shown)
-
-    @operation("GetFunctionUrlConfig", missing="not of aliases")
-    async def get_function_url_config(self, call: Call) -> Answer:
-        reference = _of_function(call)
-        function = await self._function(call, reference)
-        return Answer(body=self._shown(function, reference, await self._url(function)))
-
-    @operation("ListFunctionUrlConfigs")
-    async def list_function_url_configs(self, call: Call) -> Answer:
-        reference = call.reference()
-        function = await self._function(call, reference)
-        url = (await self._extras.of(function)).url
-        return Answer(body={"FunctionUrlConfigs": [] if url is None else [self._shown(function, reference, url)]})
-
-    @operation("UpdateFunctionUrlConfig", missing="as CreateFunctionUrlConfig")
-    async def update_function_url_config(self, call: Call) -> Answer:
-        reference = _of_function(call)
-        function = await self._function(call, reference)
-        await self._url(function)
-        _check_offered(call)
-
-        def change(old: Extras) -> Extras:
-            if old.url is None:
-                raise no_such_resource()
-            return msgspec.structs.replace(old, url=msgspec.structs.replace(old.url, updated_at=iso_ms(self._now())))
-
-        return Answer(body=await self._changed(call, reference, function, change))
-
-    @operation("DeleteFunctionUrlConfig", missing="not of aliases")
-    async def delete_function_url_config(self, call: Call) -> Answer:
-        function = await self._function(call, _of_function(call))
-        await self._url(function)
-        # Closed before it is forgotten why it was open; and after, for somebody may have opened it meanwhile.
-        await self._set_auth(call, function, "iam")
-        await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=None))
-        await self._set_auth(call, function, "iam")
-        return Answer(status=204)
-
-    @operation("AddPermission", missing="only a statement that opens a URL has an effect; not of versions")
-    async def add_permission(self, call: Call) -> Answer:
-        reference = call.reference(qualifier=True)
-        described = await self._finding.draft(call, reference)
-        if reference.qualifier is not None:
-            raise not_offered("A policy of a version or an alias")
-        statement = _statement(call.parameters, reference)
-
-        def change(old: Extras) -> Extras:
-            # GetPolicy tells one, GetFunction another; callers have either.
-            known = (_policy_revision(described.function, old), revision_id(described))
-            if (given := call.parameters.get("RevisionId")) and given not in known:
-                raise wrong_revision()
-            sid = statement["Sid"]
-            if any(each["Sid"] == sid for each in old.policy):
-                raise conflict(
-                    f"The statement id ({sid}) provided already exists. Please provide a new statement id, or remove "
-                    "the existing statement."
-                )
-            policy = (*old.policy, statement)
-            if len(msgspec.json.encode(policy)) > POLICY_LIMIT:
-                text = f"The final policy size is bigger than the limit ({POLICY_LIMIT})."
-                raise AwsError("PolicyLengthExceededException", text)
-            return msgspec.structs.replace(old, policy=policy)
-
-        extras = await self._extras.change(described.function, change)
-        await self._open_or_close(call, described.function, extras)
-        return Answer(body={"Statement": msgspec.json.encode(statement).decode()})
-
-    @operation("RemovePermission", missing="not of versions")
-    async def remove_permission(self, call: Call) -> Answer:
-        reference = call.reference(qualifier=True)
-        function = (await self._finding.found(call, reference)).function
-        sid = call.parameters["StatementId"]
-
-        def change(old: Extras) -> Extras:
-            if reference.qualifier is not None or not old.policy:
-                raise not_found("No policy is associated with the given resource.")
-            kept = tuple(each for each in old.policy if each["Sid"] != sid)
-            if len(kept) == len(old.policy):
-                raise not_found(f"Statement {sid} is not found in resource policy.")
-            return msgspec.structs.replace(old, policy=kept)
-
-        after = change(await self._extras.of(function))
-        if not is_open(after):
-            await self._open_or_close(call, function, after)
-        after = await self._extras.change(function, change)
-        if not is_open(after):  # by now: others may have removed other statements
-            await self._open_or_close(call, function, after)
-        return Answer(status=204)
-
-    @operation("GetPolicy", missing="not of versions")
-    async def get_policy(self, call: Call) -> Answer:
-        reference = call.reference(qualifier=True)
-        function = (await self._finding.found(call, reference)).function
-        extras = await self._extras.of(function)
-        if reference.qualifier is not None or not extras.policy:
-            raise no_such_resource()
-        policy = {"Version": "2012-10-17", "Id": "default", "Statement": extras.policy}
-        revision = _policy_revision(function, extras)
-        return Answer(body={"Policy": msgspec.json.encode(policy).decode(), "RevisionId": revision})
-
-    async def _function(self, call: Call, reference: Reference) -> Function:
-        return (await self._finding.draft(call, reference)).function
-
-    async def _url(self, function: Function) -> UrlConfig:
-        if (url := (await self._extras.of(function)).url) is None:
-            raise no_such_resource()
-        return url
-
-    async def _changed(
-        self, call: Call, reference: Reference, function: Function, change: Callable[[Extras], Extras]
-    ) -> Shown:
-        extras = await self._extras.change(function, change)
-        await self._open_or_close(call, function, extras)
-        assert extras.url is not None
-        return self._shown(function, reference, extras.url)
-
-    async def _open_or_close(self, call: Call, function: Function, extras: Extras) -> None:
+    async def follow(self, call: Call, function: Function, extras: Extras) -> None:
         """A function without a URL configuration is as REST says.
 
         Of several who change URL and policy at the same time, the last one to come here sees what all of them have
@@ -193,76 +55,205 @@ class FunctionUrlOperations:
         if extras.url is None:
             return
         while True:
-            opens = is_open(extras)
-            await self._set_auth(call, function, "none" if opens else "iam")
+            wanted = _wanted(extras)
+            await self._set(call, function, *wanted)
             extras = await self._extras.of(function)
-            if is_open(extras) == opens:
+            if _wanted(extras) == wanted:
                 return
 
-    async def _set_auth(self, call: Call, function: Function, auth: Auth) -> None:
-        await self._functions.update(call.caller, function.id, FunctionChange(auth=auth))
+    async def follow_once(self, call: Call, function: Function, extras: Extras) -> None:
+        """As if this were what is stored."""
+        if extras.url is not None:
+            await self._set(call, function, *_wanted(extras))
 
-    def _shown(self, function: Function, reference: Reference, url: UrlConfig) -> Shown:
-        return {
-            "FunctionUrl": f"{self._base_url}/{function.hash}/",
-            "FunctionArn": reference.unqualified_arn,
-            "AuthType": "NONE",
-            "InvokeMode": "BUFFERED",
-            "CreationTime": url.created_at,
-            "LastModifiedTime": url.updated_at,
+    async def close(self, call: Call, function: Function) -> None:
+        await self._set(call, function, "iam", None)
+
+    async def _set(self, call: Call, function: Function, auth: Auth, url: FunctionUrl | None) -> None:
+        await self._functions.update(call.caller, function.id, FunctionChange(auth=auth, url=url))
+
+
+class FunctionUrlOperations:
+    def __init__(
+        self,
+        sync: UrlSync,
+        *,
+        extras: FunctionExtras,
+        aliases: Aliases,
+        finding: Finding,
+        base_url: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._sync = sync
+        self._extras = extras
+        self._aliases = aliases
+        self._finding = finding
+        self._base_url = base_url
+        self._now = now
+
+    @operation("CreateFunctionUrlConfig")
+    async def create_function_url_config(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        url = _changed(FunctionUrl(), call.parameters)
+        now = iso_ms(self._now())
+
+        def made(old: UrlConfig | None) -> UrlConfig:
+            if old is not None:
+                raise conflict(
+                    f"Failed to create function url config for [functionArn = {reference.arn}]. Error message:  "
+                    "FunctionUrlConfig exists for this Lambda function"
+                )
+            return UrlConfig(created_at=now, updated_at=now, url=url)
+
+        try:
+            function = await self._function(call, reference)
+            shown = await self._change(call, function, reference, made)
+        except (AwsError, NotFound) as exc:
+            if isinstance(exc, AwsError) and exc.status != 404:
+                raise
+            raise not_found("Function does not exist") from None
+        del shown["LastModifiedTime"]
+        return Answer(body=shown)
+
+    @operation("GetFunctionUrlConfig")
+    async def get_function_url_config(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        function = await self._function(call, reference)
+        if reference.qualifier is None:
+            config, url_hash = (await self._extras.of(function)).url, function.hash
+        else:
+            alias = await self._alias(call, function, reference)
+            config, url_hash = alias.url, alias.hash
+        if config is None:
+            raise no_such_resource()
+        return Answer(body=self._shown(config, url_hash, reference))
+
+    @operation("ListFunctionUrlConfigs")
+    async def list_function_url_configs(self, call: Call) -> Answer:
+        reference = call.reference()
+        function = await self._function(call, reference)
+        marker = call.parameters.get("Marker") or "0"
+        if not (marker.isascii() and marker.isdigit() and len(marker) < 10):
+            raise invalid("Invalid Marker.")
+        begin, most = int(marker), call.parameters.get("MaxItems", _PAGE)
+        shown: list[Shown] = []
+        if (url := (await self._extras.of(function)).url) is not None:
+            shown.append(self._shown(url, function.hash, reference))
+        cursor = None
+        while len(shown) <= begin + most:
+            page = await self._aliases.list(call.caller, function.id, cursor=cursor)
+            for each in page.items:
+                if each.alias.url is not None:
+                    place = msgspec.structs.replace(reference, qualifier=each.alias.name)
+                    shown.append(self._shown(each.alias.url, each.alias.hash, place))
+            if (cursor := page.cursor) is None:
+                break
+        more = {"NextMarker": str(begin + most)} if len(shown) > begin + most else {}
+        return Answer(body={"FunctionUrlConfigs": shown[begin : begin + most]} | more)
+
+    @operation("UpdateFunctionUrlConfig")
+    async def update_function_url_config(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        function = await self._function(call, reference)
+
+        def changed(old: UrlConfig | None) -> UrlConfig:
+            if old is None:
+                raise no_such_resource()
+            url = _changed(old.url, call.parameters)
+            return msgspec.structs.replace(old, url=url, updated_at=iso_ms(self._now()))
+
+        return Answer(body=await self._change(call, function, reference, changed))
+
+    @operation("DeleteFunctionUrlConfig")
+    async def delete_function_url_config(self, call: Call) -> Answer:
+        reference = call.reference(qualifier=True)
+        function = await self._function(call, reference)
+        if reference.qualifier is not None:
+            if (await self._alias(call, function, reference)).url is None:
+                raise no_such_resource()
+            await self._aliases.change(
+                call.caller, function.id, reference.qualifier, lambda old: msgspec.structs.replace(old, url=None)
+            )
+            return Answer(status=204)
+        if (await self._extras.of(function)).url is None:
+            raise no_such_resource()
+        # Closed before it is forgotten why it was open; and after, for somebody may have opened it meanwhile.
+        await self._sync.close(call, function)
+        await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=None))
+        await self._sync.close(call, function)
+        return Answer(status=204)
+
+    async def _function(self, call: Call, reference: Reference) -> Function:
+        return (await self._finding.draft(call, reference)).function
+
+    async def _alias(self, call: Call, function: Function, reference: Reference) -> Alias:
+        try:
+            return (await self._aliases.get(call.caller, function.id, reference.version)).alias
+        except NotFound:
+            raise no_such_resource() from None
+
+    async def _change(
+        self,
+        call: Call,
+        function: Function,
+        reference: Reference,
+        change: Callable[[UrlConfig | None], UrlConfig],
+    ) -> Shown:
+        """Raises: `NotFound` (alias), what `change` raises."""
+        if (name := reference.qualifier) is not None:
+            try:
+                alias = await self._aliases.change(
+                    call.caller, function.id, name, lambda old: msgspec.structs.replace(old, url=change(old.url))
+                )
+            except NotFound:
+                raise no_such_resource() from None
+            assert alias.url is not None
+            return self._shown(alias.url, alias.hash, reference)
+        extras = await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=change(old.url)))
+        await self._sync.follow(call, function, extras)
+        assert extras.url is not None
+        return self._shown(extras.url, function.hash, reference)
+
+    def _shown(self, config: UrlConfig, url_hash: str, reference: Reference) -> Shown:
+        url = config.url
+        shown: Shown = {
+            "FunctionUrl": f"{self._base_url}/{url_hash}/",
+            "FunctionArn": reference.arn,
+            "AuthType": url.auth_type,
+            "InvokeMode": "RESPONSE_STREAM" if url.settings.streams else "BUFFERED",
+            "CreationTime": config.created_at,
+            "LastModifiedTime": config.updated_at,
         }
+        if (cors := url.settings.cors) is not None:
+            values = {name: getattr(cors, field) for name, field in _CORS}
+            shown["Cors"] = {name: value for name, value in values.items() if value is not None}
+        return shown
 
 
-def is_open(extras: Extras) -> bool:
-    """Whether there is a URL, and a statement that lets everybody call it."""
-    return extras.url is not None and any(
-        each["Effect"] == "Allow"
-        and each["Principal"] == "*"
-        and each["Action"] in _URL_ACTIONS
-        and each.get("Condition", {}) in ({}, {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}})
-        for each in extras.policy
-    )
+def _wanted(extras: Extras) -> tuple[Auth, FunctionUrl | None]:
+    if extras.url is None:
+        return "iam", None
+    return "none" if is_open(extras.url, extras.policy) else "iam", extras.url.url
 
 
-def _of_function(call: Call) -> Reference:
-    reference = call.reference(qualifier=True)
-    if reference.qualifier is not None:
-        raise not_offered("A function URL of an alias")
-    return reference
+def _changed(old: FunctionUrl, given: dict[str, Any]) -> FunctionUrl:
+    """With what the request says; `Cors` is replaced as a whole."""
+    settings = old.settings
+    if (mode := given.get("InvokeMode")) is not None:
+        settings = msgspec.structs.replace(settings, streams=mode == "RESPONSE_STREAM")
+    if (cors := given.get("Cors")) is not None:
+        settings = msgspec.structs.replace(settings, cors=_cors(cors))
+    return FunctionUrl(auth_type=given.get("AuthType") or old.auth_type, settings=settings)
 
 
-def _check_offered(call: Call) -> None:
-    given: dict[str, Any] = call.parameters
-    if given.get("AuthType", "NONE") != "NONE":
-        raise not_offered("AuthType AWS_IAM of a function URL")
-    if given.get("InvokeMode", "BUFFERED") != "BUFFERED":
-        raise not_offered("InvokeMode RESPONSE_STREAM of a function URL")
-    if any(given.get("Cors", {}).values()):
-        raise not_offered("Cors of a function URL")
-
-
-def _statement(given: dict[str, Any], reference: Reference) -> dict[str, Any]:
-    principal = given["Principal"]
-    if principal != "*":
-        kind = "Service" if "." in principal else "AWS"
-        if kind == "AWS" and principal.isdigit():
-            principal = f"arn:aws:iam::{principal}:root"
-        principal = {kind: principal}
-    statement: dict[str, Any] = {
-        "Sid": given["StatementId"],
-        "Effect": "Allow",
-        "Principal": principal,
-        "Action": given["Action"],
-        "Resource": reference.unqualified_arn,
-    }
-    condition: dict[str, dict[str, Any]] = {}
-    for name, operator, key in _CONDITIONS:
-        if given.get(name):
-            condition.setdefault(operator, {})[key] = given[name]
-    if given.get("InvokedViaFunctionUrl"):
-        condition.setdefault("Bool", {})["lambda:InvokedViaFunctionUrl"] = "true"
-    return statement | ({"Condition": condition} if condition else {})
-
-
-def _policy_revision(function: Function, extras: Extras) -> str:
-    return revision_uuid(function.id, "policy", msgspec.json.encode(extras.policy).decode())
+def _cors(given: dict[str, Any]) -> Cors | None:
+    """None where nothing is in it. Raises: `AwsError`."""
+    values = {field: given[name] for name, field in _CORS if given.get(name) is not None}
+    texts = {name: value for name, value in given.items() if isinstance(value, list)}
+    for name, members in texts.items():
+        # They become header lines as they are.
+        if not all(text.isascii() and text.isprintable() and "," not in text for text in members):
+            raise invalid(f"A value of Cors.{name} can't be sent in a header.")
+    if sum(len(text) + 1 for members in texts.values() for text in members) > CORS_LIMIT:
+        raise invalid(f"Cors has more than {CORS_LIMIT} characters.")
+    return msgspec.convert(values, Cors) if values else None

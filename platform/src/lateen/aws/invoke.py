@@ -2,12 +2,13 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
 
-from lateen.aws import event_stream
-from lateen.aws.calls import Answer, Call, operation
+from lateen.aws.calls import Answer, Call, Stream, operation
 from lateen.aws.errors import (
     AwsError,
     conflict,
@@ -24,8 +25,6 @@ from lateen.services.events import Events
 
 EVENT_LIMIT = 6 * 1024 * 1024
 CONTEXT_LIMIT = 3583
-CHUNK = 256 * 1024
-"""Bytes of a stream's message."""
 _syntax = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -46,6 +45,17 @@ class Invoked(Protocol):
     def log_result(self) -> str | None: ...
 
 
+class Streamed(Stream, Protocol):
+    """The answer to InvokeWithResponseStream, whose messages come as the function makes them."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def executed_version(self) -> str | None: ...
+
+
 class Invoker(Protocol):
     async def invoke(
         self,
@@ -57,6 +67,17 @@ class Invoker(Protocol):
         client_context: str | None = None,
     ) -> Invoked:
         """Raises: `TooLarge`, `InvalidInput`, `Unavailable`; nothing was executed then."""
+
+    async def stream(
+        self,
+        function: Function,
+        event: bytes,
+        *,
+        qualifier: str | None = None,
+        log_tail: bool = False,
+        client_context: str | None = None,
+    ) -> tuple[int, Streamed | None]:
+        """As `invoke`, with the answer as it comes; or the status where there is none."""
 
 
 class InvokeOperations:
@@ -82,7 +103,7 @@ class InvokeOperations:
         with_log = call.parameters.get("LogType") == "Tail"
         return await self._run(call, described, version, reference, with_log=with_log, context=context)
 
-    @operation("InvokeWithResponseStream", missing="the parts come when the answer is complete; TenantId is ignored")
+    @operation("InvokeWithResponseStream", missing="TenantId is ignored")
     async def invoke_with_response_stream(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
         described = await self._function(call, reference)
@@ -92,15 +113,22 @@ class InvokeOperations:
         version = await self._version(described.function, reference)
         if call.parameters.get("InvocationType") == "DryRun":
             return Answer(status=204)
-        with_log = call.parameters.get("LogType") == "Tail"
-        ran = await self._run(call, described, version, reference, with_log=with_log, context=context)
-        return Answer(
-            body=_streamed(ran),
-            headers={
-                "content-type": event_stream.CONTENT_TYPE,
-                **{name: ran.headers[name] for name in ("x-amzn-requestid", "x-amz-executed-version")},
-            },
-        )
+        with _refusals(described):
+            status, streamed = await self._invoker.stream(
+                version,
+                call.body,
+                qualifier=reference.qualifier,
+                log_tail=call.parameters.get("LogType") == "Tail",
+                client_context=context,
+            )
+        if streamed is None:
+            raise _not_run(status)
+        headers = {
+            "content-type": streamed.content_type,
+            "x-amzn-requestid": streamed.request_id,
+            "x-amz-executed-version": streamed.executed_version or LATEST,
+        }
+        return Answer(stream=streamed, headers=headers)
 
     @operation("InvokeAsync")
     async def invoke_async(self, call: Call) -> Answer:
@@ -139,21 +167,10 @@ class InvokeOperations:
         with_log: bool,
         context: str | None,
     ) -> Answer:
-        try:
+        with _refusals(described):
             invoked = await self._invoker.invoke(
                 version, call.body, qualifier=reference.qualifier, log_tail=with_log, client_context=context
             )
-        except TooLarge:
-            raise request_too_large(EVENT_LIMIT, "InvokeFunction") from None
-        except InvalidInput as exc:
-            raise _bad_content(str(exc)) from exc
-        except Unavailable:
-            if described.status.state == "Failed":
-                raise conflict(
-                    "The operation cannot be performed at this time. The function is currently in the following "
-                    "state: Failed"
-                ) from None
-            raise
         if invoked.status != 200:
             raise _not_run(invoked.status)
         headers = {"x-amzn-requestid": invoked.request_id, "x-amz-executed-version": invoked.executed_version or LATEST}
@@ -164,27 +181,22 @@ class InvokeOperations:
         return Answer(body=invoked.body, headers=headers)
 
 
-def _streamed(ran: Answer) -> bytes:
-    """An invocation's answer as a stream; what failed is told in the last message, as the runtime's error document."""
-    complete: dict[str, str] = {}
-    parts: list[bytes] = []
-    if "x-amz-function-error" in ran.headers:
-        complete = {"ErrorCode": _error_type(ran.body), "ErrorDetails": ran.body.decode("utf-8", "replace")}
-    else:
-        for at in range(0, len(ran.body), CHUNK):
-            part = ran.body[at : at + CHUNK]
-            parts.append(event_stream.event("PayloadChunk", part, "application/octet-stream"))
-    if (log := ran.headers.get("x-amz-log-result")) is not None:
-        complete["LogResult"] = log
-    parts.append(event_stream.event("InvokeComplete", msgspec.json.encode(complete), "application/json"))
-    return b"".join(parts)
-
-
-def _error_type(document: bytes) -> str:
+@contextmanager
+def _refusals(described: Described) -> Iterator[None]:
+    """What was not executed at all, as AWS says it."""
     try:
-        return str(msgspec.json.decode(document)["errorType"])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError, TypeError):
-        return "Unhandled"
+        yield
+    except TooLarge:
+        raise request_too_large(EVENT_LIMIT, "InvokeFunction") from None
+    except InvalidInput as exc:
+        raise _bad_content(str(exc)) from exc
+    except Unavailable:
+        if described.status.state == "Failed":
+            raise conflict(
+                "The operation cannot be performed at this time. The function is currently in the following state: "
+                "Failed"
+            ) from None
+        raise
 
 
 def _check_event(event: bytes) -> None:

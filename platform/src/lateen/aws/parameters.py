@@ -7,7 +7,7 @@ import msgspec
 from lateen.aws.errors import AwsError
 from lateen.aws.model import Model, Operation
 from lateen.aws.routing import Routed
-from lateen.aws.sigv4 import Headers
+from lateen.domain.sigv4 import Headers
 
 LARGE, MANY = 1024 * 1024, 100_000
 """A body of more bytes than that is large because of the code in it, which is one text, and has fewer commas."""

@@ -6,12 +6,13 @@ from msgspec import Meta, Struct
 
 from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.errors import InvalidInput
+from lateen.domain.function_urls import FunctionUrl
 from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
 
 Auth = Literal["none", "key", "iam"]
 """Who may call a function's URL: whoever knows it, keys of its workspace, or what AWS's tools say: nobody, before they
-have configured a URL."""
+have configured a URL, then everybody (`none`) or who signs with a key pair of its workspace."""
 AUTHS: tuple[Auth, ...] = ("none", "key", "iam")
 State = Literal["Pending", "Active", "Failed"]
 
@@ -81,6 +82,8 @@ class Function(Struct, frozen=True, kw_only=True):
     """Environments a pod."""
     replicas: int = 1
     auth: Auth = "none"
+    url: FunctionUrl | None = None
+    """As AWS's tools have configured it, if they have."""
     layers: tuple[UsedLayer, ...] = ()
     """Unpacked into `/opt` in this order, a later one over those before."""
     aws: AwsSettings = AwsSettings()

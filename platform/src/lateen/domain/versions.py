@@ -1,7 +1,7 @@
 """Versions and aliases: snapshots of a function by number, and names for one or two of them.
 
-A version is the whole function as it was when it was published, its name, who may call its URL, and how many pods it
-has excepted: these are the function's, whichever version runs.
+A version is the whole function as it was when it was published, its name, its URL and who may call it, and how many
+pods it has excepted: these are the function's, whichever version runs.
 """
 
 import re
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from lateen.domain.errors import InvalidInput
+from lateen.domain.function_urls import Statement, UrlConfig
 from lateen.domain.functions import LATEST, Function
 
 ALIAS_NAME = r"^(?![0-9]+\Z)[A-Za-z0-9_-]{1,128}\Z"
@@ -19,7 +20,7 @@ NUMBER = r"^[1-9][0-9]{0,8}\Z"
 VERSION = r"^(\$LATEST|[1-9][0-9]{0,8})\Z"
 QUALIFIER = r"^(\$LATEST|[A-Za-z0-9_-]{1,128})\Z"
 """A version or an alias."""
-OF_THE_FUNCTION = ("name", "auth", "replicas")
+OF_THE_FUNCTION = ("name", "auth", "url", "replicas")
 _OWN = (*OF_THE_FUNCTION, "version", "revision", "created_at", "updated_at", "deleted_at")
 
 _ALIAS_NAME, _NUMBER, _VERSION, _QUALIFIER = (re.compile(each) for each in (ALIAS_NAME, NUMBER, VERSION, QUALIFIER))
@@ -57,6 +58,10 @@ class Alias(Struct, frozen=True, kw_only=True):
     target: Target
     before: Target | None = None
     """Where it led before, which serves until all of `target` runs, and is what a rollback leads to."""
+    url: UrlConfig | None = None
+    """None: AWS's tools have given it no URL of its own."""
+    policy: tuple[Statement, ...] = ()
+    """Of the resource policy, those about this alias."""
     revision: int = 0
     created_at: str
     updated_at: str

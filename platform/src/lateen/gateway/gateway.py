@@ -25,10 +25,13 @@ from lateen.gateway.heads import NO_BODY, request_head
 from lateen.gateway.pool import CallerLeft
 from lateen.gateway.refusals import Receive, Refusal, Send
 from lateen.gateway.short_way import Application, ShortWay
+from lateen.gateway.signers import signed_call
 from lateen.ports.deployer import Deployment, Endpoint
 from lateen.services.keys import Keys
 from lateen.services.routes import Routes
+from lateen_invoker import cors
 from lateen_invoker.signing import SIGNATURE, SOURCE, sign
+from lateen_invoker.urls import PLAIN, Cors, Said, encoded
 
 log = logging.getLogger(__name__)
 
@@ -84,21 +87,43 @@ class Gateway:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One request; `scope` is of type `http` and `handles` its raw path."""
+        deployment: Deployment | None = None
         try:
-            url_hash, alias = scope["raw_path"][1:33], ""
+            url_hash, alias, said = scope["raw_path"][1:33], "", ""
             deployment = self._routes.now(url_hash)
             if deployment is None:
                 deployment = await self._find(url_hash)
-                alias = self._routes.alias_of(url_hash)
+                if alias := self._routes.alias_of(url_hash):
+                    said = encoded(Said(url=deployment.url))
             if not deployment.open:
-                await self._check_key(deployment, scope)
-            await self._forward(deployment, scope, receive, send, alias)
+                if deployment.url.cors is not None and await self._answer_preflight(deployment.url.cors, scope, send):
+                    return
+                if deployment.signed:
+                    signer, receive = await signed_call(self._keys, deployment, scope, receive, now_s=self._now())
+                    said = encoded(Said(url=deployment.url if alias else PLAIN, signer=signer))
+                else:
+                    await self._check_key(deployment, scope)
+            await self._forward(deployment, scope, receive, send, alias, said)
         except Refusal as refusal:
+            if deployment is not None and deployment.url.cors is not None:
+                refusal.headers += _cors_headers(cors.lines_for(deployment.url.cors, _texts(scope).get("origin")))
             await self._refuse(send, refusal)
         except CallerLeft:
             pass
         except asyncio.CancelledError:
             await self._refuse(send, refusals.stopping())
+
+    async def _answer_preflight(self, settings: Cors, scope: Any, send: Send) -> bool:
+        """Browsers sign no preflight, so one is answered to everybody. False: the request is none."""
+        headers = _texts(scope)
+        if not cors.is_preflight(scope["method"], headers):
+            return False
+        lines = _cors_headers(cors.preflight(settings, headers))
+        start = {"status": 200, "headers": [*lines, (b"content-length", b"0")]}
+        self.counts.answers[200] += 1
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": b""})
+        return True
 
     async def _refuse(self, send: Send, refusal: Refusal) -> None:
         self.counts.answers[refusal.status] += 1
@@ -193,11 +218,13 @@ class Gateway:
         receive: Receive,
         send: Send,
         alias: str = "",
+        said: str = "",
         *,
         is_second: bool = False,
     ) -> None:
         """Args:
         alias: by which the version is addressed.
+        said: of the call, to the invoker (`lateen_invoker.urls`).
         is_second: a pod has refused this call.
         """
         length = body_length(scope["headers"])
@@ -217,7 +244,7 @@ class Gateway:
         # A caller whose body is still on its way can't be watched, for what comes next may be a part of it.
         watch = None if more else receive
         endpoint, connection = await self._connect(deployment, watch, fresh=is_second)
-        head = self._head(deployment, endpoint, scope, length, alias)
+        head = self._head(deployment, endpoint, scope, length, alias, said)
         if more:
             connection.start(head + framed(body, length))
             rest = send_rest(connection, receive, len(body), length)
@@ -230,7 +257,7 @@ class Gateway:
         except _RefusedUnexecuted:
             self.counts.elsewhere += 1
             endpoint, connection = await self._connect(deployment, receive, fresh=True)
-            connection.start(self._head(deployment, endpoint, scope, length, alias) + body, head_only=is_head)
+            connection.start(self._head(deployment, endpoint, scope, length, alias, said) + body, head_only=is_head)
             await self._relay(deployment, connection, receive, send)
 
     async def _relay(
@@ -322,16 +349,19 @@ class Gateway:
             )
             raise refusal from exc
 
-    def _head(self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None, alias: str) -> bytes:
+    def _head(
+        self, deployment: Deployment, endpoint: Endpoint, scope: Any, length: int | None, alias: str, said: str
+    ) -> bytes:
         method: str = scope["method"]
         query: bytes = scope["query_string"]
         target: bytes = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         client, server = scope["client"], scope["server"]
         call = (method, target, client and client[0], scope["scheme"], server and server[1])
         # An alias's are made for each call; the short way, which is what sharing them is for, it can't take.
-        own = (
-            _own_lines(endpoint.invoke_key, call, int(self._now()), alias) if alias else self.own_lines(endpoint, call)
-        )
+        if alias or said:
+            own = _own_lines(endpoint.invoke_key, call, int(self._now()), f" {alias} {said}" if said else f" {alias}")
+        else:
+            own = self.own_lines(endpoint, call)
         # A key of ours stays here: user code never sees one. Where none is asked for, the header is the function's.
         return request_head(method, target, scope["headers"], length=length, own=own, keeps_key=not deployment.open)
 
@@ -340,10 +370,21 @@ Signed = tuple[str, bytes, str | None, str, int | None]
 """Method, target, the caller's address, scheme, our port: what a signature says of a call."""
 
 
-def _own_lines(key: bytes, call: Signed, now_s: int, alias: str = "") -> bytes:
+def _own_lines(key: bytes, call: Signed, now_s: int, more: str = "") -> bytes:
+    """`more`: further parts of the source, each after a space."""
     method, target, client, scheme, port = call
     source = "" if client is None else f"{client} {scheme} {port or ''}"
-    if alias:
-        source = f"{source or '  '} {alias}"
+    if more:
+        source = f"{source or '  '}{more}"
     signature = sign(key, method=method, target=target.decode("latin-1"), source=source, request_id="", now_s=now_s)
     return f"{SIGNATURE}: {signature}\r\n{SOURCE}: {source}\r\n".encode("latin-1")
+
+
+def _texts(scope: Any) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _cors_headers(lines: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Header lines as a server wants them."""
+    pairs = (line.partition(b": ") for line in lines.splitlines())
+    return tuple((name, value) for name, _, value in pairs)

@@ -8,6 +8,10 @@ from lateen.gateway.heads import Header
 from lateen_invoker.ids import new_request_id
 
 _REQUEST_ID = b"x-amzn-requestid"
+FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: "
+    "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -34,6 +38,8 @@ class Refusal(Exception):
         self.headers = headers
         self.closes = closes
         self.request_id = new_request_id()
+        self.document: dict[str, str] | None = None
+        """Instead of ours."""
 
 
 def not_found() -> Refusal:
@@ -46,6 +52,13 @@ def unauthorized() -> Refusal:
 
 def forbidden() -> Refusal:
     return Refusal(403, "Forbidden")
+
+
+def denied(code: str, message: str | None = None) -> Refusal:
+    """As AWS's front end of function URLs says it. `message` None: the signer is known, or there is none."""
+    refusal = Refusal(403, message or FORBIDDEN, headers=((b"x-amzn-errortype", code.encode()),))
+    refusal.document = {"message": message} if message else {"Message": FORBIDDEN}
+    return refusal
 
 
 def too_large(limit: int) -> Refusal:
@@ -79,10 +92,12 @@ def request_id_in(headers: list[Header]) -> str:
 async def send_refusal(send: Send, refusal: Refusal) -> None:
     """Answer it."""
     request_id = refusal.request_id
-    document = {"message": refusal.message}
-    if refusal.error_type is not None:
-        document["errorType"] = refusal.error_type
-    document["requestId"] = request_id
+    document = refusal.document
+    if document is None:
+        document = {"message": refusal.message}
+        if refusal.error_type is not None:
+            document["errorType"] = refusal.error_type
+        document["requestId"] = request_id
     body = json.dumps(document, separators=(",", ":")).encode()
     headers = [
         (b"content-type", b"application/json"),

@@ -10,6 +10,7 @@ from lateen.domain.errors import Unavailable
 from lateen.domain.functions import LATEST, State, deployment_id
 from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
+from lateen_invoker.urls import PLAIN, UrlSettings
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
@@ -35,8 +36,12 @@ class Deployment(Struct, frozen=True, kw_only=True):
     replicas: int
     open: bool
     """Its URL asks for no key."""
+    signed: bool = False
+    """Its URL asks for AWS's signature."""
     closed: bool = False
     """Its URL is nobody's to call."""
+    url: UrlSettings = PLAIN
+    """How its URL answers who may call it."""
     artifact_key: str
     """Empty where its code is in an image, or has yet to be built: then it can be called where it runs, and not be
     started."""

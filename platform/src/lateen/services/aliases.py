@@ -128,6 +128,23 @@ class Aliases:
         """Create or update. Returns: the alias, and whether it is new. Raises: as these do."""
         return await self._put(caller, function_id, name, change, expected=expected, may_create=expected is None)
 
+    async def change(self, caller: Caller, function_id: str, name: str, change: Callable[[Alias], Alias]) -> Alias:
+        """Apply `change`, which leaves where it leads as it is, again where another one was faster. Raises:
+        `NotFound`."""
+        for _ in range(ATTEMPTS):
+            function = await self._live(caller, function_id)
+            old = await self._read(function, name)
+            if (new := change(old)) == old:
+                return old
+            new = msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
+            try:
+                stored = await self._table.put(alias_item(new), expected=old.revision)
+            except RevisionConflict:
+                continue
+            self._functions.tell(function)
+            return alias_from(stored)
+        raise Conflict(BUSY)
+
     async def delete(self, caller: Caller, function_id: str, name: str, *, expected: int | None = None) -> bool:
         """Again is no error: True if this call did it. Raises: `NotFound` (function), `RevisionMismatch`."""
         for _ in range(ATTEMPTS):

@@ -4,6 +4,7 @@ from lateen.domain.functions import LATEST, Function
 from lateen.domain.master import MasterKey
 from lateen.ports.deployer import Deployment
 from lateen.services.builds import Artifact
+from lateen_invoker.urls import PLAIN
 
 
 def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact | None = None) -> Deployment:
@@ -14,6 +15,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         artifact: what was built of its code; without it, a function whose code is built can be called and not started.
     """
     code = function.code
+    is_signed = function.auth == "iam" and function.url is not None and function.url.auth_type == "AWS_IAM"
     if artifact is None:
         artifact = Artifact(code.artifact_key if code.build is None else "", code.sha256, code.size)
     return Deployment(
@@ -33,7 +35,9 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         replicas=function.replicas,
         # A published version has no URL of its own: what leads to it is signed.
         open=function.auth == "none" and function.version == LATEST,
-        closed=function.auth == "iam",
+        signed=is_signed,
+        closed=function.auth == "iam" and not is_signed,
+        url=function.url.settings if function.url is not None and function.version == LATEST else PLAIN,
         artifact_key=artifact.key,
         artifact_sha256=artifact.sha256,
         image=function.image,

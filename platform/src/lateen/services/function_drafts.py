@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
+from lateen.domain.function_urls import FunctionUrl
 from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
 from lateen.domain.images import Image, ImageConfig, ImagePolicy, check_image
 from lateen.domain.layers import UsedLayer
@@ -25,7 +26,18 @@ from lateen.services.zips import MAX_UNZIPPED
 NO_IMAGES = ImagePolicy("they run only where functions are pods of a Kubernetes cluster; send the code itself")
 _NO_CODE = Code(artifact_key="", sha256="", size=0)
 _OF_THE_IMAGE = "not beside an image, which has its own"
-_PLAIN = ("name", "description", "environment", "timeout_s", "memory_mib", "concurrency", "replicas", "auth", "aws")
+_PLAIN = (
+    "name",
+    "description",
+    "environment",
+    "timeout_s",
+    "memory_mib",
+    "concurrency",
+    "replicas",
+    "auth",
+    "url",
+    "aws",
+)
 
 T = TypeVar("T")
 
@@ -75,6 +87,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     concurrency: int | UnsetType = UNSET
     replicas: int | UnsetType = UNSET
     auth: Auth | UnsetType = UNSET
+    url: FunctionUrl | UnsetType | None = UNSET
     aws: AwsSettings | UnsetType = UNSET
     description: str | UnsetType = UNSET
     layers: Sequence[str] | UnsetType = UNSET

@@ -4,23 +4,16 @@ Apart from the desired state because a change of these deploys nothing, and is n
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from lateen.domain.errors import Conflict, NotFound
+from lateen.domain.function_urls import Statement, UrlConfig
 from lateen.domain.functions import Function
 from lateen.ports.table import Check, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.function_items import NO_SUCH_FUNCTION, function_from, function_key
 from lateen.services.tenants import ATTEMPTS, BUSY, partition
-
-
-class UrlConfig(Struct, frozen=True, kw_only=True):
-    """That AWS's tools have given the function a URL. Times in ISO 8601."""
-
-    created_at: str
-    updated_at: str
 
 
 class Extras(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,8 +21,8 @@ class Extras(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reserved_concurrency: int | None = None
     """Events that run at a time, at most, over all versions. None: no limit of its own."""
     url: UrlConfig | None = None
-    policy: tuple[dict[str, Any], ...] = ()
-    """Statements of the function's resource policy, as AWS writes them."""
+    policy: tuple[Statement, ...] = ()
+    """The function's resource policy."""
 
 
 class FunctionExtras:

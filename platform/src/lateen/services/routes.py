@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import NotFound
+from lateen.domain.function_urls import is_open
 from lateen.domain.functions import Function
 from lateen.domain.master import MasterKey
 from lateen.domain.names import is_hash
-from lateen.domain.versions import Target
+from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Deployment
 from lateen.ports.table import ItemNotFound, Key, Table
 from lateen.services.deployments import deployment_of
@@ -31,6 +32,7 @@ from lateen.services.function_items import (
 from lateen.services.known import LIVES_S, Known
 from lateen.services.serving import serving
 from lateen.services.version_items import alias_from, alias_hash_key, alias_key, read_version
+from lateen_invoker.urls import PLAIN
 
 ROUTES = 10_000
 
@@ -140,10 +142,10 @@ class Routes:
         if function.deleted_at is not None or alias.hash.encode() != url_hash:
             raise NotFound(NO_SUCH_FUNCTION)
         target = await serving(self._table, alias)
-        is_open = function.auth == "none"
         versions = [await read_version(self._table, function, version) for version in target.versions]
         return _Shared(
-            target, {version.version: replace(self._deployment(version), open=is_open) for version in versions}
+            target,
+            {version.version: _for_alias(self._deployment(version), function, alias) for version in versions},
         )
 
     async def _function(self, url_hash: bytes) -> Function:
@@ -158,3 +160,17 @@ class Routes:
             del self._owners[next(iter(self._owners))]
         self._owners[url_hash] = function_key(function.workspace_id, function.id)
         return function
+
+
+def _for_alias(deployment: Deployment, function: Function, alias: Alias) -> Deployment:
+    """With who may call the alias's URL, and how it answers.
+
+    It is the function's, unless AWS's tools have configured URLs: then an alias has the one that it was given.
+    """
+    if alias.url is not None:
+        url = alias.url.url
+        opens, is_signed = is_open(alias.url, alias.policy), url.auth_type == "AWS_IAM"
+        return replace(deployment, open=opens, signed=is_signed, closed=not opens and not is_signed, url=url.settings)
+    if function.url is not None:
+        return replace(deployment, open=False, signed=False, closed=True, url=PLAIN)
+    return replace(deployment, open=function.auth == "none", url=PLAIN)

@@ -106,6 +106,7 @@ def configure_for(
         concurrency=deployment.concurrency,
         queue=QUEUE,
         open=deployment.open,
+        url=deployment.url,
         invoke_key=deployment.invoke_key,
         artifact_bucket=stores["S3_BUCKET_NAME"],
         artifact_key=deployment.artifact_key,

@@ -324,6 +324,7 @@ def configure_for(
         concurrency=deployment.concurrency,
         queue=settings.queue,
         open=deployment.open,
+        url=deployment.url,
         invoke_key=deployment.invoke_key,
         artifact=artifact,
         artifact_sha256=deployment.artifact_sha256,
