@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from .conftest import Account, Create
 
@@ -71,17 +72,33 @@ def test_a_url_is_open_with_a_policy_only(client: Any, account: Account, create:
     assert missing.value.response["Message"] == "Function does not exist"
 
 
-def test_what_of_urls_is_refused(client: Any, create: Create) -> None:
-    """What would not happen is not stored."""
+def test_what_of_urls_is_refused(client: Any, account: Account, create: Create) -> None:
+    """By the model's constraints, in AWS's words; and what can't be in a header."""
     create("refusing", wait=False)
-    for asked in (
-        {"AuthType": "AWS_IAM"},
-        {"AuthType": "NONE", "Cors": {"AllowOrigins": ["*"]}},
-        {"AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM"},
-        {"AuthType": "NONE", "Qualifier": "live"},
+    for asked, text in (
+        (
+            {"Cors": {"AllowMethods": ["OPTIONS"]}},
+            "1 validation error detected: Value '[OPTIONS]' at 'cors.allowMethods' failed to satisfy constraint: "
+            "Member must satisfy constraint: [Member must have length less than or equal to 6]",
+        ),
+        (
+            {"Cors": {"MaxAge": 86401}},
+            "1 validation error detected: Value '86401' at 'cors.maxAge' failed to satisfy constraint: "
+            "Member must have value less than or equal to 86400",
+        ),
+        ({"InvokeMode": "BOTH"}, "Member must satisfy enum value set: [BUFFERED, RESPONSE_STREAM]"),
+        ({"AuthType": "KEY"}, "Member must satisfy enum value set"),
+        ({"Qualifier": "$LATEST"}, "at 'qualifier' failed to satisfy constraint"),
+        ({"Qualifier": "1"}, "at 'qualifier' failed to satisfy constraint"),
+        ({"Cors": {"AllowOrigins": ["https://a\rX: y"]}}, "AllowOrigins"),
+        ({"Cors": {"AllowHeaders": ["x" * 1000] * 20}}, "16384"),
     ):
-        with pytest.raises(client.exceptions.InvalidParameterValueException):
-            client.create_function_url_config(FunctionName="refusing", **asked)
+        with pytest.raises(ClientError) as refused:
+            client.create_function_url_config(FunctionName="refusing", **{"AuthType": "NONE"} | asked)
+        assert text in refused.value.response["Error"]["Message"]
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.create_function_url_config(FunctionName="refusing", AuthType="NONE", Qualifier="live")
+    assert missing.value.response["Message"] == "Function does not exist"
     assert client.list_function_url_configs(FunctionName="refusing")["FunctionUrlConfigs"] == []
 
 

@@ -164,7 +164,7 @@ def test_pieces_reach_the_caller_as_they_come(invoker: InvokerProcess, gate: Gat
 
 
 def test_a_prelude_in_any_pieces(invoker: InvokerProcess, gate: Gate) -> None:
-    """Status, headers and cookies come from it, wherever its bytes are cut; the first bytes of the body may be in it."""
+    """Status, headers and cookies come from it, wherever its bytes are cut, also with some of the body."""
     run(invoker, gate, f"""
         whole = json.dumps({{"statusCode": 207, "headers": {{"x-a": "b", "content-length": "1"}}, "cookies": ["c=d"]}})
         whole = whole.encode() + bytes(8) + b"body" + bytes(8)
