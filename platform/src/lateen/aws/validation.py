@@ -16,7 +16,6 @@ _LONGEST = 16_384
 """Of a text that is compared with a pattern; every bounded one is shorter."""
 _MOST = 100
 """Violations after which a list's members are not looked at any more: each that is told is longer than its cause."""
-_NOT_NULL = "Member must not be null"
 _NAMES = {"string": "STRING_VALUE", "integer": "NUMBER_VALUE", "boolean": "BOOLEAN_VALUE"}
 _NOT_NULL = "Member must not be null"
 _PLACES = {
@@ -86,9 +85,6 @@ def _members(model: Model, name: str, members: list[Any], whole: Any, path: str,
     broken: list[str] = []
     for member in members:
         _check_type(shape, member)
-        if member is None:
-            broken = broken if _NOT_NULL in broken else [*broken, _NOT_NULL]
-            continue
         broken += [text for text in _broken(shape, member) if text not in broken]
     if broken:
         constraints = ", ".join(broken)
