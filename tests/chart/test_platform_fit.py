@@ -12,6 +12,8 @@ from msgspec.structs import fields
 from lateen.adapters.kubernetes.config import FunctionsConfig, Limits
 from lateen.adapters.kubernetes.labels import pods_of_functions
 from lateen.adapters.kubernetes.permissions import function_rules, leader_rules, namespace_rules
+from lateen.aws.code_urls import PREFIX as CODE
+from lateen.aws.model import lambda_model
 from lateen.cluster.settings import ClusterSettings
 from lateen.cluster.store_keys import FILE_KEY, ID_KEY, SECRET_KEY, store_keys
 from lateen.settings import variable_of
@@ -36,6 +38,23 @@ def environment_of(manifests: Sequence[Manifest], component: str) -> dict[str, s
         if "configMapRef" in source:
             env |= named(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
     return env | {each["name"]: each.get("value", "") for each in container.get("env", [])}
+
+
+def test_every_path_of_aws_s_api_leads_to_the_api() -> None:
+    """By the Ingress and by the HTTPRoute, down to the root, where AWS's tools ask who they are."""
+    wanted = {f"/{operation.uri.split('/')[1]}" for operation in lambda_model().operations.values()} | {
+        CODE.rstrip("/")
+    }
+    manifests = profile("everything")
+    api = named(manifests, "Service", "api")["metadata"]["name"]
+    paths = named(manifests, "Ingress", "lateen")["spec"]["rules"][0]["http"]["paths"]
+    led = {(each["pathType"], each["path"]) for each in paths if each["backend"]["service"]["name"] == api}
+    assert {("Prefix", path) for path in wanted} | {("Exact", "/")} <= led
+    rules = named(manifests, "HTTPRoute", "lateen")["spec"]["rules"]
+    assert all(len(rule["matches"]) <= 8 for rule in rules)
+    matches = [each["path"] for rule in rules if rule["backendRefs"][0]["name"] == api for each in rule["matches"]]
+    led = {(each["type"], each["value"]) for each in matches}
+    assert {("PathPrefix", path) for path in wanted} | {("Exact", "/")} <= led
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -54,12 +54,16 @@ def account(server: Any) -> Account:  # noqa: F811
 
 
 def new_account(lateen: Any, name: str) -> Account:
-    admin = {"authorization": f"Bearer {(lateen.data / 'admin').read_text().strip()}"}
-    with httpx.Client(base_url=lateen.endpoint, headers=admin, trust_env=False) as http:
+    return account_of(lateen.endpoint, (lateen.data / "admin").read_text().strip(), name)
+
+
+def account_of(endpoint: str, token: str, name: str) -> Account:
+    """A new workspace with a key. `token`: the administrator's."""
+    with httpx.Client(base_url=endpoint, headers={"authorization": f"Bearer {token}"}, trust_env=False) as http:
         workspace = http.post("/api/workspaces", json={"name": name}).raise_for_status().json()
         key = http.post("/api/keys", json={"workspace": workspace["id"]}).raise_for_status().json()
     pair = key["aws_access_key_id"], key["aws_secret_access_key"]
-    return Account(lateen.endpoint, *pair, workspace["account_id"], key["secret"])
+    return Account(endpoint, *pair, workspace["account_id"], key["secret"])
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,10 @@ def code(tmp_path: Path) -> Path:
 
 def test_aws_cli(account: Account, code: Path, tmp_path: Path) -> None:
     """As in AWS's tutorials: create, wait, invoke, update, list, delete."""
+    use_aws_cli(account, code, tmp_path)
 
+
+def use_aws_cli(account: Account, code: Path, tmp_path: Path) -> None:
     def aws(*words: str | Path, service: str = "lambda", status: int = 0) -> Any:
         printed = ran(
             [AWS, service, *words, "--output", "json"], tmp_path, account.environment | {"PAGER": "", "AWS_PAGER": ""},

@@ -1,0 +1,133 @@
+"""AWS's tools against the chart's api: boto3 by its Service, the AWS CLI by the Ingress. The whole suite runs against
+embedded Lateen; here is what a cluster could make otherwise: several processes, pods, stores, addresses."""
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from lateen_release import Release, eventually
+
+from .conftest import CLIENT, ROLE, Account, account_of, checked, zipped
+from .test_tools import use_aws_cli
+from .test_urls import EVERYBODY, status_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+
+HANDLER = """
+def handler(event, context):
+    print("version", context.function_version)
+    return {"version": context.function_version, "path": event.get("rawPath"), "event": event.get("given")}
+"""
+DELAY = {"Delay": 1, "MaxAttempts": 120}
+
+
+@pytest.fixture
+def account_at(release: Release) -> Iterator[Callable[[str], Account]]:
+    """A workspace of the test's own, which goes with it."""
+    names: list[str] = []
+
+    def account(endpoint: str) -> Account:
+        names.append(f"aws-{secrets.token_hex(3)}")
+        return account_of(endpoint, release.token, names[-1])
+
+    yield account
+    for name in names:
+        (workspace,) = release.api.get("/api/workspaces", params={"name": name}).json()["items"]
+        removed = release.api.delete(f"/api/workspaces/{workspace['id']}", params={"force": "true"})
+        assert removed.status_code == 204, removed.text
+
+
+@pytest.fixture
+def account(release: Release, account_at: Callable[[str], Account]) -> Account:
+    return account_at(release.service_url("api"))
+
+
+@pytest.fixture
+def client(account: Account) -> Iterator[Any]:
+    """Every answer is held to the model."""
+    with checked(account.session().client("lambda", endpoint_url=account.endpoint, config=CLIENT)) as client:
+        yield client
+
+
+def test_a_function_s_life_by_boto3(client: Any, account: Account, release: Release) -> None:
+    """Created, active, invoked with its log, given an event, published, behind an alias and a URL, deleted."""
+    one = {"FunctionName": "life"}
+    made = client.create_function(
+        **one, Runtime="python3.12", Role=ROLE, Handler="app.handler", Code={"ZipFile": zipped(HANDLER)}, Timeout=20
+    )
+    assert (made["FunctionArn"], made["State"]) == (account.arn("life"), "Pending")
+    client.get_waiter("function_active_v2").wait(**one, WaiterConfig=DELAY)
+
+    answer = client.invoke(**one, Payload=b'{"given": 1}', LogType="Tail")
+    assert json.loads(answer["Payload"].read()) == {"version": "$LATEST", "path": None, "event": 1}
+    tail = base64.b64decode(answer["LogResult"]).decode()
+    assert "version $LATEST" in tail
+    assert "REPORT RequestId" in tail
+    assert client.invoke(**one, InvocationType="DryRun")["StatusCode"] == 204
+
+    accepted = client.invoke(**one, InvocationType="Event", Payload=b"{}")
+    assert accepted["StatusCode"] == 202
+    request_id = accepted["ResponseMetadata"]["RequestId"]
+    with httpx.Client(
+        base_url=account.endpoint, headers={"authorization": f"Bearer {account.key}"}, trust_env=False
+    ) as http:
+        (workspace,) = http.get("/api/workspaces").json()["items"]
+        (function,) = http.get(f"/api/workspaces/{workspace['id']}/functions").json()["items"]
+        logs = f"/api/functions/{function['id']}/logs"
+        eventually(lambda: request_id in http.get(logs).text, "the event has run", 120)
+
+    assert client.publish_version(**one)["Version"] == "1"
+    client.get_waiter("published_version_active").wait(**one, Qualifier="1", WaiterConfig=DELAY)
+    client.create_alias(**one, Name="live", FunctionVersion="1")
+    answer = client.invoke(**one, Qualifier="live")
+    assert (answer["ExecutedVersion"], json.loads(answer["Payload"].read())["version"]) == ("1", "1")
+    client.update_function_configuration(**one, Environment={"Variables": {"A": "1"}})
+    client.get_waiter("function_updated_v2").wait(**one, WaiterConfig=DELAY)
+    assert client.get_function_configuration(**one)["Environment"] == {"Variables": {"A": "1"}}
+
+    code = client.get_function(**one)["Code"]["Location"]
+    assert httpx.get(code, trust_env=False, timeout=30).content == zipped(HANDLER)
+
+    url = client.create_function_url_config(**one, AuthType="NONE")["FunctionUrl"]
+    assert url.startswith(release.ingress)
+    client.add_permission(**one, **EVERYBODY)
+    assert status_of(f"{url}a/b", 200) == 200
+    assert httpx.get(f"{url}a/b", trust_env=False, timeout=60).json()["path"] == "/a/b"
+
+    client.delete_function(**one)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_function(**one)
+    assert status_of(url, 404) == 404
+
+
+def test_the_aws_cli_by_the_ingress(account_at: Callable[[str], Account], release: Release, tmp_path: Path) -> None:
+    """Signed for the host that the Ingress is reached by; STS, which is asked at `/`, too."""
+    (tmp_path / "code.zip").write_bytes(zipped())
+    account = account_at(release.ingress)
+    use_aws_cli(account, tmp_path / "code.zip", tmp_path)
+
+
+def test_a_revoked_pair_signs_no_more(account: Account, release: Release) -> None:
+    """In every process of the api, within the five seconds for which one is remembered."""
+    session = account.session()
+    client = session.client("lambda", endpoint_url=account.endpoint, config=CLIENT)
+    assert client.list_functions()["Functions"] == []
+    keys = release.api.get("/api/keys").json()["items"]
+    (key,) = [each for each in keys if each["aws_access_key_id"] == account.access_key_id]
+    assert release.api.delete(f"/api/keys/{key['id']}").status_code == 204
+
+    def is_refused() -> bool:
+        try:
+            client.list_functions()
+        except client.exceptions.ClientError as exc:
+            assert exc.response["Error"]["Code"] == "UnrecognizedClientException"
+            return True
+        return False
+
+    eventually(lambda: all(is_refused() for _ in range(10)), "no process takes it", 20)
+    client.close()
