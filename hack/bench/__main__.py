@@ -126,6 +126,15 @@ def start(folder: Path, stack: contextlib.ExitStack) -> "tuple[dict[str, Row], L
     rows["gateway"] = Row(
         "Lateen through its gateway, all of it", lateen.port, f"/{hello['hash']}", [lateen.process.pid], 6_000
     )
+    key = lateen.api.post("/api/keys", json={"workspace": "default"}).json()
+    rows["signed"] = Row(
+        "Lateen's Invoke, signed as AWS's tools do, all of it",
+        lateen.port,
+        f"/2015-03-31/functions/{hello['name']}/invocations",
+        [lateen.process.pid],
+        4_000,
+        pair=(key["aws_access_key_id"], key["aws_secret_access_key"]),
+    )
     return rows, lateen, hello
 
 
@@ -156,6 +165,7 @@ def report_goals(
     goal("the same with AWS_EXECUTION_ENV", median(rows["ric-env"].cpu_us) / framework, 1.5, "×")
     hop = median(gateway.cpu_us) - median(ours.around_us)
     goal("the gateway's hop beside the floor", hop / floor, 2.0, "×")
+    goal("a signed Invoke beside the plain URL", median(rows["signed"].cpu_us) / median(gateway.cpu_us), 3.0, "×")
     over = [mine - theirs for theirs, mine in latency]
     goal("one connection, median latency over the floor's", median(over), 100, "µs")
     theirs, mine = (median(column) for column in zip(*large, strict=True))

@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -16,8 +17,11 @@ class BadAnswer(Exception):
     """A server answered something else than 200: its figures would mean nothing."""
 
 
-def request_bytes(path: str, port: int, body: bytes, *, host: str = "127.0.0.1") -> bytes:
+def request_bytes(
+    path: str, port: int, body: bytes, *, host: str = "127.0.0.1", headers: Mapping[str, str] | None = None
+) -> bytes:
     head = f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

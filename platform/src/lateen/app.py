@@ -100,6 +100,8 @@ class Platform:
             build_place=build_commands,
             retention_days=settings.retention_days,
             region=settings.region,
+            # All changes are made in this process, which tells of them.
+            known_s=math.inf,
         )
         if isolates:
             keep_apart(folder, commands.readable)
@@ -125,7 +127,6 @@ class Platform:
                 settings=LocalSettings(region=settings.region, idle_s=settings.idle_seconds, sandbox=settings.sandbox),
             )
         self.deployer = deployer
-        # All changes are made in this process, which tells of them.
         routes = Routes(self.table, master=master, lives_s=math.inf)
         self.functions.subscribe(routes.changed)
         connecting = Connecting(deployer, self._pool)

@@ -58,7 +58,9 @@ def aws_api(
             code_urls=code_urls,
         ),
         FunctionPartOperations(finding, extras=services.extras),
-        InvokeOperations(invoker, finding=finding, aliases=services.aliases, events=events),
+        InvokeOperations(
+            invoker, finding=finding, invocables=services.invocables, aliases=services.aliases, events=events
+        ),
         VersionOperations(finding, versions=services.versions, aliases=services.aliases),
         EventConfigOperations(finding, configs=services.event_configs),
         FunctionUrlOperations(

@@ -22,6 +22,7 @@ from lateen.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from lateen.domain.functions import LATEST, Described, Function
 from lateen.services.aliases import Aliases
 from lateen.services.events import Events
+from lateen.services.invocables import Invocables
 
 EVENT_LIMIT = 6 * 1024 * 1024
 CONTEXT_LIMIT = 3583
@@ -81,8 +82,11 @@ class Invoker(Protocol):
 
 
 class InvokeOperations:
-    def __init__(self, invoker: Invoker, *, finding: Finding, aliases: Aliases, events: Events) -> None:
+    def __init__(
+        self, invoker: Invoker, *, finding: Finding, invocables: Invocables, aliases: Aliases, events: Events
+    ) -> None:
         self._invoker = invoker
+        self._invocables = invocables
         self._finding = finding
         self._aliases = aliases
         self._events = events
@@ -91,6 +95,8 @@ class InvokeOperations:
     async def invoke(self, call: Call) -> Answer:
         kind = call.parameters.get("InvocationType", "RequestResponse")
         reference = call.reference(qualifier=True)
+        if kind == "RequestResponse" and (answer := await self._quickly(call, reference)) is not None:
+            return answer
         described = await self._function(call, reference)
         _check_event(call.body)
         context = call.parameters.get("ClientContext") or None
@@ -137,6 +143,26 @@ class InvokeOperations:
         _check_event(call.body)
         return await self._queued(call, await self._version(described.function, reference), reference, None)
 
+    async def _quickly(self, call: Call, reference: Reference) -> Answer | None:
+        """With what is known of the function. None: there is no such function as far as that goes, and nothing of the
+        call was done; who looks again knows better, or knows the refusal."""
+        try:
+            version = await self._invocables.find(call.workspace_id, reference.name, reference.qualifier)
+        except (NotFound, InvalidInput):
+            return None
+        _check_event(call.body)
+        context = call.parameters.get("ClientContext") or None
+        _check_context(context)
+        with_log = call.parameters.get("LogType") == "Tail"
+        try:
+            return await self._run(call, None, version, reference, with_log=with_log, context=context)
+        except Unavailable:
+            described = await self._function(call, reference)
+            if described.function.id != version.id:  # removed, and made again, by another process
+                return None
+            _check_failed(described)
+            raise
+
     async def _function(self, call: Call, reference: Reference) -> Described:
         missing = reference.place.arn(reference.name, reference.version)
         return await self._finding.draft(call, reference, missing=missing)
@@ -160,7 +186,7 @@ class InvokeOperations:
     async def _run(
         self,
         call: Call,
-        described: Described,
+        described: Described | None,
         version: Function,
         reference: Reference,
         *,
@@ -182,8 +208,8 @@ class InvokeOperations:
 
 
 @contextmanager
-def _refusals(described: Described) -> Iterator[None]:
-    """What was not executed at all, as AWS says it."""
+def _refusals(described: Described | None) -> Iterator[None]:
+    """What was not executed at all, as AWS says it. `described`: where its status is known."""
     try:
         yield
     except TooLarge:
@@ -191,12 +217,17 @@ def _refusals(described: Described) -> Iterator[None]:
     except InvalidInput as exc:
         raise _bad_content(str(exc)) from exc
     except Unavailable:
-        if described.status.state == "Failed":
-            raise conflict(
-                "The operation cannot be performed at this time. The function is currently in the following state: "
-                "Failed"
-            ) from None
+        if described is not None:
+            _check_failed(described)
         raise
+
+
+def _check_failed(described: Described) -> None:
+    """Whether it is known why it does not run. Raises: `AwsError`."""
+    if described.status.state == "Failed":
+        raise conflict(
+            "The operation cannot be performed at this time. The function is currently in the following state: Failed"
+        ) from None
 
 
 def _check_event(event: bytes) -> None:

@@ -37,7 +37,7 @@ class _Address(Struct, frozen=True):
 
 class Router:
     def __init__(self, model: Model) -> None:
-        self._by_method: dict[tuple[str, int], list[_Address]] = {}
+        self._by_date: dict[tuple[str, int, str], list[_Address]] = {}
         for name, operation in model.operations.items():
             path, _, query = operation.uri.partition("?")
             segments = path.split("/")[1:]
@@ -47,8 +47,8 @@ class Router:
                 labels=tuple(found[1] for segment in segments if (found := _LABEL.fullmatch(segment))),
                 query=tuple(parse_qsl(query, keep_blank_values=True)),
             )
-            self._by_method.setdefault((operation.method, len(segments)), []).append(address)
-        for addresses in self._by_method.values():
+            self._by_date.setdefault((operation.method, len(segments), segments[0]), []).append(address)
+        for addresses in self._by_date.values():
             # What says more about itself comes first: `…/event-invoke-config/list` before a label in its place.
             addresses.sort(key=lambda address: (-len(address.query), len(address.labels)))
 
@@ -60,7 +60,7 @@ class Router:
         query: dict[str, list[str]] = {}
         for name, value in parse_qsl(raw_query.decode("latin-1"), keep_blank_values=True):
             query.setdefault(name, []).append(value)
-        for address in self._by_method.get((method, len(segments)), ()):
+        for address in self._by_date.get((method, len(segments), segments[0]), ()):
             if all(fixed in (None, segment) for fixed, segment in zip(address.segments, segments, strict=True)) and all(
                 value in query.get(name, ()) for name, value in address.query
             ):

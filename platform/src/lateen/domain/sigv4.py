@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
@@ -115,7 +116,7 @@ def verify(request: Signable, signature: Signature, *, secret: str, payload_sha2
     _check_signed_headers(request, signature)
     stated = _values(request.headers, b"x-amz-content-sha256")
     matches = not stated or hmac.compare_digest(stated[0], payload_sha256.encode())
-    key = _signing_key(secret, signature)
+    key = _signing_key(secret, signature.time[:8], signature.region, signature.service)
     for query in _canonical_queries(request.query, presigned=signature.expires_s is not None):
         wanted = _signature_of(key, signature, canonical_request(request, signature, query, payload_sha256))
         if hmac.compare_digest(wanted, signature.signature) and matches:
@@ -252,9 +253,11 @@ def _check_signed_headers(request: Signable, signature: Signature) -> None:
         raise SignatureRefused("InvalidSignatureException", f"Signed header '{name}' is not in the request.")
 
 
-def _signing_key(secret: str, signature: Signature) -> bytes:
+@lru_cache(maxsize=256)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """The same for a day."""
     key = f"AWS4{secret}".encode()
-    for part in (signature.time[:8], signature.region, signature.service, "aws4_request"):
+    for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
 

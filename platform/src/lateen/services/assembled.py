@@ -26,7 +26,9 @@ from lateen.services.events import Events
 from lateen.services.function_drafts import NO_IMAGES
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
+from lateen.services.invocables import Invocables
 from lateen.services.keys import Keys
+from lateen.services.known import LIVES_S
 from lateen.services.layer_policies import LayerPolicies
 from lateen.services.layers import Layers
 from lateen.services.log_streams import LogStreams
@@ -46,6 +48,7 @@ class Services(Struct, frozen=True, kw_only=True):
     layer_policies: LayerPolicies
     versions: Versions
     aliases: Aliases
+    invocables: Invocables
     extras: FunctionExtras
     keys: Keys
     workspaces: Workspaces
@@ -96,12 +99,14 @@ def assemble(
     most_functions: int | None = None,
     retention_days: int = RETENTION_DAYS,
     region: str = "us-east-1",
+    known_s: float = LIVES_S,
     now: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Services:
     """Args:
         runtimes: the folder.
         region: part of ARNs.
+        known_s: for how long what was read may be taken for true; infinite where this process makes all changes.
         build_place: where code is built that needs it; None: none is.
         images: those that functions may be made of; without it none.
         most_functions: of one workspace; None: any number.
@@ -126,12 +131,15 @@ def assemble(
     )
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
     layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
+    invocables = Invocables(table, lives_s=known_s, clock=monotonic)
+    functions.subscribe(invocables.changed)
     return Services(
         runtimes=catalogue,
         functions=functions,
         layers=layers,
         layer_policies=LayerPolicies(table, layers),
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
+        invocables=invocables,
         aliases=Aliases(table, functions=functions, cursors=cursors, now=now),
         extras=FunctionExtras(table),
         keys=keys,
