@@ -90,6 +90,8 @@ class Person:
 
     def shoot(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        expect(self.page.locator(".state-pending")).to_have_count(0)
+        self.page.evaluate("document.querySelector('#toasts').replaceChildren()")
         self.page.screenshot(path=path, animations="disabled")
 
     def close(self) -> None:
