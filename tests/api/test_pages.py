@@ -11,6 +11,7 @@ import pytest
 from lateen.app import Platform
 from lateen.ui.attempts import AT_MOST, WITHIN_S, Attempts
 from lateen.ui.listing import PER_PAGE, Asked, listed, rows
+from lateen.ui.rendering import template_config
 from lateen.ui.sessions import COOKIE, LIVES_S, Session, Sessions
 
 from .conftest import SOURCE, Api
@@ -388,3 +389,18 @@ def _check_markup(text: str) -> None:
     markup = _Markup()
     markup.feed(text)
     assert not markup.wrong
+
+
+async def test_a_function_that_is_an_image(api: Api) -> None:
+    """There are some in clusters only: it has an image to change, and neither a runtime nor code to show."""
+    function = await api.function()
+    shown = (await api("GET", f"/api/functions/{function['id']}")).json()
+    image = "registry.example/shop:1"
+    shown |= {"image": image, "runtime": "", "handler": ""}
+    context = {"token": "", "is_signed_in": True, "theme": "", "tab": "code", "source": None, "runtimes": []}
+    template = template_config().engine_instance.get_template("function_code.html")
+    text = template.render(**context, function=shown)
+    assert f'name="image" value="{image}"' in text
+    assert 'name="runtime"' not in text
+    assert "data-source" not in text
+    assert "image · revision 1" in text

@@ -8,7 +8,7 @@ import { isComplete, setSetting, settingsOf, showErrors, showProgress } from "./
 
 const LABELS = {
   name: "Name", runtime: "Runtime", handler: "Handler", description: "Description", environment: "Environment", timeout: "Timeout, seconds",
-  memory: "Memory, MiB", auth: "Who may call its URL", concurrency: "Calls a pod runs at a time", replicas: "Pods",
+  image: "Image", memory: "Memory, MiB", auth: "Who may call its URL", concurrency: "Calls a pod runs at a time", replicas: "Pods",
 };
 
 const send = (within, method, path, body, headers) => {
@@ -69,18 +69,21 @@ function create(form) {
 
 const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
+// Of a function that is an image.
+const NO_CODE = { text: () => "", archive: () => null, setText: () => {}, setArchive: () => {} };
+
 function edit(form) {
   const page = $("#function");
   const path = `/api/functions/${page.dataset.function}`;
   const review = $("#review");
-  const isArchive = Boolean(form.dataset.isArchive);
-  const stored = isArchive ? { name: "A zip", size: 0 } : null;
-  const code = packageField($("[data-field=code]", form), { archive: stored, onChange: changed });
+  const stored = form.dataset.isArchive ? { name: "A zip", size: 0 } : null;
+  const box = $("[data-field=code]", form);
+  const code = box ? packageField(box, { archive: stored, onChange: changed }) : NO_CODE;
   const before = { settings: settingsOf(form), text: code.text(), archive: stored };
   let revision = page.dataset.revision;
   watchPairs(form);
   form.addEventListener("input", changed);
-  form.elements.runtime.addEventListener("change", () => chosenRuntime(form).dataset.file && code.setFile(chosenRuntime(form).dataset.file));
+  form.elements.runtime?.addEventListener("change", () => chosenRuntime(form).dataset.file && code.setFile(chosenRuntime(form).dataset.file));
 
   function hasNewCode() {
     return code.archive() ? code.archive() !== before.archive : before.archive !== null || code.text() !== before.text;
@@ -179,7 +182,7 @@ function edit(form) {
     for (const [name, value] of Object.entries(theirs)) if (!mine.settings.includes(name)) setSetting(form, name, value);
     before.settings = theirs;
     before.text = source.file ?? "";
-    before.archive = source.file === null ? { name: "A zip", size: current.code_size } : null;
+    before.archive = source.file === null && box ? { name: "A zip", size: current.code_size } : null;
     if (!mine.code) {
       code.setArchive(before.archive);
       code.setText(before.text);

@@ -3,7 +3,7 @@ import { $, $$ } from "./dom.js";
 import { pairsOf, setPairs } from "./pairs.js";
 
 const NUMBERS = ["timeout", "memory", "concurrency", "replicas"];
-const TEXTS = ["name", "runtime", "handler", "description", "auth"];
+const TEXTS = ["name", "image", "runtime", "handler", "description", "auth"];
 
 // As the API takes them; those that the form has.
 export function settingsOf(form) {
