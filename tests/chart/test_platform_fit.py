@@ -9,13 +9,14 @@ import pytest
 from chart import NAMESPACE, PROFILES, Manifest, named, pods, profile, rendered
 from msgspec.structs import fields
 
-from lateen.adapters.kubernetes.config import FunctionsConfig, Limits
+from lateen.adapters.kubernetes.config import FunctionImages, FunctionsConfig, Limits
 from lateen.adapters.kubernetes.labels import pods_of_functions
 from lateen.adapters.kubernetes.permissions import function_rules, leader_rules, namespace_rules
 from lateen.aws.code_urls import PREFIX as CODE
 from lateen.aws.model import lambda_model
 from lateen.cluster.settings import ClusterSettings
 from lateen.cluster.store_keys import FILE_KEY, ID_KEY, SECRET_KEY, store_keys
+from lateen.domain.images import ImagePolicy
 from lateen.settings import variable_of
 
 COMPONENTS = ("api", "gateway", "controller", "worker")
@@ -201,6 +202,15 @@ def test_functions_take_calls_from_the_platform(tmp_path: Path) -> None:
         for component in components:
             labels = named(profile(name), "Deployment", component)["spec"]["template"]["metadata"]["labels"]
             assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_an_administrator_says_which_images_functions_may_be(tmp_path: Path) -> None:
+    """All, unless something else is said."""
+    assert functions_config(profile("defaults"), tmp_path).function_images == FunctionImages()
+    images = {"allowed": ["registry.example.com", "ghcr.io/team"]}
+    config = functions_config(rendered(values={"functions": {"images": images}}), tmp_path)
+    assert config.function_images.policy == ImagePolicy(None, ("registry.example.com", "ghcr.io/team"))
+    assert functions_config(profile("everything"), tmp_path).function_images.policy.refusal is not None
 
 
 def test_copied_secrets_are_mounted_where_the_controller_looks(tmp_path: Path) -> None:

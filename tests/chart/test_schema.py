@@ -58,6 +58,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"auth": {"masterKey": "x"}}, "/auth"),
     ({"localStores": {"persistence": {"size": "big"}}}, "/localStores/persistence/size"),
     ({"functions": {"namespace": "Functions"}}, "/functions/namespace"),
+    ({"functions": {"images": {"allowed": ["team"]}}}, "/functions/images/allowed/0"),
     ({"functions": {"roleArn": "role/lateen"}}, "/functions/roleArn"),
     ({"functions": {"firstUserId": 0}}, "/functions/firstUserId"),
     ({"functions": {"requestRatio": 0}}, "/functions/requestRatio"),

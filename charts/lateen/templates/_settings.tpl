@@ -204,6 +204,7 @@
   "namespacePrefix" $f.namespacePrefix
   "drainLagS" (int .Values.drainLagSeconds)
   "images" (dict "invoker" (include "lateen.functionImage" (dict "root" . "image" $f.invoker.image "name" "invoker")) "runtimes" $runtimes "builds" $builds "pullPolicy" $f.pullPolicy)
+  "functionImages" (dict "enabled" $f.images.enabled "allowed" $f.images.allowed)
   "stores" $stores
   "network" $network
   "copiedSecrets" $copied
