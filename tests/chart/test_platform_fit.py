@@ -49,6 +49,7 @@ def test_every_path_of_aws_s_api_leads_to_the_api() -> None:
     manifests = profile("everything")
     api = named(manifests, "Service", "api")["metadata"]["name"]
     paths = named(manifests, "Ingress", "lateen")["spec"]["rules"][0]["http"]["paths"]
+    paths += named(manifests, "Ingress", "root")["spec"]["rules"][0]["http"]["paths"]
     led = {(each["pathType"], each["path"]) for each in paths if each["backend"]["service"]["name"] == api}
     assert {("Prefix", path) for path in wanted} | {("Exact", "/")} <= led
     rules = named(manifests, "HTTPRoute", "lateen")["spec"]["rules"]

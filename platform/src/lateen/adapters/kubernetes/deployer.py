@@ -323,7 +323,7 @@ class KubernetesDeployer:
         if live is not None:
             # Before there are newer pods: calls must not reach those until they are ready.
             await self._make_one(service)
-        await together(self._make_pods(wanted, objects, live), self._make_ways_in(objects, service))
+        await together(self._make_pods(wanted, objects, live), self._make_ways_in(wanted, objects, service))
 
     async def _make_pods(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest | None) -> None:
         desired = adopted(objects.deployment, live, CONFIGURATION)
@@ -356,15 +356,24 @@ class KubernetesDeployer:
         # Nobody shall wait for pods that have failed.
         return self._rollout(wanted, objects).serves and is_early(live, self._pods.of_owner(wanted.deployment.id))
 
-    async def _make_ways_in(self, objects: FunctionObjects, service: Manifest) -> None:
+    async def _make_ways_in(self, wanted: _Wanted, objects: FunctionObjects, service: Manifest) -> None:
         await self._make_one(service)
-        if objects.route is not None:
+        if objects.route is not None and self._may_lead(wanted, objects, objects.route):
             await self._make_one(objects.route)
         kept = None if objects.route is None else ref_of(objects.route).kind
         metadata = service["metadata"]
         for kind in self._routes:
             if kind is not kept and self._watched[kind].get(metadata["namespace"], metadata["name"]) is not None:
                 await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
+
+    def _may_lead(self, wanted: _Wanted, objects: FunctionObjects, route: Manifest) -> bool:
+        """Whether callers may be led past the gateway. Not to pods that were started before the function was opened:
+        these refuse everybody. Until they are gone the gateway leads there, by another way in."""
+        ref = ref_of(route)
+        if self._watched[ref.kind].get(ref.namespace, ref.name) is not None or self._is_early(wanted, objects):
+            return True
+        rollout = self._rollout(wanted, objects)
+        return rollout.is_complete and not rollout.replaces
 
     async def _make_one(self, manifest: Manifest) -> None:
         ref = ref_of(manifest)
