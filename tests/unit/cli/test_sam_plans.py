@@ -305,6 +305,31 @@ Resources:
         plans_of(tmp_path, text, P=big).function("F")
 
 
+def test_images(tmp_path: Path) -> None:
+    """What is said of zips in Globals is not of them; one that has yet to be built is named by nobody."""
+    text = """
+        Globals: {Function: {Runtime: script, Handler: a.b, Timeout: 9}}
+        Resources:
+          F:
+            Type: AWS::Serverless::Function
+            Properties: {PackageType: Image, ImageUri: registry/image:1, ImageConfig: {Command: [app.handler]}}
+          G:
+            Type: AWS::Lambda::Function
+            Properties: {PackageType: Image, Code: {ImageUri: registry/image:2}}
+          H: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}}
+        """
+    plans = plans_of(tmp_path, text)
+    settings = {"entry_point": [], "command": ["app.handler"], "working_directory": ""}
+    fields = planned(plans).fields
+    assert (fields["image"], fields["image_config"], fields["timeout"]) == ("registry/image:1", settings, 9)
+    assert not fields.keys() & {"runtime", "handler"}
+    assert planned(plans).code is None
+    assert planned(plans, "G").fields["image"] == "registry/image:2"
+    assert plans.function("H") is None
+    assert "the template names no image" in plans.failed["H"]
+    assert plans.left_out == {}
+
+
 def test_builds(tmp_path: Path) -> None:
     """`BuildMethod` names the runtime that builds the code; what `sam build` has left is taken as it is."""
 

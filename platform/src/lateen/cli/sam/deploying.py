@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
@@ -78,6 +79,8 @@ class _Deployment:
         self._wait = wait
         self._packed: dict[str, bytes] = {}
         """What functions and layers hold, by logical id."""
+        self._planned: list[str] = []
+        """Logical ids of the functions that are to be deployed."""
         self.outcome = Deployed(left_out=plans.left_out, failed=plans.failed)
 
     def rehearse(self) -> None:
@@ -90,7 +93,9 @@ class _Deployment:
             self._packed[layer.id] = content
         for resource_id in plans.names:
             if (plan := plans.function(resource_id)) is not None:
-                self._packed[resource_id] = _code_of(plan)
+                self._planned.append(resource_id)
+                if plan.code is not None:
+                    self._packed[resource_id] = _code_of(plan.code, plan.inline_name)
         for _ in (*plans.versions(), *plans.aliases(), *plans.event_configs()):
             pass
         plans.outputs()
@@ -103,7 +108,7 @@ class _Deployment:
             if with_layer is not None:
                 self.outcome.layers[layer.id] = with_layer
                 plans.has_layer(layer.id, with_layer["arn"])
-        waiting = [resource_id for resource_id in self._packed if resource_id in plans.names]
+        waiting = self._planned
         while waiting:
             ready = self._ready(waiting)
             waiting = [each for each in waiting if each not in ready]
@@ -160,8 +165,9 @@ class _Deployment:
         before = function_if_any(self._client, self._workspace_id, plan.name)
         had = before["environment"] if before is not None else {}
         variables = {name: had[name] for name in plan.kept if name in had} | plan.fields["environment"]
-        code = base64.b64encode(self._packed[plan.id]).decode()
-        fields = plan.fields | {"environment": variables, "code": code}
+        fields = plan.fields | {"environment": variables}
+        if plan.id in self._packed:
+            fields["code"] = base64.b64encode(self._packed[plan.id]).decode()
         return stored(self._client, self._workspace_id, plan.name, fields, before)
 
     def _finished(self, plan: FunctionPlan, function: dict[str, Any]) -> dict[str, Any]:
@@ -220,12 +226,12 @@ class _Deployment:
             return None
 
 
-def _code_of(plan: FunctionPlan) -> bytes:
-    if isinstance(plan.code, str):
-        return zipped(plan.inline_name, plan.code.encode())
-    code = pack(plan.code)
+def _code_of(given: Path | str, inline_name: str) -> bytes:
+    if isinstance(given, str):
+        return zipped(inline_name, given.encode())
+    code = pack(given)
     # A handler is named after its file, so a file alone keeps its name.
-    return zipped(plan.code.name, code) if plan.code.is_file() and not code.startswith(_ZIP) else code
+    return zipped(given.name, code) if given.is_file() and not code.startswith(_ZIP) else code
 
 
 def _tell_left_out(plans: Plans, told: Iterable[str]) -> set[str]:

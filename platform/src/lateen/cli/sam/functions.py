@@ -17,6 +17,7 @@ KINDS = (SERVERLESS, PLAIN)
 INLINE = "index"
 """Name of the file that inline code is, without its end."""
 
+BY_AWS_TOOLS = "not deployed yet; AWS's own tools can configure it"
 _NO_CREDENTIALS = "functions get no credentials of AWS"
 _REASONS = {
     "Architectures": "functions run on the processor that the machine has",
@@ -30,7 +31,7 @@ _REASONS = {
     "Policies": _NO_CREDENTIALS,
     "PropagateTags": "tags are kept for AWS's own tools only",
     "ProvisionedConcurrencyConfig": "not offered yet",
-    "ReservedConcurrentExecutions": "not offered by 'lateen deploy' yet",
+    "ReservedConcurrentExecutions": BY_AWS_TOOLS,
     "Role": _NO_CREDENTIALS,
     "RolePath": _NO_CREDENTIALS,
     "Tags": "tags are kept for AWS's own tools only",
@@ -46,6 +47,8 @@ _EVENTS = {
     "CloudWatchEvent": "events of EventBridge are not offered",
     "EventBridgeRule": "events of EventBridge are not offered",
 }
+_OF_ZIPS = ("CodeUri", "Handler", "Runtime")
+"""What Globals may say of all functions, and an image has no use for."""
 _NO_SOURCE = "event sources are not offered yet"
 
 
@@ -84,8 +87,8 @@ class FunctionPlan(Struct, frozen=True, kw_only=True):
     """Of a create or an update, without the code."""
     kept: tuple[str, ...]
     """Variables whose values can't be known: those that the function has stay."""
-    code: Path | str
-    """Inline code, as text."""
+    code: Path | str | None
+    """Inline code is text; None: there is an image."""
     inline_name: str
     """Of the file that inline code is."""
     alias: str | None
@@ -111,16 +114,23 @@ def plan_function(
     """
     properties = properties_of(template, resource, intrinsics, left_out)
     properties.raw("FunctionName")
-    if properties.text("PackageType") == "Image" or "ImageUri" in properties:
-        raise Skipped("images can't be deployed from a template yet")
-    if (given := properties.needed_text("Runtime")) is None:
-        raise Refused(f"{properties.where}.Runtime: required")
-    runtime = runtimes.find(_built_by(template, resource, given, runtimes))
-    handler = properties.needed_text("Handler")
-    code = _code(template, resource, properties)
+    is_image = properties.text("PackageType") == "Image"
+    code: Path | str | None = None
+    inline_name = ""
+    if is_image:
+        package = _image(resource, properties)
+    else:
+        if (given := properties.needed_text("Runtime")) is None:
+            raise Refused(f"{properties.where}.Runtime: required")
+        runtime = runtimes.find(_built_by(template, resource, given, runtimes))
+        package = {"runtime": runtime["name"]}
+        if (handler := properties.needed_text("Handler")) is not None:
+            package["handler"] = handler
+        code = _code(template, resource, properties)
+        inline_name = f"{INLINE}{Path(runtime['file']).suffix}"
     variables, kept = _variables(properties)
     fields: dict[str, Any] = {
-        "runtime": runtime["name"],
+        **package,
         "timeout": 3 if (timeout_s := properties.number("Timeout")) is None else timeout_s,
         "memory": 128 if (memory_mib := properties.number("MemorySize")) is None else memory_mib,
         "description": properties.text("Description") or "",
@@ -128,13 +138,11 @@ def plan_function(
         "layers": _layers(properties, account_id),
         "auth": _auth(properties) if "FunctionUrlConfig" in properties else auth,
     }
-    if handler is not None:
-        fields["handler"] = handler
     alias = properties.text("AutoPublishAlias")
     version_description = properties.text("VersionDescription")
     events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
     _name_events(properties)
-    for unneeded in ("AutoPublishAliasAllProperties", "AutoPublishCodeSha256", "PackageType"):
+    for unneeded in ("AutoPublishAliasAllProperties", "AutoPublishCodeSha256", *(_OF_ZIPS if is_image else ())):
         properties.raw(unneeded)
     if properties.raw("Architectures") not in (None, ["x86_64"]):
         properties.leave("Architectures", _REASONS["Architectures"])
@@ -145,7 +153,7 @@ def plan_function(
         fields=fields,
         kept=kept,
         code=code,
-        inline_name=f"{INLINE}{Path(runtime['file']).suffix}",
+        inline_name=inline_name,
         alias=alias,
         version_description=version_description,
         event_config=events,
@@ -216,9 +224,22 @@ def _code(template: Template, resource: Resource, properties: Properties) -> Pat
         return path_in(template, given, where)
     if given is None:
         raise Refused(f"{where}: required")
-    if isinstance(given, dict) and "ImageUri" in given:
-        raise Skipped("images can't be deployed from a template yet")
     raise Skipped("code in S3 is not fetched; deploy the template that names its folder")
+
+
+def _image(resource: Resource, properties: Properties) -> dict[str, Any]:
+    """The fields that say which image the function is."""
+    uri = properties.need("Code") if resource.kind == PLAIN else properties.need("ImageUri")
+    uri = uri.get("ImageUri") if isinstance(uri, dict) else uri
+    if not isinstance(uri, str):
+        raise Skipped("the template names no image: 'sam build' and a registry make one, and ImageUri names it")
+    config = properties.within("ImageConfig")
+    settings: dict[str, Any] = {
+        "entry_point": config.texts("EntryPoint") or [],
+        "command": config.texts("Command") or [],
+        "working_directory": config.text("WorkingDirectory") or "",
+    }
+    return {"image": uri, "image_config": settings}
 
 
 def _variables(properties: Properties) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -243,10 +264,10 @@ def _auth(properties: Properties) -> str:
     if kind not in ("NONE", "AWS_IAM"):
         raise url.wrong("AuthType", "NONE or AWS_IAM")
     if kind == "AWS_IAM":
-        url.leave("AuthType", "a URL for signed requests is not deployed; AWS's own tools can configure one")
+        url.leave("AuthType", BY_AWS_TOOLS)
     if url.text("InvokeMode") == "RESPONSE_STREAM":
-        url.leave("InvokeMode", "answers come when they are complete")
-    url.rest({"Cors": "not deployed; the function answers preflight requests itself"})
+        url.leave("InvokeMode", BY_AWS_TOOLS)
+    url.rest({"Cors": BY_AWS_TOOLS})
     return "none" if kind == "NONE" else "iam"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from lateen.cli.refusals import Refused
-from lateen.cli.sam.functions import EventConfig, event_config, path_in
+from lateen.cli.sam.functions import BY_AWS_TOOLS, EventConfig, event_config, path_in
 from lateen.cli.sam.properties import Properties, Skipped
 from lateen.cli.sam.templates import Resource, Template
 
@@ -113,10 +113,10 @@ def opened_url(properties: Properties) -> str | None:
     if kind not in ("NONE", "AWS_IAM"):
         raise properties.wrong("AuthType", "NONE or AWS_IAM")
     if properties.text("InvokeMode") == "RESPONSE_STREAM":
-        properties.leave("InvokeMode", "answers come when they are complete")
-    properties.rest({"Cors": "not deployed; the function answers preflight requests itself"})
+        properties.leave("InvokeMode", BY_AWS_TOOLS)
+    properties.rest({"Cors": BY_AWS_TOOLS})
     if kind == "AWS_IAM":
-        raise Skipped("a URL for signed requests is not deployed; AWS's own tools can configure one")
+        raise Skipped(f"a URL for signed requests is {BY_AWS_TOOLS}")
     return name
 
 
