@@ -162,6 +162,8 @@ def test_logs_come_in_order_and_without_escapes(done: Callable[..., str], tmp_pa
     assert [record["status"] for record in records] == ["success"]
     assert "saw 1" in records[0]["log_tail"]
     assert json.loads(done("logs", "talk", "-o", "json", "--status", "error")) == []
+    assert len(json.loads(done("logs", "talk", "-o", "json", "--contains", "SAW"))) == 2
+    assert json.loads(done("logs", "talk", "-o", "json", "--contains", "nowhere")) == []
     assert json.loads(done("logs", "talk", "-o", "json", "--since", "2001-01-01T00:00Z"))
     time.sleep(1.1)
     assert json.loads(done("logs", "talk", "-o", "json", "--since", "1s")) == []

@@ -42,6 +42,7 @@ class Since(click.ParamType[str]):
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="The last N only.")
 @click.option("--since", type=Since(), help="Not before a time, or an age such as 10m.")
 @click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="These only.")
+@click.option("--contains", metavar="TEXT", help="Those only that printed this, or have it in their id or error.")
 @workspace_option
 @output_option
 @with_connection
@@ -52,6 +53,7 @@ def logs(
     limit: int,
     since: str | None,
     status: str | None,
+    contains: str | None,
     workspace: str | None,
     output: Output,
 ) -> None:
@@ -59,12 +61,13 @@ def logs(
 
     With --follow, --output json writes one line an invocation.
     """
-    chosen = {key: value for key, value in (("since", since), ("status", status)) if value is not None}
+    asked = {key: value for key, value in (("status", status), ("contains", contains)) if value is not None}
+    chosen = asked | ({} if since is None else {"since": since})
     with Client(connection) as client:
         function = function_named(client, workspace, name)
         path = f"/api/functions/{function['id']}/logs"
         # What is older than what is shown is not news, so it is noted before anything is shown.
-        seen = {record["request_id"] for record in _recent(client, path, function, status)} if follow else set()
+        seen = {record["request_id"] for record in _recent(client, path, function, asked)} if follow else set()
         found = _last(client, path, chosen, limit)
         if not found:
             # Records come in batches: the invocation that somebody just made may be on its way.
@@ -82,7 +85,7 @@ def logs(
         seen |= {record["request_id"] for record in found}
         while True:
             time.sleep(POLL_S)
-            recent = _recent(client, path, function, status)
+            recent = _recent(client, path, function, asked)
             for record in recent:
                 if record["request_id"] not in seen:
                     _show(record, output)
@@ -93,15 +96,14 @@ def _last(client: Client, path: str, chosen: dict[str, str], limit: int) -> list
     return list(islice(client.pages(path, params=chosen | {"limit": str(min(limit, 100))}), limit))[::-1]
 
 
-def _recent(client: Client, path: str, function: dict[str, Any], status: str | None) -> list[dict[str, Any]]:
+def _recent(client: Client, path: str, function: dict[str, Any], asked: dict[str, str]) -> list[dict[str, Any]]:
     """All that may be new, oldest first.
 
     A record bears the time at which its invocation began and is there when it has ended: what is new can be as old as
     the function's timeout, and a batch's way into the store.
     """
     since = _iso(datetime.now(UTC) - timedelta(seconds=function["timeout"] + 10))
-    asked = {"since": since} | ({"status": status} if status else {})
-    return list(islice(client.pages(path, params=asked), POLLED))[::-1]
+    return list(islice(client.pages(path, params=asked | {"since": since}), POLLED))[::-1]
 
 
 def _show(record: dict[str, Any], output: Output) -> None:
