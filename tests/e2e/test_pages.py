@@ -166,6 +166,29 @@ def test_a_function_that_fails(person: Callable[..., Person], key: str, api: htt
     ada.check_accessible()
 
 
+def test_an_answer_that_is_an_image(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """It is shown, and so is an event of any form for what is not called by HTTP."""
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+    answer = {"statusCode": 200, "headers": {"content-type": "image/png"}, "body": pixel, "isBase64Encoded": True}
+    code = f"def handler(event, context):\n    return event.get('records') or {answer}\n"
+    function = a_function(api, "drawing", code)
+    ada = person()
+    ada.sign_in(key)
+    ada.open(f"/ui/functions/{function['id']}")
+    expect(ada.page.locator(".state")).to_have_text("Active")
+    ada.page.get_by_role("button", name="Send").click()
+    shown = ada.page.get_by_role("region", name="Answer")
+    expect(shown.get_by_role("img", name="The answer, an image")).to_be_visible()
+    assert shown.locator("img").evaluate("image => image.naturalWidth") == 1
+    ada.page.get_by_label("Method").select_option("Event (JSON)")
+    ada.page.get_by_label("Event, JSON").fill("{wrong")
+    ada.page.get_by_role("button", name="Send").click()
+    expect(ada.page.locator("#body-error")).to_be_visible()
+    ada.page.get_by_label("Event, JSON").fill('{"records": ["first"]}')
+    ada.page.get_by_role("button", name="Send").click()
+    expect(shown.locator(".json")).to_contain_text('0: "first"')
+
+
 def test_what_users_wrote_is_never_markup(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
     """Descriptions, code, variables, answers and log lines: all of it is text."""
     code = f'MARKUP = """{MARKUP}"""\n\n\ndef handler(event, context):\n    print(MARKUP)\n    return {{"a": MARKUP}}\n'

@@ -1,7 +1,7 @@
 // What every page has: htmx, the theme, copying, dialogs, short messages.
 import htmx from "htmx.org";
 import { SIGN_IN } from "./api.js";
-import { $, $$, toast } from "./dom.js";
+import { $, $$, say, toast } from "./dom.js";
 
 const FLASH = "lateen-flash";
 const YEAR_S = 31536000;
@@ -68,7 +68,18 @@ document.addEventListener("htmx:sendError", (event) => {
   if (event.detail.elt.id !== "state") toast("Lateen could not be reached. Try again.");
 });
 
+let state = "";
+document.addEventListener("htmx:afterSettle", () => {
+  const now = $("#state")?.dataset.state ?? "";
+  if (state && now !== state) say(`The function is ${now}`);
+  state = now;
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id === "functions") say($(".pages span, h2", event.detail.target)?.textContent ?? "");
+});
+
 document.addEventListener("DOMContentLoaded", () => {
+  state = $("#state")?.dataset.state ?? "";
   const said = sessionStorage.getItem(FLASH);
   if (said) {
     sessionStorage.removeItem(FLASH);

@@ -19,6 +19,9 @@ export function toast(text) {
   setTimeout(() => shown.remove(), 6000);
 }
 
+// For who can't see what has changed.
+export const say = (text) => ($("#said").textContent = text);
+
 export function milliseconds(value) {
   if (value == null) return "–";
   if (value >= 10000) return `${(value / 1000).toFixed(1)} s`;

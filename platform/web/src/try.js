@@ -1,7 +1,7 @@
 // The test panel: a request as the function's URL would bring it, by the API's invocations, so that it works wherever
 // the API does; and what came back, with that call's record.
 import { api, parsed } from "./api.js";
-import { $, $$, element, milliseconds, size, toast } from "./dom.js";
+import { $, $$, element, milliseconds, say, size, toast } from "./dom.js";
 import { pairsOf, setPairs, watchPairs } from "./pairs.js";
 
 const LOG_WAIT_S = 10;
@@ -130,6 +130,7 @@ function show(answer, text, { isEvent, took }) {
   const record = element("div", { class: "record" });
   if (answer.status === 200) panel.replaceChildren(...(isEvent ? eventAnswer(text) : httpAnswer(responseOf(text))), record);
   else panel.replaceChildren(...failure(answer, parsed(text)), record);
+  say($(".status-line", panel)?.textContent ?? "");
   if (requestId) showRecord(record, requestId, took);
 }
 

@@ -1,7 +1,7 @@
-"""Sign-ins that failed: after a few from one address, that address waits.
+"""Sign-ins that failed: after a few with one key's name, from one address, that key waits there.
 
-A key has 192 random bits and is not guessed; this keeps logs and stores from being filled by who tries. Each replica
-counts for itself.
+Not the address as a whole: behind a proxy everybody may have the same one, and nobody shall keep the others out. A key
+has 192 random bits and is not guessed in any case. Each replica counts for itself.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 AT_MOST = 10
 WITHIN_S = 60.0
-_ADDRESSES = 4096
+_MOST = 4096
 
 
 class Attempts:
@@ -19,17 +19,17 @@ class Attempts:
         self._clock = clock
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
 
-    def wait_s(self, address: str) -> int:
-        """Whole seconds until this address may try again; 0: now."""
-        recent = self._recent(address)
+    def wait_s(self, who: str) -> int:
+        """Whole seconds until they may try again; 0: now."""
+        recent = self._recent(who)
         return 0 if len(recent) < AT_MOST else max(1, math.ceil(recent[-AT_MOST] + WITHIN_S - self._clock()))
 
-    def failed(self, address: str) -> None:
-        self._failed[address] = [*self._recent(address), self._clock()][-AT_MOST:]
-        self._failed.move_to_end(address)
-        while len(self._failed) > _ADDRESSES:
+    def failed(self, who: str) -> None:
+        self._failed[who] = [*self._recent(who), self._clock()][-AT_MOST:]
+        self._failed.move_to_end(who)
+        while len(self._failed) > _MOST:
             self._failed.popitem(last=False)
 
-    def _recent(self, address: str) -> list[float]:
+    def _recent(self, who: str) -> list[float]:
         since = self._clock() - WITHIN_S
-        return [moment for moment in self._failed.get(address, ()) if moment > since]
+        return [moment for moment in self._failed.get(who, ()) if moment > since]

@@ -46,16 +46,17 @@ class SigningIn(Controller):
     ) -> Response[Any]:
         session: Session = request.scope["state"]["session"]
         fields = await checked_form(request, sessions)
-        client = request.scope.get("client")
-        address = client[0] if client else ""
-        if wait_s := attempts.wait_s(address):
-            text = f"Too many keys that are not known here. Try again in {wait_s} s."
-            answer = _shown(request, sessions, session, error=text, status=429)
-            answer.headers["Retry-After"] = str(wait_s)
-            return answer
         secret = fields.get("key", "").strip()
         if not secret:
             return _shown(request, sessions, session, error="Paste a key.", status=400)
+        client = request.scope.get("client")
+        # All but the last part of a key is its name, which is no secret.
+        who = f"{client[0] if client else ''} {secret.rpartition('_')[0][:_LONGEST]}"
+        if wait_s := attempts.wait_s(who):
+            text = f"This key was refused too often. Try again in {wait_s} s."
+            answer = _shown(request, sessions, session, error=text, status=429)
+            answer.headers["Retry-After"] = str(wait_s)
+            return answer
         try:
             if len(secret) > _LONGEST or not (secret.isascii() and secret.isprintable()):
                 raise Refused(401, {})
@@ -63,7 +64,7 @@ class SigningIn(Controller):
         except Refused as exc:
             if exc.status != 401:
                 raise
-            attempts.failed(address)
+            attempts.failed(who)
             text = "This key is not known here, or was revoked."
             return _shown(request, sessions, session, error=text, status=401)
         begun = sessions.begin(secret)
