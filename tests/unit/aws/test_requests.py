@@ -154,6 +154,14 @@ def test_a_small_request_gets_no_large_refusal() -> None:
     assert len(refused.value.body()) < 32 * 1024
 
 
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 10**30])
+def test_numbers_are_no_larger_than_javas(number: int) -> None:
+    """No store keeps more."""
+    with pytest.raises(AwsError) as refused:
+        check(MODEL, "PutFunctionConcurrencyRequest", {"FunctionName": "f", "ReservedConcurrentExecutions": number})
+    assert refused.value.code == "SerializationException"
+
+
 @pytest.mark.parametrize("part", [b"{}", b"1", b'"a"', b"[]"])
 def test_a_large_body_has_few_parts(part: bytes) -> None:
     """What is large in a request is code, which is one text: millions of parts are memory that nobody has."""

@@ -16,6 +16,7 @@ _LONGEST = 16_384
 """Of a text that is compared with a pattern; every bounded one is shorter."""
 _MOST = 100
 """Violations after which a list's members are not looked at any more: each that is told is longer than its cause."""
+_PAST = {"integer": 2**31, "long": 2**63}
 _NAMES = {"string": "STRING_VALUE", "integer": "NUMBER_VALUE", "boolean": "BOOLEAN_VALUE"}
 _NOT_NULL = "Member must not be null"
 _PLACES = {
@@ -129,7 +130,8 @@ def _check_type(shape: Shape, value: Any) -> None:
     if kind in ("string", "blob", "timestamp"):
         good = isinstance(value, str) or (kind == "timestamp" and isinstance(value, int | float))
     elif kind in ("integer", "long"):
-        good = isinstance(value, int) and not isinstance(value, bool)
+        # What no store could keep: AWS's own numbers are Java's.
+        good = isinstance(value, int) and not isinstance(value, bool) and -_PAST[kind] <= value < _PAST[kind]
     elif kind == "double":
         good = isinstance(value, int | float) and not isinstance(value, bool)
     elif kind == "boolean":
