@@ -16,6 +16,7 @@ from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from lateen.domain.events import HOP_LIMIT, EventInvokeChange
 from lateen.domain.functions import Function
+from lateen.ports.queue import QueueFull
 from lateen.services.dead_letters import DeadLetter
 from lateen.services.event_runs import DELIVERIES_LIMIT, UNSPOKEN, EventRuns
 from lateen.services.events import INLINE_LIMIT_BYTES, Events, decoded
@@ -383,6 +384,34 @@ async def test_sizes(parts: Parts) -> None:
     with pytest.raises(TooLarge, match=r"^1048577 byte payload is too large .* \(limit 1048576 bytes\)$"):
         await parts.events.accept(function, b"x" * 1_048_577)
     assert await parts.is_settled()
+
+
+async def test_what_a_full_queue_refuses_is_not_kept(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever goes on sending would fill the object store with what is never run."""
+    function = await parts.function()
+    monkeypatch.setattr("lateen.adapters.sqlite_queue.LANE_LIMIT", 1)
+    large = b"1" * (INLINE_LIMIT_BYTES + 1)
+    await parts.events.accept(function, large)
+    with pytest.raises(QueueFull):
+        await parts.events.accept(function, large)
+    assert len(await parts.blobs()) == 1
+    await parts.run_due()
+    assert [call[1] for call in parts.invoker.calls] == [large]
+
+
+async def test_a_destination_whose_queue_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event is not run again and again for want of room there: a dead letter says that nobody was told."""
+    function, watcher = await parts.function(), await parts.function("watcher")
+    await parts.set(function, on_success=arn(watcher))
+    monkeypatch.setattr("lateen.adapters.sqlite_queue.LANE_LIMIT", 1)
+    await parts.events.accept(function, b"{}")
+    await parts.events.accept(watcher, b"{}")
+    (message,) = await parts.queue.receive(limit=1, without={f"default/{watcher.id}"})
+    await parts.runs.run(message)
+    assert [call[0] for call in parts.invoker.calls] == ["hello"]
+    (letter,) = await parts.letters(function)
+    assert letter.condition == "DestinationFailed"
+    assert "waiting already" in letter.reason
 
 
 async def test_a_large_event_that_failed_is_kept(parts: Parts) -> None:

@@ -29,7 +29,7 @@ from lateen.domain.events import (
 )
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.times import iso_ms
-from lateen.ports.queue import Message, Queue
+from lateen.ports.queue import Message, Queue, QueueFull
 from lateen.services.aliases import Aliases
 from lateen.services.dead_letters import DeadLetter, DeadLetters
 from lateen.services.event_configs import EventConfigs
@@ -268,7 +268,8 @@ class _Run:
             await self._runs._events.accept(function, record, qualifier=target.qualifier, hops=self.event.hops + 1)
         except NotFound:
             return f"{destination}: there is no such function in the workspace"
-        except PayloadLost as exc:
+        except (PayloadLost, QueueFull) as exc:
+            # One that is full stays so for long, and who waits for it has a worker's place meanwhile.
             return f"{destination}: {exc}"
         return None
 

@@ -6,6 +6,7 @@ object store under `events/{day}/`, from where it is removed when the event has 
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -16,7 +17,7 @@ from lateen.domain.events import DEAD_LETTER_DAYS, EVENT_AGE_S, EVENT_LIMIT_BYTE
 from lateen.domain.functions import Function
 from lateen.domain.times import iso_ms
 from lateen.ports.objects import ObjectNotFound, Objects
-from lateen.ports.queue import Queue
+from lateen.ports.queue import Queue, QueueFull
 from lateen_invoker.ids import new_request_id
 
 INLINE_LIMIT_BYTES = 128 * 1024
@@ -121,7 +122,13 @@ class Events:
             accepted_at_s=now_s,
             hops=hops,
         )
-        await self._queue.send(f"{function.workspace_id}/{function.id}", encoded(event))
+        try:
+            await self._queue.send(f"{function.workspace_id}/{function.id}", encoded(event))
+        except QueueFull:
+            # It was not taken, for certain: whoever goes on sending would fill the store with what is refused.
+            with suppress(Unavailable):
+                await self.forget(event)
+            raise
         return request_id
 
     async def payload(self, event: Event) -> bytes:
