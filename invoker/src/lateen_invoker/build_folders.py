@@ -57,7 +57,11 @@ def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT) -> None:
     with zipfile.ZipFile(package, "x", zipfile.ZIP_DEFLATED) as archive:
         for name, path in sorted(_files(folder.resolve())):
             files += 1
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                # Whatever it is, the build has made it so, and would the next time.
+                raise PackRefused(f"{_shown(name)} can't be read") from None
             with os.fdopen(descriptor, "rb") as source:
                 mode = os.fstat(descriptor).st_mode
                 if not stat.S_ISREG(mode):
@@ -88,7 +92,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
             raise PackRefused(f"{_shown(prefix)}: folders lie too deep in each other, or lead in a circle")
         try:
             entries = list(os.scandir(folder))
-        except PermissionError:
+        except OSError:
             raise PackRefused(f"{_shown(prefix)} can't be read") from None
         for entry in entries:
             name, path = prefix + entry.name, entry.path

@@ -187,7 +187,7 @@ class LocalBuilder:
             if usage is not None and usage.memory_kib > limits.memory_mib * 1024:
                 return f"it took more than {limits.memory_mib} MiB of memory."
             if await to_thread.run_sync(_is_larger, str(inside), limits.disk_mib * _MIB):
-                return f"it wrote more than {limits.disk_mib} MiB, or a great many files."
+                return f"it wrote more than {limits.disk_mib} MiB, a great many files, or where nobody can look."
 
     def _configure(self, command: BuildCommand, work: Path) -> Configure:
         """A build is held as an environment of a function that is called never."""
@@ -265,19 +265,26 @@ def _check(ended: Exit | str) -> None:
 
 
 def _is_larger(folder: str, limit: int) -> bool:
-    """Whether there is more in it than that, an entry counted as 4 KiB at least. Blocks."""
+    """Whether there is more in it than that, an entry counted as 4 KiB at least, or it may be: a folder that can't be
+    looked into, because it has no rights or a path that is too long, can still be written to. Blocks."""
     size, waiting = 0, [folder]
     while waiting:
         try:
             entries = os.scandir(waiting.pop())
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # since its name was read
         except OSError:
-            continue
+            return True
         with entries:
             for entry in entries:
-                with suppress(OSError):
+                try:
                     size += max(4096, entry.stat(follow_symlinks=False).st_blocks * 512)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    return True
                 if size > limit:
                     return True
     return False

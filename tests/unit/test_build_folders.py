@@ -1,0 +1,73 @@
+"""What a build leaves behind, looked at by a process that has no more rights than the build had."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lateen.adapters.local.builder import _is_larger
+from lateen_invoker.build_folders import PackRefused, pack
+from lateen_invoker.folders import remove
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no users of this kind")
+
+NOBODY = 65534
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """As a user whom rights hold; root would look into everything."""
+    made = Path(tempfile.mkdtemp(prefix="lateen-test-"))
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(made, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        output = made / "output"
+        output.mkdir()
+        (output / "code.py").write_text("x = 1")
+        yield output
+    finally:
+        if is_root:
+            os.seteuid(0)
+        remove(str(made))
+
+
+def test_a_file_without_rights_is_refused_by_name(folder: Path) -> None:
+    """Else a build that makes one would be taken for interrupted, and begun again for ever."""
+    (folder / "locked.txt").write_text("x")
+    (folder / "locked.txt").chmod(0)
+    with pytest.raises(PackRefused, match=r"^locked\.txt can't be read$"):
+        pack(folder, folder.parent / "made.zip")
+
+
+def test_a_folder_without_rights_is_refused_by_name(folder: Path) -> None:
+    (folder / "locked").mkdir(mode=0o300)
+    with pytest.raises(PackRefused, match=r"^locked/ can't be read$"):
+        pack(folder, folder.parent / "made.zip")
+
+
+def test_folders_below_too_long_a_path_are_refused(folder: Path) -> None:
+    deep = os.open(folder, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 250, dir_fd=deep)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    with pytest.raises(PackRefused):
+        pack(folder, folder.parent / "made.zip")
+    assert _is_larger(str(folder), 100 * MIB)
+
+
+def test_what_lies_where_nobody_can_look_is_too_large(folder: Path) -> None:
+    """Such a folder can still be written to."""
+    assert not _is_larger(str(folder), MIB)
+    hidden = folder / "hidden"
+    hidden.mkdir(mode=0o300)
+    (hidden / "file").write_bytes(bytes(64))
+    assert _is_larger(str(folder), MIB)
