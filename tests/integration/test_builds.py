@@ -13,7 +13,7 @@ from running_platform import Running, a_zip, run, zip_of
 
 from lateen.adapters.local.builder import BuildLimits
 from lateen.domain.access import PLATFORM
-from lateen.ports.table import ItemNotFound
+from lateen.ports.table import Item, ItemNotFound
 from lateen.services.build_settings import settings_key
 from lateen.services.build_sweep import BuildSweep
 
@@ -233,17 +233,83 @@ async def test_builds_that_nothing_names_any_more_are_swept(running: Running, in
         old, a_zip(code__py=HANDLER.replace("WORD", "WORD * 2"), requirements__txt="lateen-tiny==1.0\n")
     )
     assert (await running.settled(current))[0] == "Active"
-    in_a_week = BuildSweep(
-        platform.table, platform.objects, functions=running.functions, now=lambda: time.time() + 8 * 24 * 3600
-    )
-    assert await BuildSweep(platform.table, platform.objects, functions=running.functions).run() == 0
-    assert await in_a_week.run() == 1
+    assert await sweep(running).run() == 0
+    assert await sweep(running, days=8).run() == 1
     assert old.code.build is not None
     assert await platform.builds.find("default", old.code.build.id) is None
     await running.artifact(current)
     again = await running.create(TINY, name="again")
     assert (await running.settled(again))[0] == "Active"
     assert await running.called(again) == "tiny"
+
+
+def sweep(running: Running, *, days: int = 0) -> BuildSweep:
+    platform = running.platform
+    return BuildSweep(
+        platform.table,
+        platform.objects,
+        functions=running.functions,
+        workspaces=platform.workspaces,
+        now=lambda: time.time() + days * 24 * 3600,
+    )
+
+
+async def test_builds_that_made_nothing_are_swept_too(running: Running) -> None:
+    """Where no build of the workspace has ever left an artifact."""
+    platform = running.platform
+    function = await running.create(building_with("raise SystemExit('no')"))
+    assert (await running.settled(function))[0] == "Failed"
+    await running.functions.delete(PLATFORM, function.id)
+    assert function.code.build is not None
+    await sweep(running).run()
+    assert await platform.builds.find("default", function.code.build.id) is not None
+    await sweep(running, days=8).run()
+    assert await platform.builds.find("default", function.code.build.id) is None
+
+
+TOO_DEEP = """
+import os, time
+for _ in range(30):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+while True:
+    open(str(time.time_ns()), "wb").write(bytes(1 << 20))
+    time.sleep(0.01)
+"""
+
+
+async def test_a_build_can_hide_from_its_limit_nowhere(tmp_path: Path) -> None:
+    """Below a path that is too long to be looked into."""
+    data = tmp_path / "data"
+    async with run(data, limits=BuildLimits(deadline_s=60, disk_mib=200)) as running:
+        function = await running.create(building_with(TOO_DEEP))
+        state, reason = await running.settled(function)
+        assert state == "Failed"
+        assert "wrote more than 200 MiB" in (reason or "")
+        await until(lambda: not any((data / "builds" / "work").iterdir()))
+
+
+async def test_a_build_whose_claim_is_being_renewed_as_it_ends(
+    running: Running, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow table: the renewal is stored, and so is the outcome after it, at the first attempt."""
+    await running.index(index)
+    monkeypatch.setattr("lateen.services.building.RENEW_S", 0.01)
+    put = running.platform.table.put
+
+    async def slow_put(item: Item, *, expected: int | None) -> Item:
+        stored = await put(item, expected=expected)
+        if item.key.sk.startswith("BUILD#"):
+            await asyncio.sleep(0.3)
+        return stored
+
+    monkeypatch.setattr(running.platform.table, "put", slow_put)
+    function = await running.create(TINY)
+    assert (await running.settled(function))[0] == "Active"
+    assert function.code.build is not None
+    build = await running.platform.builds.find("default", function.code.build.id)
+    assert build is not None
+    assert (build.state, build.attempt) == ("Built", 1)
 
 
 async def test_settings_are_stored_encrypted_and_go_with_their_workspace(running: Running, index: Index) -> None:

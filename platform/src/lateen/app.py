@@ -174,7 +174,9 @@ class Platform:
                 ),
                 Chore(
                     name="unreferenced builds",
-                    run=BuildSweep(self.table, self.objects, functions=self.functions).run,
+                    run=BuildSweep(
+                        self.table, self.objects, functions=self.functions, workspaces=services.workspaces
+                    ).run,
                     every_s=CODE_SWEEP_EVERY_S,
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),

@@ -139,7 +139,9 @@ class _Leading:
                 Chore(name="records of deleted functions", run=deleted.sweep, every_s=RECORDS_SWEEP_EVERY_S),
                 Chore(
                     name="unreferenced builds",
-                    run=BuildSweep(table, process._objects, functions=services.functions).run,
+                    run=BuildSweep(
+                        table, process._objects, functions=services.functions, workspaces=services.workspaces
+                    ).run,
                     every_s=CODE_SWEEP_EVERY_S,
                 ),
                 Chore(name="unreferenced code", run=services.functions.sweep, every_s=CODE_SWEEP_EVERY_S),

@@ -11,6 +11,7 @@ from lateen.services.builds import BUILDS_FOLDER, build_from, build_key
 from lateen.services.functions import Functions
 from lateen.services.tenants import partition
 from lateen.services.version_items import draft_in, items_of
+from lateen.services.workspaces import Workspaces
 
 KEPT_S = 7 * 24 * 3600
 """Since it was last used; who sends code again that was built lately gets it at once."""
@@ -20,16 +21,26 @@ BLOB_KEPT_S = 24 * 3600
 
 class BuildSweep:
     def __init__(
-        self, table: Table, objects: Objects, *, functions: Functions, now: Callable[[], float] = time.time
+        self,
+        table: Table,
+        objects: Objects,
+        *,
+        functions: Functions,
+        workspaces: Workspaces,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
         self._objects = objects
         self._functions = functions
+        self._workspaces = workspaces
         self._now = now
 
     async def run(self) -> int:
         """Returns: how many artifacts were removed."""
+        # Also those without a blob: builds that failed left none.
         blobs: defaultdict[str, list[StoredObject]] = defaultdict(list)
+        async for workspace in self._workspaces.all():
+            blobs[workspace.id] = []
         async for blob in self._objects.list():
             workspace_id, _, rest = blob.key.partition("/")
             if rest.startswith(f"{BUILDS_FOLDER}/"):

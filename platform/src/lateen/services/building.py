@@ -292,8 +292,12 @@ class _Attempt:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            with suppress(LateenError):
-                await self._put(until=self._now() + CLAIM_S)
+            # Never cut short: it would be stored, and the outcome over a revision that is gone. Who stores that waits.
+            await asyncio.shield(asyncio.ensure_future(self._renew_once()))
+
+    async def _renew_once(self) -> None:
+        with suppress(LateenError):
+            await self._put(until=self._now() + CLAIM_S)
 
     async def _release(self, retry_at: float | None) -> None:
         """It had no outcome: whoever comes next needs not wait until the claim is over."""
