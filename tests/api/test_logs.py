@@ -139,6 +139,11 @@ class Reader:
     def __init__(self, answer: httpx.Response) -> None:
         self._lines = answer.aiter_lines()
 
+    async def started(self) -> None:
+        """What is stored from now on is new."""
+        async with asyncio.timeout(LIMIT_S):
+            assert await anext(self._lines) == "retry: 2000"
+
     async def event(self, *, comments: bool = False) -> dict[str, Any]:
         """The next one: its fields, `data` decoded."""
         fields: dict[str, Any] = {}
@@ -187,7 +192,9 @@ class Watched:
             assert answer.status_code == 200, await answer.aread()
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.headers["cache-control"] == "no-store"
-            yield Reader(answer)
+            reader = Reader(answer)
+            await reader.started()
+            yield reader
 
     async def key(self) -> tuple[str, str]:
         made = await self.client.post("/api/keys", json={"workspace": "default"})

@@ -15,7 +15,7 @@ from lateen.api.requests import Cursor, LateenRequest, Limit
 from lateen.api.views import LogView, Page, log_view, page_of
 from lateen.domain.errors import InvalidInput
 from lateen.domain.pages import MAX_LIMIT
-from lateen.services.log_streams import Event, Gap, Heartbeat, Over
+from lateen.services.log_streams import Event, Gap, Heartbeat, Over, Started
 from lateen.services.records import MAX_CONTAINS, MAX_WAIT_S, Wanted, moment
 from lateen_invoker.records import Status
 
@@ -142,7 +142,6 @@ class LogController(Controller):
 
 
 async def _lines(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    yield ServerSentEventMessage(data=None, retry=RETRY_MS).encode()
     async for event in events:
         yield _message(event).encode()
 
@@ -154,6 +153,8 @@ async def _nothing() -> AsyncIterator[Event]:
 
 def _message(event: Event) -> ServerSentEventMessage:
     match event:
+        case Started():
+            return ServerSentEventMessage(data=None, retry=RETRY_MS)
         case Gap():
             return ServerSentEventMessage(event="gap", data=_GAP)
         case Heartbeat():

@@ -52,6 +52,10 @@ class TooManyStreams(LateenError):
     """The key, or this process, has as many as it may."""
 
 
+class Started(Struct, frozen=True):
+    """The first event: what is recorded from now on will be shown."""
+
+
 class Gap(Struct, frozen=True):
     """Records were passed over here."""
 
@@ -66,7 +70,7 @@ class Over(Struct, frozen=True):
     why: Why
 
 
-Event = ExecutionRecord | Gap | Heartbeat | Over
+Event = ExecutionRecord | Started | Gap | Heartbeat | Over
 
 
 class _Watcher:
@@ -179,6 +183,7 @@ class LogStreams:
                     # What is there by now is not new.
                     await self._look(feed, is_full=True)
                     feed.task = asyncio.get_running_loop().create_task(self._poll(feed))
+            yield Started()
             if since is not None:
                 page = await self._newest(function_id, since)
                 if page.next is not None:
@@ -204,6 +209,8 @@ class LogStreams:
         began_s = checked_s = told_s = time.monotonic()
         while True:
             now_s = time.monotonic()
+            # Before anything is looked at, for what comes while an event is being sent.
+            watcher.woken.clear()
             if watcher.why is None and now_s - checked_s >= CHECK_EVERY_S:
                 checked_s = now_s
                 if (why := await self._revoked(caller, function_id, recheck)) is not None:
@@ -222,7 +229,6 @@ class LogStreams:
             if now_s - told_s >= HEARTBEAT_S:
                 told_s = now_s
                 yield Heartbeat()
-            watcher.woken.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(watcher.woken.wait(), CHECK_EVERY_S)
 
