@@ -25,6 +25,7 @@ class NotingDeployer:
     def __init__(self) -> None:
         self.applied: list[Deployment] = []
         self.removed: list[str] = []
+        self.reserved: dict[str, int | None] = {}
         self.running: set[str] = set()
         self.news: asyncio.Queue[Observation] = asyncio.Queue()
         self.refusal: NotRunning | None = None
@@ -34,6 +35,9 @@ class NotingDeployer:
             raise self.refusal
         self.applied.append(deployment)
         self.running.add(deployment.id)
+
+    def reserve(self, deployment: Deployment) -> None:
+        self.reserved[deployment.function_id] = deployment.reserved
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
         gone = deployment_id(function_id, version or LATEST)

@@ -73,7 +73,6 @@ class Setting:
             events=self.events,
             functions=services.functions,
             aliases=services.aliases,
-            extras=services.extras,
             configs=services.event_configs,
             letters=services.dead_letters,
             invoker=self.invoker,

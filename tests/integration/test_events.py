@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
@@ -66,7 +65,6 @@ class Parts:
             events=self.events,
             functions=services.functions,
             aliases=services.aliases,
-            extras=services.extras,
             configs=services.event_configs,
             letters=services.dead_letters,
             invoker=self.invoker,
@@ -75,7 +73,7 @@ class Parts:
         )
 
     async def reserve(self, function: Function, concurrency: int | None) -> None:
-        await self.services.extras.change(function, lambda old: replace(old, reserved_concurrency=concurrency))
+        await self.services.functions.update(PLATFORM, function.id, FunctionChange(reserved_concurrency=concurrency))
 
     async def function(self, name: str = "hello", workspace: str = "default") -> Function:
         new = NewFunction(name=name, runtime="python3.12", code=b"def handler(e, c): return e\n")

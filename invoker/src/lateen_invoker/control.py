@@ -72,6 +72,30 @@ class Layer(Struct, frozen=True):
     """Hex."""
 
 
+class Share(Struct, frozen=True, kw_only=True, tag="share"):
+    """Platform to invoker: how many events it may run at a time, of those that all invokers of the function may
+    together, which is the function's reserved concurrency."""
+
+    serial: int
+    """A higher one replaces a lower one."""
+    most: int | None
+    """None: as many as it has environments."""
+    of: int = 0
+
+
+class Load(Struct, frozen=True, kw_only=True, tag="load"):
+    """Invoker to platform: what it makes of its share. Said when it is told one, when callers wait for want of it, when
+    fewer run than may have run before, and, while it is used, when that has changed."""
+
+    serial: int
+    """Of the share that is in force."""
+    most: int | None
+    room: int
+    """Environments that it may have."""
+    running: int
+    waiting: int
+
+
 class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     """Platform to invoker, once: the function version that this process serves from now on."""
 
@@ -108,6 +132,8 @@ class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     """Absolute; 0700, this process' own: unpacked code and the environments' folders."""
     idle_s: float
     """Environments that had no event for this long end; when the last one has, `Idle` is sent."""
+    share: Share | None = None
+    """None: as many events may run as there are environments."""
     sandbox: bool = True
     """False: environments are plain child processes (the operator said that the code is trusted)."""
 
@@ -170,8 +196,8 @@ class Idle(Struct, frozen=True, tag="idle"):
     """Invoker to platform: no environment is left and no call runs. The platform drains it, or does nothing."""
 
 
-ToInvoker = Configure | Drain | RecordsStored
-ToPlatform = Listening | Ready | Failed | Records | Log | Idle
+ToInvoker = Configure | Drain | RecordsStored | Share
+ToPlatform = Listening | Ready | Failed | Records | Log | Idle | Load
 to_invoker = msgspec.msgpack.Decoder(ToInvoker)
 to_platform = msgspec.msgpack.Decoder(ToPlatform)
 _encoder = msgspec.msgpack.Encoder()

@@ -14,7 +14,7 @@ WAIT_S = 10.0
 
 
 class EarlyCall(Call):
-    """A request that is held until `release`. Only the state is told at once."""
+    """A request that is held until `release`. Only the controller's are answered at once."""
 
     __slots__ = ()
 
@@ -22,7 +22,8 @@ class EarlyCall(Call):
         port = self.connection.port
         assert isinstance(port, EarlyPort)
         front: Front = port.front
-        if port.is_released:  # its turn on its connection has come since
+        # Its turn on its connection may have come since. A share has to be there before the first call runs.
+        if port.is_released or self.target.startswith("/_lateen/share?"):
             super().start()
         elif self.target.partition("?")[0] != "/_lateen/state" or front.state is None:
             port.early.hold(self)

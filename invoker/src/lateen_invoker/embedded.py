@@ -30,6 +30,7 @@ from lateen_invoker.invocations import error_document
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
+from lateen_invoker.shares import Shares
 from lateen_invoker.spawner import SpawnFailed
 from lateen_invoker.spawners import spawner_for
 
@@ -127,6 +128,8 @@ class Invoker:
         self._pool: Pool | None = None
         self._recorder: Recorder | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._shares: Shares | None = None
+        self._share: control.Share | None = None
 
     def told(self, message: control.ToInvoker) -> None:
         if isinstance(message, control.RecordsStored):
@@ -134,6 +137,10 @@ class Invoker:
                 self._recorder.stored(message.batch)
         elif isinstance(message, control.Drain):
             self.drain(message.within_s)
+        elif isinstance(message, control.Share):
+            self._share = message
+            if self._shares is not None:
+                self._shares.told(message)
         elif not self._configured.done():
             self._configured.set_result(message)
 
@@ -179,6 +186,10 @@ class Invoker:
             self._pool = Pool(
                 configure, spawner, metrics, record=self._recorder.add, idle=lambda: link.send(control.Idle())
             )
+            self._shares = Shares(self._pool, configure.concurrency, report=link.send)
+            # What was told since it was configured is newer.
+            if (share := self._share or configure.share) is not None:
+                self._shares.told(share)
             self.port.front = Front(configure, self._pool, metrics)
             # What was made by now stays. The rest dies young, by its reference count: calls need not pay for looking
             # for circles among it every few hundred objects.

@@ -21,6 +21,7 @@ from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import log_text
+from lateen_invoker.shares import AskedShares
 from lateen_invoker.streams import EventStream, UrlStream
 from lateen_invoker.urls import PLAIN, Signer, UrlSettings
 
@@ -42,6 +43,8 @@ class Front:
         self.prefix = f"/{configure.hash}"
         self.state: Callable[[], bytes] | None = None
         """In a pod: the JSON document that the controller asks for."""
+        self.shares: AskedShares | None = None
+        """In a pod: whoever shares out the function's reserved concurrency asks it."""
         self.is_behind_ingress = False
         """What comes unsigned was sent on by an ingress controller, which says for whom."""
         self.url = None if configure.url == PLAIN else configure.url
@@ -100,6 +103,11 @@ class Call(Request):
         elif path == "/_lateen/state" and front.state is not None:
             if self._is_signed(front):
                 self.connection.respond(self, 200, JSON, front.state())
+            else:
+                self.say(403, "Forbidden")
+        elif path == "/_lateen/share" and front.shares is not None:
+            if self._is_signed(front):
+                front.shares.ask(self, query)
             else:
                 self.say(403, "Forbidden")
         elif signing.SIGNATURE in self.headers and path[33:34] in ("", "/") and _is_hash(path[1:33]):

@@ -148,6 +148,16 @@ def throttled() -> Outcome:
     )
 
 
+def reserved() -> Outcome:
+    """Of the function's reserved concurrency nothing is left."""
+    return Outcome(
+        "refused",
+        b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}',
+        error_type="TooManyRequestsException",
+        status=429,
+    )
+
+
 def stopping() -> Outcome:
     return Outcome("refused", b'{"message":"Service Unavailable"}', error_type="ServiceUnavailable", status=503)
 

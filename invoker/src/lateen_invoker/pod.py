@@ -43,6 +43,7 @@ from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 from lateen_invoker.rollups import Rollup
+from lateen_invoker.shares import AskedShares
 from lateen_invoker.spawner import Spawner, SpawnFailed
 from lateen_invoker.spawners import ForkServer
 
@@ -107,6 +108,9 @@ class Pod:
         self.front = Front(self._configure, self._pool, self._metrics)
         self.front.state = self._state
         self.front.is_behind_ingress = True
+        self.front.shares = self._shares = AskedShares(
+            self._pool, self._configure.concurrency, self._configure.share
+        )  # fmt: skip
         self._init_error: ErrorDocument | None = None
         self._reason = ""
         self._operations = Operations(
@@ -284,6 +288,7 @@ class Pod:
         if served:
             lag_s = self._told.drain_lag_s
             self._port.wind_down()
+            self._shares.stop()
             await asyncio.sleep(lag_s)
             self._port.stop_listening()
             await self._finished(began + lag_s + self._told.timeout_s + SLACK_S)

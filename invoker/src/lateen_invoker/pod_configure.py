@@ -10,7 +10,7 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from lateen_invoker.control import Configure, Layer, RuntimeCommand
+from lateen_invoker.control import Configure, Layer, RuntimeCommand, Share
 from lateen_invoker.urls import PLAIN, UrlSettings
 
 PATH = Path("/etc/lateen/function/configure.json")
@@ -43,6 +43,8 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     memory_mib: Annotated[int, Meta(ge=1)]
     concurrency: Annotated[int, Meta(ge=1)]
     queue: Annotated[int, Meta(ge=0)]
+    has_share: bool = False
+    """The function has reserved concurrency: nothing runs before the controller has given this pod a share of it."""
     open: bool
     url: UrlSettings = PLAIN
     invoke_key: bytes
@@ -81,4 +83,6 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             artifact="", artifact_sha256=self.artifact_sha256, runtime=self.runtime,
             layers=[Layer(each.arn, "", each.sha256) for each in self.layers], work_dir=str(work_dir),
             idle_s=self.idle_s,
+            # Of how many is not known yet; more than none, so that callers wait for it.
+            share=Share(serial=0, most=0, of=1) if self.has_share else None,
         )  # fmt: skip

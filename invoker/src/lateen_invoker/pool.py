@@ -2,6 +2,9 @@
 
 At most `concurrency` environments live, started when somebody would wait otherwise; `queue` callers more may wait;
 the rest is refused at once, so that the caller tries elsewhere instead of waiting here.
+
+Where the function has reserved concurrency, this pool has a share of it and never runs more than that. Whoever comes
+beyond it waits for a moment: until one that runs has ended, or until the share is a larger one.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from lateen_invoker import folders, invocations
 from lateen_invoker.channel import Channel
@@ -36,6 +40,10 @@ CHEAP_S, PATIENCE_S = 0.02, 0.1
 MEAN_WEIGHT, INIT_WEIGHT = 0.05, 0.5
 # AWS lets an initialisation take ten seconds, then repeats it within the function's own timeout.
 INIT_LIMIT_S = 10.0
+UNLIMITED = 1 << 30
+# Beyond the share a caller waits this long: where it is all that there is, and where others may have some to give.
+# A client that calls again as soon as it has its answer may come before the environment has asked for the next event.
+ALONE_S, SHARED_S = 0.1, 1.0
 
 
 class Pool:
@@ -70,6 +78,10 @@ class Pool:
         self._overdue: asyncio.TimerHandle | None = None
         self._started = 0
         self._running = 0
+        self._most = UNLIMITED
+        self._of = UNLIMITED
+        self.on_load: Callable[[], None] = _nothing
+        """Called when callers wait for want of share, and when fewer run than did beyond it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
         self._memory_checked_at = 0.0
@@ -94,6 +106,11 @@ class Pool:
     def running(self) -> int:
         return self._running
 
+    def share(self, most: int | None, of: int) -> None:
+        """Run so many at a time from now on, of so many that there are in all; what runs beyond that is finished."""
+        self._most, self._of = (UNLIMITED, UNLIMITED) if most is None else (most, of)
+        self._deliver_waiting()
+
     async def initialise(self) -> Outcome | None:
         """Start a first environment; returns when that has settled: None, or what its initialisation said.
 
@@ -110,18 +127,25 @@ class Pool:
         if self._is_closed:
             invocation.finish(invocations.stopping())
             return
-        if self._free:
+        if self._free and self._running < self._most:
             self._deliver(self._free.pop(), invocation)
+            return
+        if self._of == 0:
+            self._metrics.throttles += 1
+            invocation.finish(invocations.reserved())
             return
         most = self._configure.queue + self._starting
         if len(self._waiting) >= most:
             self._waiting = deque(waiting for waiting in self._waiting if not waiting.abandoned)
         if len(self._waiting) >= most:
             self._metrics.throttles += 1
-            invocation.finish(invocations.throttled())
+            is_beyond = self._running >= self._most
+            invocation.finish(invocations.reserved() if is_beyond else invocations.throttled())
             return
         self._waiting.append(invocation)
         self._empty.clear()
+        if len(self._waiting) > self._most - self._running:
+            self.on_load()
         self._start_if_short()
         self._keep_ticking()
 
@@ -150,7 +174,7 @@ class Pool:
             assert environment.init_duration_ms is not None
             self._metrics.observe_cold_start(environment.init_duration_ms)
             self._init_s += (environment.init_duration_ms / 1000 - self._init_s) * INIT_WEIGHT
-        while self._waiting:
+        while self._waiting and self._running < self._most:
             invocation = self._waiting.popleft()
             if not invocation.abandoned:
                 self._deliver(environment, invocation)
@@ -162,6 +186,8 @@ class Pool:
 
     def environment_done(self, environment: Environment, invocation: Invocation) -> None:
         self._running -= 1
+        if self._running >= self._most:
+            self.on_load()
         took_s = invocation.ended_at - invocation.started_at
         self._mean_s = took_s if self._mean_s is None else self._mean_s + (took_s - self._mean_s) * MEAN_WEIGHT
         self._metrics.observe(invocation)
@@ -176,7 +202,7 @@ class Pool:
             self._metrics.init_errors += 1
             self._tell_init_error(environment, init_error)
         self._next_reason = "replaced"
-        self._start_if_short()
+        self._deliver_waiting()
         self._settle()
         if not self._environments and self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
@@ -207,6 +233,13 @@ class Pool:
         if not self._ticking:
             self._keep_ticking()
 
+    def _deliver_waiting(self) -> None:
+        while self._waiting and self._free and self._running < self._most:
+            invocation = self._waiting.popleft()
+            if not invocation.abandoned:
+                self._deliver(self._free.pop(), invocation)
+        self._start_if_short()
+
     def _settle(self) -> None:
         if self._running == 0 and not self._waiting:
             self._empty.set()
@@ -220,7 +253,7 @@ class Pool:
         the callers in front of the last one are gone sooner than it would be there, and one more process would only
         make all of them slower. So nobody waits longer than `PATIENCE_S` for that.
         """
-        short = len(self._waiting) - self._starting
+        short = self._may_run() - self._starting
         if short <= 0:
             return
         busy = len(self._environments) - self._starting
@@ -233,11 +266,15 @@ class Pool:
     def _start_if_overdue(self) -> None:
         # The mean is no promise: whoever has waited that long gets a new environment after all.
         self._overdue = None
-        if len(self._waiting) > self._starting:
+        if self._may_run() > self._starting:
             patience_s = min(self._init_s, PATIENCE_S)
             if time.monotonic() - self._waiting[0].queued_at >= patience_s:
                 self._start_environment()
             self._overdue = self._loop.call_later(patience_s, self._start_if_overdue)
+
+    def _may_run(self) -> int:
+        """Of those that wait, so many need nothing but an environment."""
+        return min(len(self._waiting), self._most - self._running)
 
     def _start_environment(self) -> None:
         if len(self._environments) >= self._configure.concurrency or self._is_closed:
@@ -348,7 +385,22 @@ class Pool:
             if not invocation.abandoned:
                 self._metrics.throttles += 1
                 invocation.finish(invocations.throttled())
+        if len(self._waiting) > self._most - self._running:
+            self._refuse_beyond_share(now)
         self._settle()
+
+    def _refuse_beyond_share(self, now: float) -> None:
+        may_run = max(0, self._may_run())
+        came_before = now - (ALONE_S if self._most >= self._of else SHARED_S)
+        kept = deque(islice(self._waiting, may_run))
+        beyond = list(islice(self._waiting, may_run, None))
+        self._waiting = kept  # first, for whoever is refused may be followed by the next one on its connection
+        for invocation in beyond:
+            if invocation.queued_at > came_before:
+                kept.append(invocation)
+            elif not invocation.abandoned:
+                self._metrics.throttles += 1
+                invocation.finish(invocations.reserved())
 
     def _end_idle(self) -> None:
         self._idle_timer = None
@@ -369,3 +421,7 @@ class Pool:
             return
         self._next_reason = "idle"
         self._idle()
+
+
+def _nothing() -> None:
+    """Nobody shares out anything."""

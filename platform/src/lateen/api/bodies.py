@@ -32,7 +32,7 @@ from lateen.api.fields import (
 )  # fmt: skip
 from lateen.domain.errors import InvalidInput
 from lateen.domain.events import EventInvokeChange
-from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, TimeoutS
+from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, ReservedConcurrency, TimeoutS
 from lateen.domain.images import Image, ImageConfig
 from lateen.domain.workspaces import Quota
 from lateen.services.aliases import AliasChange
@@ -92,6 +92,9 @@ class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     concurrency: Concurrency = 10
     """Environments a pod, each with one event at a time."""
     replicas: Replicas = 1
+    reserved_concurrency: ReservedConcurrency | None = None
+    """Events that run at a time, at most, over all pods and versions; 0: none. null: no limit of its own. Those of a
+    workspace's functions add up to 900 at most."""
     auth: Auth = "none"
     """Who may call its URL: whoever knows it, or the workspace's keys."""
     description: Description = ""
@@ -115,6 +118,7 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory: MemoryMib | UnsetType = UNSET
     concurrency: Concurrency | UnsetType = UNSET
     replicas: Replicas | UnsetType = UNSET
+    reserved_concurrency: ReservedConcurrency | UnsetType | None = UNSET
     auth: Auth | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     layers: LayerArns | UnsetType = UNSET
@@ -206,6 +210,7 @@ def new_function(asked: CreateFunction) -> NewFunction:
         memory_mib=asked.memory,
         concurrency=asked.concurrency,
         replicas=asked.replicas,
+        reserved_concurrency=asked.reserved_concurrency,
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,
@@ -258,6 +263,7 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         memory_mib=asked.memory,
         concurrency=asked.concurrency,
         replicas=asked.replicas,
+        reserved_concurrency=asked.reserved_concurrency,
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,

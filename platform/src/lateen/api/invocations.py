@@ -124,6 +124,8 @@ def _refused(invoked: Invoked) -> Refusal:
     """No answer of the function's."""
     if invoked.status == 429:
         text = "all environments of the function are busy and its queue is full"
+        if b"ReservedFunctionConcurrent" in invoked.body:
+            text = "the function runs as many events as its reserved concurrency allows"
         return Refusal("too-many-requests", text, headers={"Retry-After": "1"})
     if invoked.status == 413:
         return Refusal("too-large", f"the event has more than {EVENT_LIMIT} bytes")

@@ -70,6 +70,8 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     memory: int
     concurrency: int
     replicas: int
+    reserved_concurrency: int | None
+    """Events that run at a time, at most, over all pods and versions; null: no limit of its own."""
     layers: list[str]
     """ARNs of layer versions, in the order in which they are unpacked."""
     auth: Auth
@@ -353,6 +355,7 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         memory=function.memory_mib,
         concurrency=function.concurrency,
         replicas=function.replicas,
+        reserved_concurrency=function.reserved_concurrency,
         auth=function.auth,
         layers=[layer.arn for layer in function.layers],
         hash=function.hash,

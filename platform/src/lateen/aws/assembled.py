@@ -57,7 +57,7 @@ def aws_api(
             finding=finding,
             code_urls=code_urls,
         ),
-        FunctionPartOperations(finding, extras=services.extras),
+        FunctionPartOperations(finding, functions=services.functions, extras=services.extras),
         InvokeOperations(
             invoker, finding=finding, invocables=services.invocables, aliases=services.aliases, events=events
         ),

@@ -9,14 +9,16 @@ from lateen.aws.errors import function_not_found, invalid
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import TAGS, check_tags
 from lateen.aws.references import Reference, reference_from
-from lateen.domain.errors import NotFound
-from lateen.domain.functions import LATEST, Function
+from lateen.domain.errors import InvalidInput, NotFound
+from lateen.domain.functions import LATEST, UNRESERVED, Function
 from lateen.services.function_extras import Extras, FunctionExtras
+from lateen.services.functions import FunctionChange, Functions
 
 
 class FunctionPartOperations:
-    def __init__(self, finding: Finding, *, extras: FunctionExtras) -> None:
+    def __init__(self, finding: Finding, *, functions: Functions, extras: FunctionExtras) -> None:
         self._finding = finding
+        self._functions = functions
         self._extras = extras
 
     @operation("ListTags", missing="functions only")
@@ -53,12 +55,10 @@ class FunctionPartOperations:
     @operation("GetFunctionConcurrency")
     async def get_function_concurrency(self, call: Call) -> Answer:
         described = await self._finding.draft(call, call.reference())
-        reserved = (await self._extras.of(described.function)).reserved_concurrency
+        reserved = described.function.reserved_concurrency
         return Answer(body={} if reserved is None else {"ReservedConcurrentExecutions": reserved})
 
-    @operation(
-        "PutFunctionConcurrency", missing="kept and shown; of its values only 0 is enforced, for Event invocations"
-    )
+    @operation("PutFunctionConcurrency")
     async def put_function_concurrency(self, call: Call) -> Answer:
         reserved = call.parameters["ReservedConcurrentExecutions"]
         await self._reserve(call, reserved)
@@ -89,9 +89,17 @@ class FunctionPartOperations:
         reference = call.reference()
         missing = reference.place.arn(reference.name, LATEST) if reserved is not None else None
         described = await self._finding.draft(call, reference, missing=missing)
-        await self._change(
-            described.function, reference, lambda old: msgspec.structs.replace(old, reserved_concurrency=reserved)
-        )
+        try:
+            await self._functions.update(
+                call.caller, described.function.id, FunctionChange(reserved_concurrency=reserved)
+            )
+        except NotFound:
+            raise function_not_found(missing or reference.arn) from None
+        except InvalidInput:
+            raise invalid(
+                "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
+                f"below its minimum value of [{UNRESERVED}]."
+            ) from None
 
     async def _tagged(self, call: Call) -> tuple[Function, Reference]:
         reference = reference_from(call.parameters["Resource"], call.place, operation=call.operation)

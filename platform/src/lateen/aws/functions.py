@@ -93,8 +93,8 @@ class FunctionOperations:
         body: dict[str, Any] = {"Configuration": self._finding.shown(described, reference), "Code": code}
         if extras.tags:
             body["Tags"] = extras.tags
-        if extras.reserved_concurrency is not None:
-            body["Concurrency"] = {"ReservedConcurrentExecutions": extras.reserved_concurrency}
+        if described.function.reserved_concurrency is not None:
+            body["Concurrency"] = {"ReservedConcurrentExecutions": described.function.reserved_concurrency}
         return Answer(body=body)
 
     @operation("GetFunctionConfiguration")

@@ -26,6 +26,7 @@ from lateen.services.invocables import Invocables
 
 EVENT_LIMIT = 6 * 1024 * 1024
 CONTEXT_LIMIT = 3583
+_THROTTLED = ("ReservedFunctionConcurrentInvocationLimitExceeded", "ConcurrentInvocationLimitExceeded")
 _syntax = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -128,7 +129,8 @@ class InvokeOperations:
                 client_context=context,
             )
         if streamed is None:
-            raise _not_run(status)
+            # Nothing more is known of it; where something is reserved it is that which is used up.
+            raise _not_run(status, b"" if version.reserved_concurrency is None else _THROTTLED[0].encode())
         headers = {
             "content-type": streamed.content_type,
             "x-amzn-requestid": streamed.request_id,
@@ -198,7 +200,7 @@ class InvokeOperations:
                 version, call.body, qualifier=reference.qualifier, log_tail=with_log, client_context=context
             )
         if invoked.status != 200:
-            raise _not_run(invoked.status)
+            raise _not_run(invoked.status, invoked.body)
         headers = {"x-amzn-requestid": invoked.request_id, "x-amz-executed-version": invoked.executed_version or LATEST}
         if invoked.function_error is not None:
             headers["x-amz-function-error"] = invoked.function_error
@@ -260,11 +262,11 @@ def _bad_content(reason: str) -> AwsError:
     return AwsError("InvalidRequestContentException", f"Could not parse request body into json: {reason}")
 
 
-def _not_run(status: int) -> AwsError:
+def _not_run(status: int, body: bytes) -> AwsError:
     if status == 429:
-        return AwsError(
-            "TooManyRequestsException", "Rate Exceeded.", status=429, Reason="ConcurrentInvocationLimitExceeded"
-        )
+        # The invoker's own word; nothing of the function's is in it.
+        reason = next((each for each in _THROTTLED if each.encode() in body), _THROTTLED[-1])
+        return AwsError("TooManyRequestsException", "Rate Exceeded.", status=429, Reason=reason)
     if status == 413:
         return request_too_large(EVENT_LIMIT, "InvokeFunction")
     if status == 503:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-_OTHERWISE = ("env", "unset", "layer", "no_layers")
+_OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency")
 """What is not sent as it is given."""
 
 
@@ -20,6 +20,13 @@ def configuration_options(command: F) -> F:
             click.option("--memory", type=int, metavar="MIB", help="Of each environment; 128 unless told."),
             click.option("--concurrency", type=int, metavar="N", help="Events at the same time; 10 unless told."),
             click.option("--replicas", type=int, metavar="N", help="Pods; embedded there is always one."),
+            click.option(
+                "--reserved-concurrency",
+                type=int,
+                metavar="N",
+                help="Events at the same time over all pods and versions, at most; 0: none.",
+            ),
+            click.option("--no-reserved-concurrency", is_flag=True, help="Take that limit away."),
             click.option(
                 "--env",
                 "env",
@@ -52,6 +59,10 @@ def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[s
     variables = {name: value for name, value in known.items() if name not in options["unset"]} | options["env"]
     if variables != known:
         body["environment"] = variables
+    if options["no_reserved_concurrency"]:
+        if options["reserved_concurrency"] is not None:
+            raise click.UsageError("--reserved-concurrency and --no-reserved-concurrency exclude each other")
+        body["reserved_concurrency"] = None
     return body
 
 

@@ -20,11 +20,15 @@ TIMEOUT_S = (1, 900)
 MEMORY_MIB = (128, 10_240)
 CONCURRENCY = (1, 100)
 REPLICAS = (1, 100)
+ACCOUNT_CONCURRENCY, UNRESERVED = 1000, 100
+"""What a workspace's functions may reserve together is the first without the second: AWS's defaults."""
+RESERVED = (0, ACCOUNT_CONCURRENCY - UNRESERVED)
 
 TimeoutS = Annotated[int, Meta(ge=TIMEOUT_S[0], le=TIMEOUT_S[1])]
 MemoryMib = Annotated[int, Meta(ge=MEMORY_MIB[0], le=MEMORY_MIB[1])]
 Concurrency = Annotated[int, Meta(ge=CONCURRENCY[0], le=CONCURRENCY[1])]
 Replicas = Annotated[int, Meta(ge=REPLICAS[0], le=REPLICAS[1])]
+ReservedConcurrency = Annotated[int, Meta(ge=RESERVED[0], le=RESERVED[1])]
 
 LATEST = "$LATEST"
 """The draft; every other version is a number, and never changes."""
@@ -81,6 +85,8 @@ class Function(Struct, frozen=True, kw_only=True):
     concurrency: int = 10
     """Environments a pod."""
     replicas: int = 1
+    reserved_concurrency: int | None = None
+    """Events that run at a time, at most, over all versions; 0: none do. None: no limit of its own."""
     auth: Auth = "none"
     url: FunctionUrl | None = None
     """As AWS's tools have configured it, if they have."""
@@ -152,3 +158,6 @@ def check_numbers(function: Function) -> None:
     ):
         if not lowest <= value <= highest:
             raise InvalidInput(field, f"{lowest} to {highest}")
+    reserved = function.reserved_concurrency
+    if reserved is not None and not RESERVED[0] <= reserved <= RESERVED[1]:
+        raise InvalidInput("reserved_concurrency", f"{RESERVED[0]} to {RESERVED[1]}")

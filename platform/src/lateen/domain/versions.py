@@ -1,7 +1,7 @@
 """Versions and aliases: snapshots of a function by number, and names for one or two of them.
 
-A version is the whole function as it was when it was published, its name, its URL and who may call it, and how many
-pods it has excepted: these are the function's, whichever version runs.
+A version is the whole function as it was when it was published, its name, its URL and who may call it, how many pods it
+has and what is reserved for it excepted: these are the function's, whichever version runs.
 """
 
 import re
@@ -20,7 +20,7 @@ NUMBER = r"^[1-9][0-9]{0,8}\Z"
 VERSION = r"^(\$LATEST|[1-9][0-9]{0,8})\Z"
 QUALIFIER = r"^(\$LATEST|[A-Za-z0-9_-]{1,128})\Z"
 """A version or an alias."""
-OF_THE_FUNCTION = ("name", "auth", "url", "replicas")
+OF_THE_FUNCTION = ("name", "auth", "url", "replicas", "reserved_concurrency")
 _OWN = (*OF_THE_FUNCTION, "version", "revision", "created_at", "updated_at", "deleted_at")
 
 _ALIAS_NAME, _NUMBER, _VERSION, _QUALIFIER = (re.compile(each) for each in (ALIAS_NAME, NUMBER, VERSION, QUALIFIER))

@@ -34,6 +34,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     memory_mib: int
     concurrency: int
     replicas: int
+    reserved: int | None = None
+    """Events that all versions of the function together may run at a time; None: no limit of its own."""
     open: bool
     """Its URL asks for no key."""
     signed: bool = False
@@ -102,6 +104,11 @@ class Deployer(Protocol):
     async def apply(self, deployment: Deployment) -> None:
         """Make it run, beside what runs of it already; replace that without a failed call. Idempotent.
         What comes of it is told by `observations`."""
+
+    def reserve(self, deployment: Deployment) -> None:
+        """From now on all that runs of the function, of whichever version and revision, may run `reserved` events at a
+        time, together. Takes effect without a restart, and as fast as what runs beyond it ends. Whatever else this
+        deployment says is of no account."""
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
         """Stop it: what runs is finished within the function's timeout. What isn't there is no error.

@@ -77,7 +77,6 @@ def event_worker(
         events=events,
         functions=services.functions,
         aliases=services.aliases,
-        extras=services.extras,
         configs=services.event_configs,
         letters=services.dead_letters,
         invoker=invoker,

@@ -234,6 +234,9 @@ class Controller:
                     self._building.forget(function.id)
                 await self._deployer.remove(function.id)
                 return
+            if function.version == LATEST:
+                # Also where its code can't be built: what runs of it has to be held, and first of all held back.
+                self._deployer.reserve(self._functions.deployment_for(function))
             artifact = None
             if self._building is not None and function.code.build is not None:
                 artifact = await self._building.artifact(function)

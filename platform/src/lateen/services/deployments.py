@@ -32,7 +32,8 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         timeout_s=function.timeout_s,
         memory_mib=function.memory_mib,
         concurrency=function.concurrency,
-        replicas=function.replicas,
+        replicas=pods_of(function),
+        reserved=function.reserved_concurrency,
         # A published version has no URL of its own: what leads to it is signed.
         open=function.auth == "none" and function.version == LATEST,
         signed=is_signed,
@@ -44,3 +45,10 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         layers=function.layers,
         invoke_key=master.invoke_key(function.id, function.hash),
     )
+
+
+def pods_of(function: Function) -> int:
+    """As many as were asked for, and no more than may have an event at the same time."""
+    if function.reserved_concurrency is None:
+        return function.replicas
+    return max(1, min(function.replicas, function.reserved_concurrency))

@@ -34,7 +34,6 @@ from lateen.services.aliases import Aliases
 from lateen.services.dead_letters import DeadLetter, DeadLetters
 from lateen.services.event_configs import EventConfigs
 from lateen.services.events import Event, Events, PayloadLost, decoded, encoded
-from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import Functions
 
 log = logging.getLogger(__name__)
@@ -92,7 +91,6 @@ class EventRuns:
         letters: DeadLetters,
         invoker: Invoker,
         aliases: Aliases,
-        extras: FunctionExtras,
         region: str,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -103,7 +101,6 @@ class EventRuns:
         self._letters = letters
         self._invoker = invoker
         self._aliases = aliases
-        self._extras = extras
         self._region = region
         self._now = now
         self.ended: Counter[str] = Counter()
@@ -134,7 +131,7 @@ class EventRuns:
         if message.deliveries > DELIVERIES_LIMIT:
             reason = f"{DELIVERIES_LIMIT} workers ended while they had it"
             await run.bury("DeliveriesExhausted", reason)
-        elif (await self._persist(lambda: self._extras.of(function))).reserved_concurrency == 0:
+        elif function.reserved_concurrency == 0:
             await run.end("ZeroReservedConcurrency")
         elif self._now() >= run.expires_at_s:
             await run.end("EventAgeExceeded")

@@ -34,6 +34,7 @@ _PLAIN = (
     "memory_mib",
     "concurrency",
     "replicas",
+    "reserved_concurrency",
     "auth",
     "url",
     "aws",
@@ -61,6 +62,7 @@ class NewFunction(Struct, frozen=True, kw_only=True):
     memory_mib: int = 128
     concurrency: int = 10
     replicas: int = 1
+    reserved_concurrency: int | None = None
     auth: Auth = "none"
     aws: AwsSettings = AwsSettings()
     description: str = ""
@@ -86,6 +88,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     memory_mib: int | UnsetType = UNSET
     concurrency: int | UnsetType = UNSET
     replicas: int | UnsetType = UNSET
+    reserved_concurrency: int | UnsetType | None = UNSET
     auth: Auth | UnsetType = UNSET
     url: FunctionUrl | UnsetType | None = UNSET
     aws: AwsSettings | UnsetType = UNSET
@@ -133,6 +136,7 @@ class Drafts:
             memory_mib=new.memory_mib,
             concurrency=new.concurrency,
             replicas=new.replicas,
+            reserved_concurrency=new.reserved_concurrency,
             auth=new.auth,
             layers=layers,
             aws=new.aws,

@@ -1,4 +1,4 @@
-"""What belongs to a function and is no part of what runs: tags, reserved concurrency, policy. One item beside it.
+"""What belongs to a function and is no part of what runs: tags, URL, policy. One item beside it.
 
 Apart from the desired state because a change of these deploys nothing, and is no new revision of the function.
 """
@@ -18,8 +18,6 @@ from lateen.services.tenants import ATTEMPTS, BUSY, partition
 
 class Extras(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: dict[str, str] = {}
-    reserved_concurrency: int | None = None
-    """Events that run at a time, at most, over all versions. None: no limit of its own."""
     url: UrlConfig | None = None
     policy: tuple[Statement, ...] = ()
     """The function's resource policy."""

@@ -9,10 +9,12 @@ from lateen.ports.table import Item, ItemNotFound, Key, Table
 from lateen.services.tenants import partition
 
 NAME_PREFIX = "NAME#"
+FUNCTION_PREFIX = "FN#"
+"""Deleted ones too."""
 
 
 def function_key(workspace_id: str, function_id: str) -> Key:
-    return Key(partition(workspace_id), f"FN#{function_id}")
+    return Key(partition(workspace_id), f"{FUNCTION_PREFIX}{function_id}")
 
 
 def status_key(function: Function) -> Key:

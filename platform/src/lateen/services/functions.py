@@ -44,6 +44,7 @@ from lateen.services.function_items import (
 from lateen.services.idempotency import Idempotency, Once
 from lateen.services.layer_items import Used, layers_used
 from lateen.services.packages import Package
+from lateen.services.reserved import check_reserved
 from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
@@ -131,6 +132,7 @@ class Functions:
         await self._counts.check_room(workspace.id)
         used = await layers_used(self._table, workspace.id, workspace.account_id, new.layers)
         function, package = await self._drafts.first(workspace, new, used.layers)
+        await check_reserved(self._table, function)
         if await self._is_taken(workspace.id, new.name):  # before the code is stored for nothing
             if (made := await self._made(caller, once)) is not None:
                 return made
@@ -235,6 +237,7 @@ class Functions:
                 new, package = await self._drafts.changed(old, change, packages, used.layers)
                 if new == old:
                     return await self._statuses.described(old)
+                await check_reserved(self._table, new, before=old.reserved_concurrency or 0)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]
                 if package is not None:
                     operations.append(await self._sweep.guard(old))

@@ -16,6 +16,7 @@ class FakeDeployer:
 
     def __init__(self) -> None:
         self.applied: dict[str, Deployment] = {}
+        self.reserved: dict[str, int | None] = {}
         self.broken: dict[str, str] = {}
         self._news: asyncio.Queue[Observation] = asyncio.Queue()
 
@@ -31,6 +32,9 @@ class FakeDeployer:
                 reason=reason,
             )
         )
+
+    def reserve(self, deployment: Deployment) -> None:
+        self.reserved[deployment.function_id] = deployment.reserved
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
         for deployment in list(self.applied.values()):

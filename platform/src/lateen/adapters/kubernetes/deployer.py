@@ -56,6 +56,7 @@ from lateen.adapters.kubernetes.rollouts import (
     refusal_text,
     rollout_of,
 )
+from lateen.adapters.kubernetes.share_keeper import ShareKeeper
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
@@ -137,6 +138,7 @@ class KubernetesDeployer:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._states = pod_states or PodStates()
+        self._shares = ShareKeeper(leads_for_s=leads_for_s)
         # These are by the deployment's id.
         self._wanted: dict[str, _Wanted] = {}
         self._removing: dict[str, None] = {}
@@ -152,7 +154,7 @@ class KubernetesDeployer:
             for kind in (DEPLOYMENT, SERVICE, INGRESS, *([HTTP_ROUTE] if config.http_route.enabled else []))
         }
         self._pods = watched[POD] = Watched(
-            api, POD, namespace, selector=functions, owner=deployment_in, changed=self._seen, reduced=essentials
+            api, POD, namespace, selector=functions, owner=deployment_in, changed=self._pod_seen, reduced=essentials
         )
         for kind in OWN_KINDS if namespace is None else SHARED_KINDS:
             watched[kind] = Watched(api, kind, namespace, selector=places, owner=workspace_in, changed=self._place_seen)
@@ -174,8 +176,12 @@ class KubernetesDeployer:
             for task in self._asking.values():
                 task.cancel()
             await self._states.close()
+            await self._shares.close()
 
     # Deployer
+
+    def reserve(self, deployment: Deployment) -> None:
+        self._shares.reserve(deployment)
 
     async def apply(self, deployment: Deployment) -> None:
         deployed = deployment.id
@@ -195,6 +201,7 @@ class KubernetesDeployer:
         if version is None:
             # Its own id in any case: what was made of it may not have been seen yet.
             gone = {function_id, *(each for each in self._there() if version_in(each)[0] == function_id)}
+            self._shares.forget(function_id)
         else:
             gone = {deployment_id(function_id, version)}
         for each in gone:
@@ -258,6 +265,12 @@ class KubernetesDeployer:
         deployed = deployment_in(manifest)
         if deployed is not None and (deployed in self._wanted or deployed in self._removing):
             self._work.add(deployed)
+
+    def _pod_seen(self, manifest: Manifest) -> None:
+        metadata = manifest["metadata"]
+        known = self._pods.get(metadata["namespace"], metadata["name"])
+        self._shares.seen(manifest, is_there=known is not None and known["metadata"]["uid"] == metadata["uid"])
+        self._seen(manifest)
 
     def _place_seen(self, manifest: Manifest) -> None:
         self._places.seen(manifest)

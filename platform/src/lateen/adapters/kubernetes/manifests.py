@@ -105,6 +105,8 @@ def configure_for(
         memory_mib=deployment.memory_mib,
         concurrency=deployment.concurrency,
         queue=QUEUE,
+        # Not how much: that changes with each pod that comes or goes, and is told to those that run.
+        has_share=deployment.reserved is not None,
         open=deployment.open,
         url=deployment.url,
         invoke_key=deployment.invoke_key,

@@ -19,6 +19,7 @@ from lateen.adapters.local.local_function import LocalFunction, start_limit_s
 from lateen.adapters.local.probe import is_weaker
 from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
+from lateen.adapters.local.reservations import Reservations
 from lateen.adapters.local.work_folders import WorkFolders
 from lateen.domain.errors import LateenError
 from lateen.domain.functions import LATEST, deployment_id, version_in
@@ -86,6 +87,7 @@ class LocalDeployer:
         self._notes = notes or {}
         self._with_artifact = with_artifact
         self._records = RecordKeeper(store)
+        self._reservations = Reservations()
         self._functions: dict[str, LocalFunction] = {}
         """By the deployment's id."""
         # Ids are never used again, so a call that knew a function before it was removed can't bring it back.
@@ -115,10 +117,14 @@ class LocalDeployer:
             function = self._functions[deployment.id] = LocalFunction(self, deployment)
         function.apply(deployment)
 
+    def reserve(self, deployment: Deployment) -> None:
+        self._reservations.reserve(deployment.function_id, deployment.reserved)
+
     async def remove(self, function_id: str, version: str | None = None) -> None:
         if version is not None:
             gone = [deployment_id(function_id, version)]
         else:
+            self._reservations.forget(function_id)
             gone = [each for each in self._functions if version_in(each)[0] == function_id]
             if function_id not in self._removed:
                 self._removed.append(function_id)
@@ -211,13 +217,19 @@ class LocalDeployer:
         except OSError as exc:
             process.kill()
             raise StartFailed(f"no work folder: {exc.strerror}") from exc
-        self._own(self._watch(process, deployment.id, folder))
+        self._own(self._watch(process, deployment, folder))
         process.on_records = lambda batch: self._records.take(
             function_id, batch, stored=process.records_stored, gone=process.exited
         )
         process.on_idle = lambda: self._tell(deployment.id, LocalFunction.process_idle, process)
         configure = configure_for(
-            deployment, self._settings, command=command, artifact=artifact, layers=layers, work_dir=str(folder)
+            deployment,
+            self._settings,
+            command=command,
+            artifact=artifact,
+            layers=layers,
+            work_dir=str(folder),
+            share=self._reservations.starts(process, deployment),
         )
         ready = await process.configure(configure, within_s=start_limit_s(deployment))
         if is_weaker(ready.isolation, than=self.isolation) and not self._warned:
@@ -229,6 +241,7 @@ class LocalDeployer:
         return process, ready
 
     def retire(self, process: InvokerProcess, deployment: Deployment) -> None:
+        self._reservations.leaves(process, deployment.function_id)
         if not self._is_closing:
             self._own(self._retire(process, deployment.timeout_s))
 
@@ -270,9 +283,10 @@ class LocalDeployer:
         await process.exited.wait()
         self._processes.discard(process)
 
-    async def _watch(self, process: InvokerProcess, deployed: str, folder: Path) -> None:
+    async def _watch(self, process: InvokerProcess, deployment: Deployment, folder: Path) -> None:
         await process.exited.wait()
-        self._tell(deployed, LocalFunction.process_exited, process)
+        self._reservations.ended(process, deployment.function_id)
+        self._tell(deployment.id, LocalFunction.process_exited, process)
         await self._folders.remove(folder)
 
     async def _retire(self, process: InvokerProcess, timeout_s: int) -> None:
@@ -307,6 +321,7 @@ def configure_for(
     artifact: str,
     layers: list[control.Layer],
     work_dir: str,
+    share: control.Share | None = None,
 ) -> control.Configure:
     """What an invoker is told."""
     return control.Configure(
@@ -332,5 +347,6 @@ def configure_for(
         runtime=command,
         work_dir=work_dir,
         idle_s=settings.idle_s,
+        share=share,
         sandbox=settings.sandbox,
     )

@@ -193,7 +193,8 @@ class LocalFunction:
 
 def _runs_alike(one: Deployment, other: Deployment) -> bool:
     """Whether nothing that an invoker is told differs, such as after a change of the description."""
-    return msgspec.structs.replace(one, revision=other.revision) == other
+    own = {name: getattr(other, name) for name in ("revision", "replicas", "reserved")}
+    return msgspec.structs.replace(one, **own) == other
 
 
 def _backoff_s(bounds_s: tuple[float, float], failures: int) -> float:

@@ -49,6 +49,9 @@ class InvokerProcess(asyncio.Protocol):
         self.exited = asyncio.Event()
         self.on_records: Callable[[control.Records], None] = lambda _: None
         self.on_idle: Callable[[], None] = lambda: None
+        self.on_load: Callable[[control.Load], None] = lambda _: None
+        self.share_serial = 0
+        """Of the share that it was told last."""
         self._process = process
         self._socket = control_socket
         self._http_address = http_address
@@ -124,6 +127,10 @@ class InvokerProcess(asyncio.Protocol):
     def records_stored(self, batch: int) -> None:
         self._send(control.RecordsStored(batch=batch))
 
+    def share(self, share: control.Share) -> None:
+        self.share_serial = share.serial
+        self._send(share)
+
     async def stop(self, *, within_s: float) -> None:
         """Let it finish what runs, then make sure that it is gone."""
         if not self.invoke_key:
@@ -174,6 +181,8 @@ class InvokerProcess(asyncio.Protocol):
             self.on_records(message)
         elif isinstance(message, control.Idle):
             self.on_idle()
+        elif isinstance(message, control.Load):
+            self.on_load(message)
         elif isinstance(message, control.Log):
             extra = {**message.fields, "invoker": self.pid}
             logging.getLogger(message.logger).log(message.level, message.message, extra=extra)
