@@ -32,6 +32,7 @@ _FUNCTION: dict[str, Any] = {
     "memory": 128,
     "concurrency": 10,
     "replicas": 1,
+    "reserved_concurrency": None,
     "layers": ["arn:aws:lambda:us-east-1:123456789012:layer:shared:1"],
     "auth": "none",
     "hash": _HASH,

@@ -48,7 +48,6 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
 
 
 def pods_of(function: Function) -> int:
-    """As many as were asked for, and no more than may have an event at the same time."""
-    if function.reserved_concurrency is None:
-        return function.replicas
-    return max(1, min(function.replicas, function.reserved_concurrency))
+    """As many as were asked for, and no more than may have an event at the same time. Where none may they stay as they
+    are, for that is soon over."""
+    return min(function.replicas, function.reserved_concurrency or function.replicas)
