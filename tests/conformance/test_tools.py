@@ -97,6 +97,7 @@ def test_sdk_for_javascript(account: Account, code: Path, tmp_path: Path) -> Non
     folder = shutil.copytree(HERE / "javascript", tmp_path / "javascript")
     ran(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
     seen = json.loads(ran(["node", "program.mjs", code], folder, account.environment))
+    assert json.loads(seen.pop("streamed")) == {"text": "ö"}
     assert seen == program_saw(account, "from-javascript")
 
 

@@ -43,6 +43,22 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
 });
 """
 
+GENEROUS = """
+const net = require("node:net");
+const { once } = require("node:events");
+
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  const gate = net.connect(Number(process.env.GATE), "127.0.0.1");
+  await once(gate, "connect");
+  for (let number = 0; number < 64; number++) {
+    await new Promise((done) => gate.write(".", done));
+    stream.write(Buffer.alloc(1024 * 1024, number));
+  }
+  gate.end();
+  stream.end();
+});
+"""
+
 
 def eventually(url: str, wanted: int, **asked: Any) -> httpx.Response:
     """The answer once its status is as wanted, or after a minute."""
@@ -219,6 +235,12 @@ class Gate:
         with self._listening.accept()[0] as waiting:
             waiting.sendall(b"!")
 
+    def heard(self) -> socket.socket:
+        """The next function that comes here."""
+        connection = self._listening.accept()[0]
+        connection.settimeout(60)
+        return connection
+
     def close(self) -> None:
         self._listening.close()
 
@@ -295,3 +317,48 @@ def test_streaming(client: Any, create: Create, gate: Gate) -> None:
         if "content-length" in whole.headers:
             break
     assert whole.headers["content-length"] == "12"
+
+
+@pytest.mark.parametrize("way", ["url", "invoke"])
+def test_readers_that_are_slow_and_such_that_leave(
+    client: Any, account: Account, create: Create, gate: Gate, way: str
+) -> None:
+    """A function waits for a reader that takes nothing, so nothing between the two fills up. When that one leaves, the
+    function goes on to its end, and serves the next."""
+    name = f"generous-{way}"
+    create(
+        name,
+        Runtime="nodejs20.x",
+        Handler="index.handler",
+        Code={"ZipFile": zipped(GENEROUS, "index.js")},
+        Environment={"Variables": {"GATE": str(gate.port)}},
+        Timeout=60,
+    )
+    if way == "url":
+        url = client.create_function_url_config(FunctionName=name, AuthType="AWS_IAM", InvokeMode="RESPONSE_STREAM")[
+            "FunctionUrl"
+        ]
+        client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        request = signed(account, url)
+    else:
+        url = f"{account.endpoint}/2021-11-15/functions/{name}/response-streaming-invocations"
+        request = signed(account, url, method="POST", body=b"{}")
+    with httpx.stream(url=url, trust_env=False, timeout=60, **request) as answer:
+        assert answer.status_code == 200
+        with gate.heard() as function:
+            told, before = len(function.recv(1)), 0
+            while told != before:  # until it gets no further
+                before = told
+                function.settimeout(2)
+                with contextlib.suppress(TimeoutError):
+                    told += len(function.recv(64))
+            assert told < 48
+            answer.close()
+            function.settimeout(60)
+            while more := function.recv(64):
+                told += len(more)
+            assert told == 64
+    with httpx.stream(url=url, trust_env=False, timeout=60, **request) as answer:
+        with gate.heard():
+            size = sum(len(part) for part in answer.iter_raw())
+    assert 64 * 1024 * 1024 <= size < 65 * 1024 * 1024

@@ -331,7 +331,9 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if request.method == "HEAD" or status in _NO_BODY:
+            # Complete for whoever reads it, and not for us: the next request here would wait for the function's end.
             self._framing = _WITHOUT_BODY
+            request.keep_alive = False
         elif request.http_version == "1.0":
             self._framing = _UNTIL_CLOSED
             request.keep_alive = False

@@ -6,6 +6,7 @@ import {
   DeleteFunctionCommand,
   GetFunctionCommand,
   InvokeCommand,
+  InvokeWithResponseStreamCommand,
   LambdaClient,
   ResourceNotFoundException,
   UpdateFunctionConfigurationCommand,
@@ -36,6 +37,14 @@ const invoked = await client.send(
 );
 seen.payload = JSON.parse(invoked.Payload.transformToString());
 seen.log = Buffer.from(invoked.LogResult, "base64").toString().startsWith("START RequestId: ");
+seen.streamed = "";
+const streamed = await client.send(
+  new InvokeWithResponseStreamCommand({ FunctionName, Payload: JSON.stringify({ text: "ö" }) }),
+);
+for await (const { PayloadChunk, InvokeComplete } of streamed.EventStream) {
+  if (PayloadChunk) seen.streamed += Buffer.from(PayloadChunk.Payload).toString();
+  if (InvokeComplete?.ErrorCode) throw new Error(InvokeComplete.ErrorDetails);
+}
 await client.send(new UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 12 }));
 await waitUntilFunctionUpdatedV2(waiting, { FunctionName });
 seen.timeout = (await client.send(new GetFunctionCommand({ FunctionName, Qualifier: "$LATEST" }))).Configuration.Timeout;
