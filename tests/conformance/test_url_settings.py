@@ -358,7 +358,6 @@ def test_readers_that_are_slow_and_such_that_leave(
             while more := function.recv(64):
                 told += len(more)
             assert told == 64
-    with httpx.stream(url=url, trust_env=False, timeout=60, **request) as answer:
-        with gate.heard():
-            size = sum(len(part) for part in answer.iter_raw())
+    with httpx.stream(url=url, trust_env=False, timeout=60, **request) as answer, gate.heard():
+        size = sum(len(part) for part in answer.iter_raw())
     assert 64 * 1024 * 1024 <= size < 65 * 1024 * 1024

@@ -316,6 +316,28 @@ def test_a_caller_that_leaves(invoker: InvokerProcess, gate: Gate) -> None:
     assert [invoker.record(number).status for number in (1, 2)] == ["success", "success"]
 
 
+def test_two_streams_of_one_answer(invoker: InvokerProcess, gate: Gate) -> None:
+    """Only the first is the answer: nothing would hold the other one back."""
+    run(
+        invoker,
+        gate,
+        """
+        def pieces():
+            yield b"one"
+            if event["rawPath"] == "/twice":
+                gate.recv(1)
+                stream("text/plain", [b"two"])
+        stream("text/plain", pieces())
+        """,
+    )
+    with asked(invoker, "/twice") as answer:
+        assert answer.read1(100) == b"one"
+        gate.open()
+        assert answer.read() == b""
+    with asked(invoker) as answer:
+        assert answer.read() == b"one"
+
+
 def test_more_than_a_stream_may_have(invoker: InvokerProcess, gate: Gate) -> None:
     """Cut at the limit; the event stream says why, and the runtime is told."""
     run(

@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
         else:
             self._framing = _CHUNKED
             head += b"transfer-encoding: chunked\r\n"
-        if self._refused or self._port.is_closing:
+        if self._refused or (self._port.is_closing and not self._queue):
             request.keep_alive = False
         head += b"x-amzn-requestid: %b\r\n" % request_id.encode("ascii")
         if not request.keep_alive:

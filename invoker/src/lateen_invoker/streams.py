@@ -37,10 +37,13 @@ class AnswerStream:
     # What the environment calls
 
     def piece(self, piece: bytes, media_type: str, source: Any) -> bool:
+        if self._source is None:
+            self._source = source
+        elif source is not self._source:
+            return True  # of one that nothing would hold back
         self._size += len(piece)
         if self._size > STREAM_LIMIT:
             return False
-        self._source = source
         if not self._connection.is_lost:
             self._write(piece, media_type)
             if self._is_begun and self._connection.is_full:
@@ -100,6 +103,8 @@ class UrlStream(AnswerStream):
     def done(self, invocation: Invocation, outcome: Outcome) -> None:
         """The invocation's `reply`."""
         self.release()
+        if self._connection.is_lost:
+            return
         if outcome.kind == "answer" and self._prelude is not None and not self._is_begun and not self._fault:
             self._fail("the prelude has no end")
         if self._fault:
