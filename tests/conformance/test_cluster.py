@@ -4,15 +4,19 @@ embedded Lateen; here is what a cluster could make otherwise: several processes,
 import base64
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from lateen_release import Release, eventually
 
-from .conftest import CLIENT, ROLE, Account, account_of, checked, zipped
+from .conftest import CLIENT, REGION, ROLE, Account, account_of, checked, zipped
 from .test_tools import use_aws_cli
 from .test_urls import EVERYBODY, status_of
 
@@ -104,6 +108,57 @@ def test_a_function_s_life_by_boto3(client: Any, account: Account, release: Rele
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.get_function(**one)
     assert status_of(url, 404) == 404
+
+
+STREAMS = """
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  if (event.rawPath) stream = awslambda.HttpResponseStream.from(stream, { statusCode: 207, headers: { "x-a": "b" } });
+  stream.write("first ");
+  await new Promise((done) => setTimeout(done, 15000));
+  stream.end("second");
+});
+"""
+
+
+def test_streams_and_signatures_at_urls(client: Any, account: Account, release: Release) -> None:
+    """By the Ingress to the pod, by the gateway, and as an event stream, a piece is here while the next one is not
+    made yet. A URL that asks for signatures has no way past the gateway."""
+    one = {"FunctionName": "streams"}
+    client.create_function(
+        **one, Runtime="nodejs20.x", Role=ROLE, Handler="index.handler", Code={"ZipFile": zipped(STREAMS, "index.js")},
+        Timeout=60,
+    )  # fmt: skip
+    cors = {"AllowOrigins": ["https://a.example"], "AllowMethods": ["PUT"]}
+    made = client.create_function_url_config(**one, AuthType="NONE", InvokeMode="RESPONSE_STREAM", Cors=cors)
+    client.add_permission(**one, **EVERYBODY)
+    client.get_waiter("function_updated_v2").wait(**one, WaiterConfig=DELAY)
+    url = made["FunctionUrl"]
+    preflight = {"origin": "https://a.example", "access-control-request-method": "PUT"}
+
+    def leads() -> bool:
+        answer = httpx.options(url, headers=preflight, trust_env=False, timeout=60)
+        return answer.headers.get("access-control-allow-origin") == "https://a.example"
+
+    eventually(leads, "the URL is open", 60)
+    path = url.removeprefix(release.ingress)
+    for base in (release.ingress, release.gateway):
+        with httpx.stream("GET", f"{base}{path}", trust_env=False, timeout=60) as answer:
+            assert (answer.status_code, answer.headers["x-a"]) == (207, "b")
+            pieces, begin_s = answer.iter_raw(), time.monotonic()
+            assert next(pieces) == b"first "
+            assert b"".join(pieces) == b"second"
+            assert time.monotonic() - begin_s > 5
+    first, *rest = client.invoke_with_response_stream(**one)["EventStream"]
+    assert first == {"PayloadChunk": {"Payload": b"first "}}
+    assert rest[0] == {"PayloadChunk": {"Payload": b"second"}}
+
+    client.update_function_url_config(**one, AuthType="AWS_IAM")
+    for base in (release.ingress, release.gateway):
+        eventually(lambda base=base: httpx.get(f"{base}{path}", trust_env=False).status_code == 403, "it is closed", 60)
+        request = AWSRequest("GET", f"{base}{path}")
+        SigV4Auth(Credentials(account.access_key_id, account.secret_access_key), "lambda", REGION).add_auth(request)
+        answer = httpx.get(f"{base}{path}", headers=dict(request.headers), trust_env=False, timeout=60)
+        assert (answer.status_code, answer.text) == (207, "first second")
 
 
 def test_the_aws_cli_by_the_ingress(account_at: Callable[[str], Account], release: Release, tmp_path: Path) -> None:
