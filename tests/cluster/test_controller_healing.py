@@ -286,6 +286,23 @@ async def test_a_place_goes_with_its_workspace(setting: Setting) -> None:
         await setting.admin.delete(Ref(NAMESPACE, "", namespace))
 
 
+async def test_a_place_that_is_gone_stays_gone(setting: Setting) -> None:
+    """What is seen of its end does not make it anew."""
+    function = a_function()
+    await applied(setting, function)
+    await setting.deployer.remove(function.function_id)
+    ref = Ref(NAMESPACE, "", setting.namespace(function))
+
+    async def is_gone() -> bool:
+        await setting.deployer.clear("default")
+        return await setting.admin.get(ref) is None
+
+    await until(is_gone, within_s=120)
+    for _ in range(10):
+        await asyncio.sleep(0.3)
+        assert await setting.admin.get(ref) is None
+
+
 async def test_a_workspaces_own_quota(setting: Setting) -> None:
     """What it says counts for its namespace, what it doesn't is the installation's, and later changes too."""
     setting.deployer.settle("rich", Quota(cpu="20", memory="64Gi"))

@@ -59,7 +59,7 @@ class PlaceKeeper:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._secrets: dict[str, dict[str, bytes]] | None = None
         self._copied_at_s: dict[str, float] = {}
-        self.work = Work(self.ensure, what="workspace")
+        self.work = Work(self._look, what="workspace")
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -90,6 +90,9 @@ class PlaceKeeper:
             return
         self._quotas.pop(workspace_id, None)
         self._good.discard(workspace_id)
+        # From now on nobody has asked for it: what is seen of its end must not make it again.
+        self._locks.pop(workspace_id, None)
+        self._copied_at_s.pop(workspace_id, None)
         await self._applier.delete(ref_of(namespace), uid=namespace["metadata"]["uid"])
         log.info("namespace removed", extra={"workspace": workspace_id, "namespace": name})
 
@@ -131,6 +134,10 @@ class PlaceKeeper:
             except BaseException:
                 self._good.discard(key)
                 raise
+
+    async def _look(self, key: str) -> None:
+        if key in self._locks:
+            await self.ensure(key)
 
     async def _make(self, key: str) -> None:
         objects = await self._objects(key)
