@@ -5,10 +5,12 @@ from pathlib import Path
 from msgspec import structs
 
 from lateen.domain.access import PLATFORM, Caller
+from lateen.domain.images import ImagePolicy
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
 from lateen.ports.table import Table
 from lateen.services import assembled
+from lateen.services.function_drafts import NO_IMAGES
 from lateen.services.runtimes import Disabled
 
 MASTER = MasterKey(bytes(range(32)))
@@ -35,7 +37,13 @@ class Services(assembled.Services, frozen=True, kw_only=True):
 
 
 def assemble(
-    table: Table, objects: Objects, runtimes: Path, *, clock: ManualClock, disabled: Disabled = lambda _: None
+    table: Table,
+    objects: Objects,
+    runtimes: Path,
+    *,
+    clock: ManualClock,
+    disabled: Disabled = lambda _: None,
+    images: ImagePolicy = NO_IMAGES,
 ) -> Services:
     services = assembled.assemble(
         table,
@@ -43,6 +51,7 @@ def assemble(
         master=MASTER,
         runtimes=runtimes,
         disabled=disabled,
+        images=images,
         retention_days=RETENTION_DAYS,
         now=clock,
         monotonic=clock,
