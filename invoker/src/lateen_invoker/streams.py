@@ -103,6 +103,7 @@ class UrlStream(AnswerStream):
     def done(self, invocation: Invocation, outcome: Outcome) -> None:
         """The invocation's `reply`."""
         self.release()
+        invocation.stream = None  # or each would keep the other, and the connection
         if self._connection.is_lost:
             return
         if outcome.kind == "answer" and self._prelude is not None and not self._is_begun and not self._fault:
@@ -179,6 +180,7 @@ class EventStream(AnswerStream):
     def done(self, invocation: Invocation, outcome: Outcome) -> None:
         """The invocation's `reply`."""
         self.release()
+        invocation.stream = None  # or each would keep the other, and the connection
         if outcome.kind == "refused":
             self._refused(invocation, outcome)
             return
