@@ -116,6 +116,7 @@ STREAMS = """
 exports.handler = awslambda.streamifyResponse(async (event, stream) => {
   if (event.rawPath) stream = awslambda.HttpResponseStream.from(stream, { statusCode: 207, headers: { "x-a": "b" } });
   stream.write("first ");
+  if (event.rawPath === "/quick") return stream.end();
   await new Promise((done) => setTimeout(done, 15000));
   stream.end("second");
 });
@@ -135,14 +136,17 @@ def test_streams_and_signatures_at_urls(client: Any, account: Account, release: 
     client.add_permission(**one, **EVERYBODY)
     client.get_waiter("function_updated_v2").wait(**one, WaiterConfig=DELAY)
     url = made["FunctionUrl"]
-    preflight = {"origin": "https://a.example", "access-control-request-method": "PUT"}
-
-    def leads() -> bool:
-        answer = httpx.options(url, headers=preflight, trust_env=False, timeout=60)
-        return answer.headers.get("access-control-allow-origin") == "https://a.example"
-
-    eventually(leads, "the URL is open", 60)
     path = url.removeprefix(release.ingress)
+    preflight = {"origin": "https://a.example", "access-control-request-method": "PUT"}
+    for base in (release.ingress, release.gateway):
+
+        def streams(base: str = base) -> bool:
+            answer = httpx.get(f"{base}{path}quick", trust_env=False, timeout=60)
+            return answer.status_code == 207 and "transfer-encoding" in answer.headers
+
+        eventually(streams, "new pods serve", 60)
+        answer = httpx.options(f"{base}{path}", headers=preflight, trust_env=False, timeout=60)
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
     for base in (release.ingress, release.gateway):
         with httpx.stream("GET", f"{base}{path}", trust_env=False, timeout=60) as answer:
             assert (answer.status_code, answer.headers["x-a"]) == (207, "b")
