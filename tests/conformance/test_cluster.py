@@ -114,7 +114,9 @@ def test_a_function_s_life_by_boto3(client: Any, account: Account, release: Rele
 
 STREAMS = """
 exports.handler = awslambda.streamifyResponse(async (event, stream) => {
-  if (event.rawPath) stream = awslambda.HttpResponseStream.from(stream, { statusCode: 207, headers: { "x-a": "b" } });
+  const signer = event.requestContext?.authorizer?.iam.accessKey ?? "nobody";
+  const head = { statusCode: 207, headers: { "x-a": "b", "x-signer": signer } };
+  if (event.rawPath) stream = awslambda.HttpResponseStream.from(stream, head);
   stream.write("first ");
   if (event.rawPath === "/quick") return stream.end();
   await new Promise((done) => setTimeout(done, 15000));
@@ -160,11 +162,17 @@ def test_streams_and_signatures_at_urls(client: Any, account: Account, release: 
 
     client.update_function_url_config(**one, AuthType="AWS_IAM")
     for base in (release.ingress, release.gateway):
-        eventually(lambda base=base: httpx.get(f"{base}{path}", trust_env=False).status_code == 403, "it is closed", 60)
-        request = AWSRequest("GET", f"{base}{path}")
-        SigV4Auth(Credentials(account.access_key_id, account.secret_access_key), "lambda", REGION).add_auth(request)
-        answer = httpx.get(f"{base}{path}", headers=dict(request.headers), trust_env=False, timeout=60)
-        assert (answer.status_code, answer.text) == (207, "first second")
+
+        def is_told_who_calls(url: str = f"{base}{path}quick") -> bool:
+            request = AWSRequest("GET", url)
+            pair = Credentials(account.access_key_id, account.secret_access_key)
+            SigV4Auth(pair, "lambda", REGION).add_auth(request)
+            answer = httpx.get(url, headers=dict(request.headers), trust_env=False, timeout=60)
+            return answer.headers.get("x-signer") == account.access_key_id
+
+        eventually(is_told_who_calls, "the gateway is asked", 60)
+        unsigned = httpx.get(f"{base}{path}quick", trust_env=False, timeout=60)
+        assert (unsigned.status_code, unsigned.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
 
 
 def test_the_aws_cli_by_the_ingress(account_at: Callable[[str], Account], release: Release, tmp_path: Path) -> None:
