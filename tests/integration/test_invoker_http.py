@@ -36,6 +36,16 @@ def head(method: str = "GET", target: str = URL, *lines: str) -> bytes:
     return "\r\n".join((f"{method} {target} HTTP/1.1", "host: x", *lines, "", "")).encode("latin-1")
 
 
+@pytest.mark.parametrize("target", [f"/{HASH}", f"/{HASH}?a=/b"])
+def test_a_service_worker_rules_over_no_other_function(invoker: InvokerProcess, target: str) -> None:
+    """Browsers say that they want such a script; by its address it would be given the whole host."""
+    assert invoker.raw(head("GET", target, "service-worker: script", "connection: close")).startswith(b"HTTP/1.1 403 ")
+    assert invoker.raw(head("GET", f"{URL}worker.js", "service-worker: script", "connection: close")).startswith(
+        b"HTTP/1.1 200 "
+    )
+    assert invoker.raw(head("GET", target, "connection: close")).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -131,6 +131,10 @@ def test_any_request_makes_an_event(body: bytes, query: str) -> None:
                 "statusCode": 200,
                 "headers": {
                     "Content-Length": "9",
+                    "Service-Worker-Allowed": "/",
+                    "Cross-Origin-Opener-Policy": "same-origin",
+                    "Clear-Site-Data": "*",
+                    "NEL": "{}",
                     "Transfer-Encoding": "chunked",
                     "Connection": "x",
                     "Date": "now",

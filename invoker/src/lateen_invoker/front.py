@@ -144,6 +144,10 @@ class Call(Request):
             return
         elif front.is_behind_ingress:
             peer, protocol, port = _forwarded(headers, peer)
+        if "service-worker" in headers and self.target[33:34] != "/":
+            # Of a script beside the others' addresses a browser would make the master of them all.
+            self.say(403, "A service worker's script has to be below the function's URL")
+            return
         for name in _PLATFORM_HEADERS:
             headers.pop(name, None)
         allowed: bytes | None = None

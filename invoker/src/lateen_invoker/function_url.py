@@ -104,6 +104,8 @@ _OURS = frozenset(
     {
         "connection", "content-length", "date", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
         "upgrade", "x-amzn-requestid", signing.REFUSED,
+        # What to a browser is about the whole host, on which other functions and the pages may answer too.
+        "clear-site-data", "cross-origin-opener-policy", "nel", "report-to", "service-worker-allowed",
     }
 )  # fmt: skip
 _JSON_HEAD = b"content-type: application/json\r\n"
