@@ -203,6 +203,22 @@ def test_update_and_delete(cli: Cli, done: Callable[..., str], hello: Path) -> N
     done("deploy", hello, "--name", "yours")
 
 
+def test_reserved_concurrency(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """Set with the code, changed, and taken away again; one of these at a time."""
+
+    def shown() -> object:
+        return json.loads(done("info", "braked", "-o", "json"))["reserved_concurrency"]
+
+    done("deploy", hello, "--name", "braked", "--reserved-concurrency", "0")
+    assert shown() == 0
+    done("update", "braked", "--reserved-concurrency", "7")
+    assert shown() == 7
+    assert cli("update", "braked", "--reserved-concurrency", "901").returncode == 1
+    assert cli("update", "braked", "--reserved-concurrency", "1", "--no-reserved-concurrency").returncode == 2
+    done("update", "braked", "--no-reserved-concurrency")
+    assert shown() is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
