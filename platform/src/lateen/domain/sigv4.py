@@ -93,17 +93,16 @@ def parse(request: Signable) -> Signature:
 
 def check_time(signature: Signature, *, now_s: float) -> None:
     """Five minutes either way; a presigned URL until it expires. Raises: `SignatureRefused`."""
-    now = _time_text(now_s)
     if signature.time_s > now_s + WINDOW_S:
-        limit = _time_text(now_s + WINDOW_S)
+        now, limit = _time_text(now_s), _time_text(now_s + WINDOW_S)
         text = f"Signature not yet current: {signature.time} is still later than {limit} ({now} + 5 min.)"
         raise SignatureRefused("InvalidSignatureException", text)
     if signature.expires_s is not None:
         if now_s > signature.time_s + signature.expires_s:
-            ended = _time_text(signature.time_s + signature.expires_s)
+            now, ended = _time_text(now_s), _time_text(signature.time_s + signature.expires_s)
             raise SignatureRefused("InvalidSignatureException", f"Signature expired: {ended} is now earlier than {now}")
     elif signature.time_s < now_s - WINDOW_S:
-        limit = _time_text(now_s - WINDOW_S)
+        now, limit = _time_text(now_s), _time_text(now_s - WINDOW_S)
         text = f"Signature expired: {signature.time} is now earlier than {limit} ({now} - 5 min.)"
         raise SignatureRefused("InvalidSignatureException", text)
 
