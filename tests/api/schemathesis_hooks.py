@@ -41,3 +41,13 @@ def refused_for_what_a_schema_says(ctx: Any, response: Any, case: Any) -> None:
     errors = [error for error in problem["errors"] if error["reason"] != "expected `int`, got `float`"]
     refused = {error["field"].split(".")[0] for error in errors}
     assert refused <= BEYOND_A_SCHEMA, f"valid by the document, but refused: {problem['detail']}"
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Nobody waits for records of calls that were never made: all of the time would go there."""
+    given = case.query or {}
+    if case.operation.definition.raw.get("operationId") == "getLog" and str(given.get("wait")) in map(
+        str, range(1, 11)
+    ):
+        given["wait"] = 0
