@@ -1,6 +1,7 @@
 """What a build is in the cluster. Pure: no cluster is needed to know it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,28 @@ def test_a_build_runs_its_own_command(config: FunctionsConfig) -> None:
     assert build["command"] == ["/bin/build", "/lateen/runtime/build.py", "../output"]
     assert build["workingDir"] == "/build/source"
     assert {"name": "KEPT", "value": "/build/cache/kept"} in build["env"]
+
+
+def test_variables_whose_names_are_addresses(config: FunctionsConfig) -> None:
+    """npm's of a registry: no name that every Kubernetes takes, so the build's own `env` gives it. The value is in the
+    Secret alone."""
+    name = "NPM_CONFIG_//registry.example.org/:_authToken"
+    request = msgspec.structs.replace(REQUEST, variables={"PIP_INDEX_URL": "https://index", name: "t0k$(HOME)en"})
+    job = build_job(request, config, recipe=RECIPE)
+    _, build = job["spec"]["template"]["spec"]["initContainers"]
+    assert build["command"] == [
+        "/usr/bin/env",
+        f"{name}=$(LATEEN_VARIABLE_0)",
+        "/bin/build",
+        "/lateen/runtime/build.py",
+        "../output",
+    ]
+    keys = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in build["env"] if "valueFrom" in each}
+    assert keys == {"LATEEN_VARIABLE_0": "variable-0", "PIP_INDEX_URL": "variable-1"}
+    secret = build_secret(request, config, addresses=ADDRESSES, owner=job | {"metadata": {"name": "j", "uid": "u"}})
+    assert secret["stringData"]["variable-0"] == "t0k$(HOME)en"
+    assert "t0k" not in str(job)
+    assert all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", each["name"]) for each in build["env"])
 
 
 def test_builds_have_walls_of_their_own(config: FunctionsConfig) -> None:

@@ -6,6 +6,7 @@ good for one blob and some minutes; nobody there has a key to the store.
 """
 
 import hashlib
+import re
 from typing import Any
 
 from lateen.adapters.kubernetes.config import FunctionsConfig
@@ -27,6 +28,7 @@ _SMALL: Manifest = {
     "limits": {"cpu": "1", "memory": "512Mi"},
     "requests": {"cpu": "10m", "memory": "64Mi"},
 }
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 _FOLDERS = {"source": ".", "output": "../output", "cache": "../cache"}
 
 
@@ -172,14 +174,20 @@ def _build(request: BuildRequest, config: FunctionsConfig, recipe: Recipe, image
         "LATEEN_BUILD_CACHE": folders["cache"],
         "SOURCE_DATE_EPOCH": "315532800",
     }
-    given = (
-        _from_secret(request, name, f"variable-{number}") for number, name in enumerate(_sorted(request.variables))
-    )
+    names = {name: f"LATEEN_VARIABLE_{number}" for number, name in enumerate(_sorted(request.variables))}
+    plain = {name: name for name in names if _PLAIN_NAME.match(name)}
+    given = [
+        _from_secret(request, plain.get(name, numbered), f"variable-{number}")
+        for number, (name, numbered) in enumerate(names.items())
+    ]
+    # Kubernetes before 1.32 takes no name with an address in it, and `env` takes every one.
+    renamed = [f"{name}=$({numbered})" for name, numbered in names.items() if name not in plain]
+    command = [_filled(part, {**_FOLDERS, "runtime_dir": RUNTIME_DIR}) for part in image.command]
     return {
         "name": BUILD,
         "image": config.images.builds[request.runtime],
         "imagePullPolicy": config.images.pull_policy,
-        "command": [_filled(part, {**_FOLDERS, "runtime_dir": RUNTIME_DIR}) for part in image.command],
+        "command": ["/usr/bin/env", *renamed, *command] if renamed else command,
         "workingDir": folders["source"],
         "env": [*_plain({n: v for n, v in environment.items() if n not in request.variables}), *given],
         "resources": {
