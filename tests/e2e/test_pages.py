@@ -100,7 +100,7 @@ def test_a_large_upload(
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("code.py", "def handler(event, context):\n    return 'large'\n")
         packed.writestr("data.bin", random.Random(1).randbytes(20_000_000))
-    road = TcpRoad(server.endpoint, bytes_s=12_000_000)
+    road = TcpRoad(server.endpoint, bytes_s=4_000_000)
     request.addfinalizer(road.close)
     ada = person(endpoint=road.url)
     ada.sign_in(key)
