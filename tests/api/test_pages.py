@@ -320,8 +320,10 @@ async def test_files_are_small_and_kept(api: Api) -> None:
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         whole += int(answer.headers["content-length"])
-        wrong = re.sub("/[0-9a-f]{12}/", "/000000000000/", path)
-        assert (await browser.client.get(wrong)).status_code == 404
+        other = await browser.client.get(re.sub("/[0-9a-f]{12}/", "/000000000000/", path))
+        assert (other.status_code, other.headers["cache-control"]) == (200, "no-store")
+    for path in ("/ui/static/000000000000/nothing.js", "/ui/static/000000000000/NOTICE", "/ui/static/app.js"):
+        assert (await browser.client.get(path)).status_code == 404
     assert "editor.js" not in page.text
     assert whole <= 150 * 1024
 

@@ -107,6 +107,10 @@ def from_sign_in_to_deletion(
     assert (stored()["memory"], stored()["environment"]) == (256, {"SHOP": "north"})
     picture(ada, "code.png")
 
+    page.get_by_role("link", name="Logs").click()
+    expect(page.locator("#records")).to_contain_text("order 42")
+    ada.check_accessible()
+
     page.get_by_role("link", name="Functions", exact=True).first.click()
     page.get_by_role("button", name="Delete orders").click()
     dialog = page.get_by_role("dialog", name="Delete function orders?")

@@ -48,9 +48,11 @@ def asset_url(name: str) -> str:
 @get("/static/{digest:str}/{name:str}", include_in_schema=False)
 async def asset(request: Request[Any, Any, Any], digest: FromPath[str], name: FromPath[str]) -> Response[bytes]:
     """Public: there is nothing of anybody's in it."""
-    if (found := _assets().get(name)) is None or found.digest != digest:
+    if (found := _assets().get(name)) is None:
         raise NotFoundException
-    headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+    # While replicas are replaced, a page may be of one that has another: ours is better than none, until the next load.
+    kept = _FOR_EVER if found.digest == digest else "no-store"
+    headers = {"Cache-Control": kept, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["Content-Encoding"] = "gzip"
         return Response(found.compressed, media_type=found.media_type, headers=headers)
