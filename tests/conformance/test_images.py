@@ -206,6 +206,9 @@ class TestOnACluster:
         """In AWS's words where it has some."""
         only = "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
         assert refused(create, client=there, name="x", Runtime="python3.12", Handler="a.b") == only
+        assert refused(there.create_function, FunctionName="x", Role=ROLE, PackageType="Image", Code={}) == (
+            "Please provide a source for function code."
+        )
         bad = "Source image not a reference is not valid. Provide a valid source image."
         assert refused(create, client=there, name="x", uri="not a reference") == bad
         assert "absolute path" in refused(create, client=there, name="x", ImageConfig={"WorkingDirectory": "here"})

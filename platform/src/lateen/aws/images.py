@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lateen.aws.errors import AwsError, invalid
+from lateen.aws.errors import invalid
 from lateen.domain.images import Image, ImageConfig, ImagePolicy, is_reference
 
 _ONLY_ZIPS = ("Runtime", "Handler", "Layers")
@@ -13,7 +13,8 @@ def new_image(given: dict[str, Any], images: ImagePolicy) -> Image:
     if images.refusal is not None:
         raise invalid(f"PackageType Image is not offered by this installation. ({images.refusal})")
     check_only_image(given)
-    return Image(uri=image_uri(given["Code"]), config=image_config(given.get("ImageConfig") or {}))
+    uri = _uri_in(given["Code"], "Please provide a source for function code.")
+    return Image(uri=uri, config=image_config(given.get("ImageConfig") or {}))
 
 
 def check_only_image(given: dict[str, Any]) -> None:
@@ -25,17 +26,8 @@ def check_only_image(given: dict[str, Any]) -> None:
 
 
 def image_uri(given: dict[str, Any]) -> str:
-    """Of `Code`, or of `UpdateFunctionCode`. Raises: `AwsError`."""
-    uri: str = given.get("ImageUri") or ""
-    if not uri or any(name in given for name in ("ZipFile", "S3Bucket", "S3Key")):
-        raise invalid("Please provide ImageUri when updating a function with packageType Image.")
-    if not is_reference(uri):
-        raise bad_image(uri)
-    return uri
-
-
-def bad_image(uri: str) -> AwsError:
-    return invalid(f"Source image {uri} is not valid. Provide a valid source image.")
+    """Of `UpdateFunctionCode`. Raises: `AwsError`."""
+    return _uri_in(given, "Please provide ImageUri when updating a function with packageType Image.")
 
 
 def image_config(given: dict[str, Any]) -> ImageConfig:
@@ -65,3 +57,15 @@ def image_location(image: Image) -> dict[str, Any]:
     if image.digest is not None:
         shown["ResolvedImageUri"] = f"{image.repository}@sha256:{image.digest}"
     return shown
+
+
+def _uri_in(given: dict[str, Any], otherwise: str) -> str:
+    """Args:
+    otherwise: the text of the refusal where it is missing, or not alone.
+    """
+    uri: str = given.get("ImageUri") or ""
+    if not uri or any(name in given for name in ("ZipFile", "S3Bucket", "S3Key")):
+        raise invalid(otherwise)
+    if not is_reference(uri):
+        raise invalid(f"Source image {uri} is not valid. Provide a valid source image.")
+    return uri
