@@ -16,6 +16,7 @@ from lateen.domain.access import PLATFORM
 from lateen.ports.table import Item, ItemNotFound
 from lateen.services.build_settings import settings_key
 from lateen.services.build_sweep import BuildSweep
+from lateen.services.builds import Build, build_item
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -265,6 +266,17 @@ async def test_builds_that_made_nothing_are_swept_too(running: Running) -> None:
     assert await platform.builds.find("default", function.code.build.id) is not None
     await sweep(running, days=8).run()
     assert await platform.builds.find("default", function.code.build.id) is None
+
+
+async def test_builds_go_with_their_workspace(running: Running) -> None:
+    platform = running.platform
+    workspace = await platform.workspaces.create(PLATFORM, name="team-a")
+    for number in range(120):
+        build = Build(id=f"{number:064x}", workspace_id=workspace.id, runtime="python3.12", state="Failed")
+        await platform.table.put(build_item(build), expected=None)
+    await platform.workspaces.delete(PLATFORM, workspace.id)
+    assert await platform.builds.find(workspace.id, f"{0:064x}") is None
+    assert await platform.builds.find(workspace.id, f"{119:064x}") is None
 
 
 TOO_DEEP = """

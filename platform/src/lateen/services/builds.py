@@ -18,7 +18,7 @@ from lateen.domain.functions import Code, CodeBuild
 from lateen.domain.names import is_id
 from lateen.domain.runtimes import Runtime
 from lateen.ports.builder import BuildPlace
-from lateen.ports.table import Item, ItemNotFound, Key, Table
+from lateen.ports.table import TRANSACTION_LIMIT, Delete, Item, ItemNotFound, Key, Table
 from lateen.services.build_recipes import need_of, recipe_of
 from lateen.services.build_settings import BuildSettings
 from lateen.services.tenants import partition
@@ -168,6 +168,12 @@ def build_item(build: Build) -> Item:
 
 def build_from(item: Item) -> Build:
     return msgspec.convert(item.data, Build)
+
+
+async def remove_builds(table: Table, workspace_id: str) -> None:
+    """All of a workspace that ends; their logs and artifacts follow by themselves."""
+    while items := (await table.query(partition(workspace_id), begins="BUILD#", limit=TRANSACTION_LIMIT)).items:
+        await table.transact([Delete(item.key) for item in items])
 
 
 def log_partition(workspace_id: str, build_id: str) -> str:

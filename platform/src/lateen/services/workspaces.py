@@ -15,6 +15,7 @@ from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import DEFAULT_ID, Quota, Workspace
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.build_settings import settings_key
+from lateen.services.builds import remove_builds
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen.services.idempotency import Idempotency, Once
@@ -190,6 +191,7 @@ class Workspaces:
             await self._mark(caller, workspace, is_closing=False)
             raise Conflict(_HAS_FUNCTIONS)
         await self._layers.delete_all(workspace_id)
+        await remove_builds(self._table, workspace_id)
         await self._keys.revoke_all(workspace_id)
         await self._bury(caller, workspace)
 
