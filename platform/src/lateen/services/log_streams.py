@@ -24,7 +24,7 @@ from lateen.domain.errors import LateenError, NotFound, Unavailable
 from lateen.domain.times import iso_ms, unix_s
 from lateen.ports.table import Page, Table
 from lateen.services.functions import Functions
-from lateen.services.records import ALL, END, LATE_S, PREFIX, Wanted
+from lateen.services.records import ALL, END, LATE_S, PREFIX, Wanted, searched_text
 from lateen_invoker.records import ExecutionRecord, sort_key
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ CHECK_EVERY_S = 5.0
 HEARTBEAT_S = 15.0
 LIVES_S = 3600.0
 MOST_OF_KEY = 10
-MOST = 500
+MOST = 200
 _LAST_PAUSE_S = 10.0
 
 Why = Literal["revoked", "deleted", "stopping", "time", "unavailable", "too-many"]
@@ -85,9 +85,14 @@ class _Watcher:
         self.shown: set[str] = set()
         """What it was shown of the past, which may come again as new."""
 
-    def tell(self, records: list[ExecutionRecord], *, has_gap: bool) -> None:
+    def tell(self, records: list[tuple[ExecutionRecord, str]], *, has_gap: bool) -> None:
+        """Args:
+        records: each with its `searched_text`.
+        """
         self.records.extend(
-            record for record in records if self.wanted.matches(record) and sort_key(record) not in self.shown
+            record
+            for record, text in records
+            if self.wanted.matches(record, text) and sort_key(record) not in self.shown
         )
         self.has_gap = self.has_gap or has_gap
         while len(self.records) > WAITING:
@@ -278,9 +283,11 @@ class LogStreams:
             return
         # A page that is full of what is new hides what else there is.
         has_gap = page.next is not None and len(new) == len(page.items)
-        records = _records_in(Page(new, None))
-        for watcher in feed.watchers:
+        records = [(record, searched_text(record)) for record in _records_in(Page(new, None))]
+        for watcher in list(feed.watchers):
             watcher.tell(records, has_gap=has_gap)
+            # Many may search much: others get their turn meanwhile.
+            await asyncio.sleep(0)
 
     async def _newest(self, function_id: str, since: str) -> Page:
         """From that time on, the newest first."""

@@ -50,17 +50,22 @@ class Wanted(Struct, frozen=True, kw_only=True):
     def is_all(self) -> bool:
         return self.status is None and self.contains is None
 
-    def matches(self, record: ExecutionRecord) -> bool:
+    def matches(self, record: ExecutionRecord, text: str | None = None) -> bool:
+        """Args:
+        text: the record's `searched_text`, where it is known already.
+        """
         if self.status is not None and record.status != self.status:
             return False
-        if self.contains is None:
-            return True
-        error = () if record.error is None else (record.error.type, record.error.message)
-        text = self.contains.casefold()
-        return any(text in each.casefold() for each in (record.request_id, *error, record.log_tail))
+        return self.contains is None or self.contains.casefold() in (text or searched_text(record))
 
 
 ALL = Wanted()
+
+
+def searched_text(record: ExecutionRecord) -> str:
+    """What `contains` is looked for in. No text that is asked for holds what is between the parts."""
+    error = () if record.error is None else (record.error.type, record.error.message)
+    return "\0".join((record.request_id, *error, record.log_tail)).casefold()
 
 
 class Records:
