@@ -179,13 +179,15 @@ Resources:
   Keeps:
     Type: AWS::Serverless::Function
     Properties:
+      ReservedConcurrentExecutions: 3
       Runtime: python3.12
       Handler: index.handler
       InlineCode: "def handler(event, context): pass"
       Environment: {Variables: {TABLE: !Ref Orders, OTHER: "1"}}
 """
     folder = template(tmp_path / "keeps", text)
-    assert deployed(server, folder)["functions"]["Keeps"]["environment"] == {"OTHER": "1"}
+    first = deployed(server, folder)["functions"]["Keeps"]
+    assert (first["environment"], first["reserved_concurrency"]) == ({"OTHER": "1"}, 3)
     assert lateen(server, "update", "Keeps", "--env", "TABLE=mine", "--env", "GONE=1").returncode == 0
     environment = deployed(server, folder)["functions"]["Keeps"]["environment"]
     assert environment == {"TABLE": "mine", "OTHER": "1"}

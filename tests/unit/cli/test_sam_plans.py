@@ -182,6 +182,7 @@ def test_what_is_not_deployed_is_named(tmp_path: Path) -> None:
     planned(plans)
     assert plan.fields["environment"] == {"PLAIN": "x", "GIVEN": "arn:bus"}
     assert plan.kept == ("TABLE", "KEY")
+    assert plan.fields["reserved_concurrency"] == 5
     assert plan.fields["auth"] == "iam"
     assert plans.left_out == {
         "Orders (AWS::DynamoDB::Table)": "only Lambda's resources are deployed",
@@ -192,7 +193,6 @@ def test_what_is_not_deployed_is_named(tmp_path: Path) -> None:
         "F.Events.Nightly (Schedule)": "schedules are not offered yet",
         "F.Events.Queue (SQS)": "event sources are not offered yet",
         "F.Events.Web (HttpApi)": "there is no API Gateway; FunctionUrlConfig gives the function a URL",
-        "F.ReservedConcurrentExecutions": plans.left_out["F.ReservedConcurrentExecutions"],
         "F.Tracing": "there is no X-Ray",
         "F.Unheard": "not known here",
     }

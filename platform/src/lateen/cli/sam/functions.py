@@ -31,7 +31,6 @@ _REASONS = {
     "Policies": _NO_CREDENTIALS,
     "PropagateTags": "tags are kept for AWS's own tools only",
     "ProvisionedConcurrencyConfig": "not offered yet",
-    "ReservedConcurrentExecutions": BY_AWS_TOOLS,
     "Role": _NO_CREDENTIALS,
     "RolePath": _NO_CREDENTIALS,
     "Tags": "tags are kept for AWS's own tools only",
@@ -138,6 +137,8 @@ def plan_function(
         "layers": _layers(properties, account_id),
         "auth": _auth(properties) if "FunctionUrlConfig" in properties else auth,
     }
+    if (reserved := properties.number("ReservedConcurrentExecutions")) is not None:
+        fields["reserved_concurrency"] = reserved
     alias = properties.text("AutoPublishAlias")
     version_description = properties.text("VersionDescription")
     events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
