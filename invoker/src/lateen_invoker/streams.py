@@ -104,12 +104,14 @@ class UrlStream(AnswerStream):
         """The invocation's `reply`."""
         self.release()
         invocation.stream = None  # or each would keep the other, and the connection
-        if self._connection.is_lost:
-            return
-        if outcome.kind == "answer" and self._prelude is not None and not self._is_begun and not self._fault:
+        is_lost = self._connection.is_lost
+        is_headless = self._prelude is not None and not self._is_begun
+        if outcome.kind == "answer" and is_headless and not self._fault and not is_lost:
             self._fail("the prelude has no end")
         if self._fault:
             invocation.log += f"[ERROR] The answer can't be sent: {self._fault}\n".encode()
+        elif is_lost:
+            return
         elif not self._is_begun:
             self._whole(invocation, outcome)
         elif outcome.kind == "answer":
