@@ -68,7 +68,9 @@ async def test_a_cookie_of_https_is_for_https(api: Api) -> None:
     """Also behind a proxy that we weren't told of: the page says where it is from."""
     browser = Browser(api.platform)
     fields = {"token": await browser.token(), "key": api.secret}
-    answer = await browser.client.post("/ui/sign-in", data=fields, headers={"origin": "https://localhost:8000"})
+    answer = await browser.client.post(
+        "/ui/sign-in", data=fields, headers={"origin": "https://localhost:8000", "sec-fetch-dest": "document"}
+    )
     assert answer.headers["set-cookie"].endswith("; Secure")
 
 
@@ -215,6 +217,26 @@ async def test_scripts_of_functions_can_not_read_pages(api: Api, browser: Browse
         answer = await browser.client.get("/ui/functions", headers={"sec-fetch-dest": dest})
         assert answer.status_code == 403
         assert "data-token" not in answer.text
+
+
+async def test_pages_are_for_https_and_this_machine(api: Api, browser: Browser) -> None:
+    """Over http browsers say to no other host what a request is for: who can't be told from a script gets nothing."""
+    for path in ("/ui/functions", "/ui/keys", "/ui/sign-in"):
+        answer = await browser.client.get(path)
+        assert answer.status_code == 403
+        assert "need https" in answer.text
+        assert "data-token" not in answer.text
+
+
+async def test_a_second_session_cookie(api: Api, browser: Browser) -> None:
+    """A function's script can set one for a path below the pages', which comes first. Nobody acts as another by it."""
+    sessions = Sessions(b"k" * 32)
+    [ours] = [each.value for each in browser.client.cookies.jar if each.name == COOKIE]
+    for second in (ours, sessions.seal(sessions.begin("x")), ""):
+        cookies = {"cookie": f"{COOKIE}={second}; {COOKIE}={ours}"}
+        browser.client.cookies.clear()
+        answer = await browser.get("/ui/keys", **cookies)
+        assert answer.headers["location"] == "/ui/sign-in"
 
 
 async def test_other_origins_are_refused(api: Api, browser: Browser) -> None:

@@ -2,8 +2,8 @@
 
 Functions answer on the same host, so a page of a function's is of the same origin to a browser, and cookies alone prove
 nothing. Hence: nothing but whole documents, scripts and styles is given to a request without the token that is in each
-of our pages; a script can't fetch a document, for its request says what it is for; and no window of another page's
-making can be looked into.
+of our pages; a script can't fetch a document, for browsers say on their own what a request is for, and no script can
+make them say otherwise; and no window of another page's making can be looked into.
 """
 
 import logging
@@ -39,6 +39,10 @@ _POLICY = (
 _OURS = [(b"content-security-policy", _POLICY), (b"cross-origin-opener-policy", b"same-origin")]
 _OF_THE_EDGE = (b"x-request-id", b"x-content-type-options", b"referrer-policy", b"x-frame-options", b"cross-origin-")
 """Headers that the edge gives to every answer, ours included."""
+_NOT_SAFE = (
+    b"Lateen's pages need https, or an address of this machine such as localhost. Elsewhere browsers don't say what a "
+    b"request is for, so the pages of functions could read these.\n"
+)
 _KEPT_FROM_THE_API = (b"cookie", b"authorization", b"x-csrf-token", b"x-request-id")
 
 
@@ -61,8 +65,12 @@ class Pages:
         if path.startswith(FORWARDED):
             await self._forward(scope, receive, send, session, may=has_token)
             return
-        if not (path.startswith(f"{ASSETS}/") or has_token or _asks_for_a_document(scope, headers)):
-            await _refuse(send, 403, "forbidden", "the page is out of date; load it again")
+        wants = headers.one(b"sec-fetch-dest")
+        if not (path.startswith(f"{ASSETS}/") or has_token or wants == "document"):
+            if wants:
+                await _refuse(send, 403, "forbidden", "the page is out of date; load it again")
+            else:
+                await _answer(send, 403, b"text/plain; charset=utf-8", _NOT_SAFE)
             return
         length = headers.one(b"content-length")
         if len(length) > 9 or int(length or 0) > FORM_LIMIT or headers.one(b"transfer-encoding"):
@@ -117,19 +125,19 @@ class _Headers:
         return found[0].decode("latin-1") if len(found) == 1 else ""
 
     def cookie(self, name: str) -> str:
+        """A script of a function's may have set another one for a path below ours. Of two, neither counts."""
         pairs = (pair.strip().partition("=") for pair in self.one(b"cookie").split(";"))
-        return next((value for given, _, value in pairs if given == name), "")
-
-
-def _asks_for_a_document(scope: Any, headers: _Headers) -> bool:
-    """Browsers say so on their own, and no script can make them say it. Forms bring the token in their body."""
-    return headers.one(b"sec-fetch-dest") in ("", "document")
+        found = [value for given, _, value in pairs if given == name]
+        return found[0] if len(found) == 1 else ""
 
 
 async def _refuse(send: Any, status: int, slug: str, detail: str) -> None:
     problem = {"type": f"urn:lateen:problem:{slug}", "title": detail.capitalize(), "status": status, "detail": detail}
-    body = msgspec.json.encode(problem)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await _answer(send, status, b"application/problem+json", msgspec.json.encode(problem))
+
+
+async def _answer(send: Any, status: int, media_type: bytes, body: bytes) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
