@@ -10,6 +10,7 @@ from msgspec import structs
 from lateen.adapters.filesystem import FileObjects
 from lateen.domain.access import Caller
 from lateen.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RevisionMismatch
+from lateen.domain.events import EventInvokeChange
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Observation
@@ -240,6 +241,23 @@ async def test_an_alias_leads_to_what_there_is(services: Services, hello: Functi
     lead_there = [each for each in (await aliases.list(admin, hello.id)).items if "1" in each.alias.target.versions]
     assert is_there == isinstance(raced[-1], Conflict)
     assert is_there or not lead_there
+
+
+async def test_what_events_get_goes_with_the_version_or_alias(services: Services, hello: Function) -> None:
+    """A new one of that name begins with the defaults, and listings show none that leads nowhere."""
+    aliases, versions, admin = services.aliases, services.versions, services.admin
+    configs = services.event_configs
+    for number in (1, 2):
+        await published(services, hello, number)
+    await aliases.create(admin, hello.id, "live", Target("1"))
+    for qualifier in ("live", "2", "$LATEST"):
+        await configs.put(hello, qualifier, EventInvokeChange(maximum_retry_attempts=0))
+    await aliases.delete(admin, hello.id, "live")
+    await versions.delete(admin, hello.id, "2")
+    assert [each.qualifier for each in (await configs.list(hello)).items] == ["$LATEST"]
+    await aliases.create(admin, hello.id, "live", Target("1"))
+    with pytest.raises(NotFound):
+        await configs.get(hello, "live")
 
 
 async def test_an_alias_moves_when_what_it_leads_to_runs(services: Services, hello: Function) -> None:

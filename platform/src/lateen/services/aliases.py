@@ -25,6 +25,7 @@ from lateen.domain.versions import (
 )
 from lateen.ports.table import Check, Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
+from lateen.services.event_configs import config_key
 from lateen.services.function_items import function_key, id_key, live_function
 from lateen.services.functions import Functions
 from lateen.services.serving import serving, version_status
@@ -161,6 +162,7 @@ class Aliases:
                         head.changed(),
                         Delete(alias_key(function.workspace_id, function.id, name), expected=alias.revision),
                         Delete(alias_hash_key(alias.hash)),
+                        Delete(config_key(function.id, name)),  # a new alias of that name has none
                     ]
                 )
             except RevisionConflict:

@@ -64,7 +64,7 @@ class EventConfigs:
             if config is None:
                 raise NotFound(NO_CONFIG)
             try:
-                await self._table.delete(_key(function.id, qualifier), expected=revision)
+                await self._table.delete(config_key(function.id, qualifier), expected=revision)
             except RevisionConflict:
                 continue
             return
@@ -94,7 +94,7 @@ class EventConfigs:
             old, revision = await self._read(function.id, qualifier)
             new = msgspec.structs.replace(change(old), updated_at_s=self._now())
             check_config(new, account_id=function.account_id, name=function.name)
-            item = Item(key=_key(function.id, qualifier), data=msgspec.to_builtins(new))
+            item = Item(key=config_key(function.id, qualifier), data=msgspec.to_builtins(new))
             try:
                 await self._table.transact([Put(item, expected=revision), await self._still_there(function)])
             except RevisionConflict:
@@ -115,13 +115,13 @@ class EventConfigs:
 
     async def _read(self, function_id: str, qualifier: str) -> tuple[EventInvokeConfig | None, int | None]:
         try:
-            item = await self._table.get(_key(function_id, qualifier))
+            item = await self._table.get(config_key(function_id, qualifier))
         except ItemNotFound:
             return None, None
         return _config_from(item), item.revision
 
 
-def _key(function_id: str, qualifier: str) -> Key:
+def config_key(function_id: str, qualifier: str) -> Key:
     return Key(f"FN#{function_id}", PREFIX + qualifier)
 
 

@@ -18,6 +18,7 @@ from lateen.domain.versions import as_now, is_same
 from lateen.ports.table import Check, Delete, ItemNotFound, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
 from lateen.services.cursors import Cursors, check_limit
+from lateen.services.event_configs import config_key
 from lateen.services.function_items import function_from, function_key, id_key, item_of, live_function, status_key
 from lateen.services.functions import Functions
 from lateen.services.statuses import Statuses
@@ -151,6 +152,7 @@ class Versions:
                         head.changed(),
                         Delete(version_key(function.workspace_id, function.id, version), expected=1),
                         Delete(status_key(published)),
+                        Delete(config_key(function.id, version)),
                     ]
                 )
             except RevisionConflict:
