@@ -1,6 +1,7 @@
 """Reserved concurrency by boto3: set, shown, kept, taken away."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_it_is_shown_and_kept(client: Any, create: Create) -> None:
     assert client.get_function(**name)["Concurrency"] == {"ReservedConcurrentExecutions": 2}
     settings = client.get_account_settings()["AccountLimit"]
     assert (settings["ConcurrentExecutions"], settings["UnreservedConcurrentExecutions"]) == (1000, 998)
-    client.get_waiter("function_updated_v2").wait(**name, WaiterConfig={"Delay": 1})
+    time.sleep(1)  # a change counts from a moment after the answer on
 
     def invoke(_: int) -> Any:
         try:
@@ -39,11 +40,15 @@ def test_it_is_shown_and_kept(client: Any, create: Create) -> None:
         except ClientError as exc:
             return exc.response
 
-    with ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(invoke, range(20)))
-    ran = [answer for answer in answers if "began" in answer]
-    throttled = [answer for answer in answers if "began" not in answer]
-    assert overlap.most_at_once(ran) == 2
+    most, until_s = 0, time.monotonic() + 60
+    while most != 2 and time.monotonic() < until_s:
+        with ThreadPoolExecutor(20) as threads:
+            answers = list(threads.map(invoke, range(20)))
+        ran = [answer for answer in answers if "began" in answer]
+        throttled = [answer for answer in answers if "began" not in answer]
+        most = overlap.most_at_once(ran)
+        assert most <= 2
+    assert most == 2
     assert throttled
     for answer in throttled:
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 429
@@ -67,7 +72,7 @@ def test_none_is_let_through(client: Any, create: Create, account: Account) -> N
     )
     url = client.create_function_url_config(**name, AuthType="NONE")["FunctionUrl"]
     client.put_function_concurrency(**name, ReservedConcurrentExecutions=0)
-    client.get_waiter("function_updated_v2").wait(**name, WaiterConfig={"Delay": 1})
+    time.sleep(1)
     code, text = refused(client.invoke, **name)
     assert (code, text) == ("TooManyRequestsException", "Rate Exceeded.")
     assert httpx.get(url, trust_env=False, timeout=30).status_code == 429
@@ -82,7 +87,7 @@ def test_none_is_let_through(client: Any, create: Create, account: Account) -> N
         assert (refusal.status_code, "reserved concurrency" in refusal.json()["detail"]) == (429, True)
         rest.patch(by_id, json={"reserved_concurrency": 1}).raise_for_status()
     assert client.get_function_concurrency(**name)["ReservedConcurrentExecutions"] == 1
-    client.get_waiter("function_updated_v2").wait(**name, WaiterConfig={"Delay": 1})
+    time.sleep(1)
     assert client.invoke(**name, Payload=b"1")["StatusCode"] == 200
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lateen.aws.images import image_config_response
 from lateen.aws.references import Place
-from lateen.domain.functions import Code, Described, Function, FunctionStatus
+from lateen.domain.functions import Code, Described, Function, FunctionStatus, rolled_revision
 from lateen.domain.runtimes import Runtime
 
 Shown = dict[str, Any]
@@ -64,7 +64,7 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
 def state_of(function: Function, status: FunctionStatus) -> Shown:
     """The states that AWS knows. A first deployment that fails is a failed function; a later one leaves the version
     before it running, so the function is active and its last update failed."""
-    is_new = function.revision <= 1
+    is_new = rolled_revision(function) <= 1
     if status.state == "Pending":
         if is_new:
             return {
@@ -96,7 +96,7 @@ def revision_id(described: Described) -> str:
     function = described.function
     is_settled = described.status.state != "Pending"
     step = "settled" if is_settled else "changing"
-    return revision_uuid(function.id, function.version, str(function.revision), step)
+    return revision_uuid(function.id, function.version, str(rolled_revision(function)), step)
 
 
 def revision_uuid(*parts: str) -> str:

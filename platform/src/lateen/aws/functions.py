@@ -16,7 +16,7 @@ from lateen.aws.function_requests import bad_code, code_change, configuration_ch
 from lateen.aws.images import image_location
 from lateen.aws.references import Reference, check_new_name
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
-from lateen.domain.functions import LATEST, Described, Function
+from lateen.domain.functions import LATEST, Described, Function, rolled_revision
 from lateen.domain.pages import DEFAULT_LIMIT
 from lateen.domain.versions import is_number
 from lateen.services.function_extras import FunctionExtras
@@ -216,7 +216,7 @@ class FunctionOperations:
         changed_s = datetime.fromisoformat(described.function.updated_at.replace("Z", "+00:00")).timestamp()
         if self._now() - changed_s > BLOCKS_S:
             return
-        if described.function.revision <= 1:
+        if rolled_revision(described.function) <= 1:
             raise conflict(
                 "The operation cannot be performed at this time. The function is currently in the following state: "
                 "Pending"

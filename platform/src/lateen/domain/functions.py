@@ -97,9 +97,16 @@ class Function(Struct, frozen=True, kw_only=True):
     image: Image | None = None
     """None: the package is a zip. A function's is always of one kind."""
     revision: int = 0
+    rolled: int = 0
+    """The last revision that changed anything but what is reserved, which replaces nothing; 0: the current one."""
     created_at: str
     updated_at: str
     deleted_at: str | None = None
+
+
+def rolled_revision(function: Function) -> int:
+    """The one that a report has to be about to be news of what runs."""
+    return function.rolled or function.revision
 
 
 def deployment_id(function_id: str, version: str) -> str:
@@ -138,7 +145,7 @@ def status_shown(function: Function, reported: FunctionStatus | None) -> Functio
     """A report about an earlier revision says nothing about this one: that is still pending."""
     if (
         reported is not None
-        and reported.revision >= function.revision
+        and reported.revision >= rolled_revision(function)
         and (reported.state != "Pending" or reported.reason is not None)
     ):
         return reported

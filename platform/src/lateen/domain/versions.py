@@ -21,7 +21,7 @@ VERSION = r"^(\$LATEST|[1-9][0-9]{0,8})\Z"
 QUALIFIER = r"^(\$LATEST|[A-Za-z0-9_-]{1,128})\Z"
 """A version or an alias."""
 OF_THE_FUNCTION = ("name", "auth", "url", "replicas", "reserved_concurrency")
-_OWN = (*OF_THE_FUNCTION, "version", "revision", "created_at", "updated_at", "deleted_at")
+_OWN = (*OF_THE_FUNCTION, "version", "revision", "rolled", "created_at", "updated_at", "deleted_at")
 
 _ALIAS_NAME, _NUMBER, _VERSION, _QUALIFIER = (re.compile(each) for each in (ALIAS_NAME, NUMBER, VERSION, QUALIFIER))
 

@@ -10,7 +10,7 @@ from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.function_urls import FunctionUrl
-from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers
+from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers, rolled_revision
 from lateen.domain.images import Image, ImageConfig, ImagePolicy, check_image
 from lateen.domain.layers import UsedLayer
 from lateen.domain.names import check_description, check_handler, check_name, new_hash, new_id
@@ -196,7 +196,11 @@ class Drafts:
             new = await self._built(new, await self._artifacts.read(old.code), runtime)
         if package is not None or layers != old.layers:
             _check_size(new)
-        return (new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))), package
+        if new == old:
+            return new, package
+        only_reserved = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency) == old
+        rolled = rolled_revision(old) if only_reserved else 0
+        return msgspec.structs.replace(new, rolled=rolled, updated_at=iso_ms(self._now())), package
 
     def _changed_image(
         self,
