@@ -41,6 +41,8 @@ async def test_a_version_from_its_publication_to_its_end(api: Api) -> None:
         "version": "1",
         "description": "the first",
         **{name: made[name] for name in ("runtime", "handler", "environment", "timeout", "memory", "concurrency")},
+        "image": None,
+        "image_config": None,
         "state": "Active",
         "state_reason": None,
         "code_sha256": made["code_sha256"],
