@@ -51,6 +51,7 @@ from lateen.adapters.kubernetes.rollouts import (
     essentials,
     has_address,
     is_creating,
+    is_earlier,
     is_early,
     is_ready,
     refusal_text,
@@ -383,10 +384,12 @@ class KubernetesDeployer:
         """Whether callers may be led past the gateway. Not to pods that were started before the function was opened:
         these refuse everybody. Until they are gone the gateway leads there, by another way in."""
         ref = ref_of(route)
-        if self._watched[ref.kind].get(ref.namespace, ref.name) is not None or self._is_early(wanted, objects):
+        if self._watched[ref.kind].get(ref.namespace, ref.name) is not None:
             return True
+        if any(is_earlier(pod, objects.template) for pod in self._pods.of_owner(wanted.deployment.id)):
+            return False
         rollout = self._rollout(wanted, objects)
-        return rollout.is_complete and not rollout.replaces
+        return not (rollout.is_complete and rollout.replaces and self._lags(wanted))
 
     async def _make_one(self, manifest: Manifest) -> None:
         ref = ref_of(manifest)

@@ -81,6 +81,11 @@ def is_early(service: Manifest | None, pods: Sequence[Manifest]) -> bool:
     return was_early and not any(is_ready(pod) for pod in pods)
 
 
+def is_earlier(pod: Manifest, template: str) -> bool:
+    """Of another template, and not stopping yet."""
+    return _template(pod) != template and not _is_stopping(pod)
+
+
 def has_address(pod: Manifest) -> bool:
     return bool((pod.get("status") or {}).get("podIP"))
 
