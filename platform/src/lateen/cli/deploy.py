@@ -85,6 +85,12 @@ def deploy(
         click.echo(function["url"])
 
 
+def options_from(*words: str) -> dict[str, Any]:
+    """What `deployed` takes, of the words of a command line."""
+    command = image_options(configuration_options(click.Command("deploy")))
+    return dict(command.make_context("deploy", list(words)).params)
+
+
 def _check_no_options(name: str | None, options: dict[str, Any]) -> None:
     given = [option for option, value in {"name": name, **options}.items() if value]
     if given:

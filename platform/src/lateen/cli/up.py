@@ -9,7 +9,7 @@ import httpx
 
 from lateen.cli.client import Client
 from lateen.cli.connection import Connection, administrator_key
-from lateen.cli.deploy import deployed
+from lateen.cli.deploy import deployed, options_from
 from lateen.cli.refusals import Refused, shown
 from lateen.cli.revisions import settled
 
@@ -72,8 +72,7 @@ def _show_example(started: "Started") -> None:
     key = administrator_key(started.data)
     connection = Connection(endpoint=started.endpoint, token=key, workspace=None, data=started.data)
     with Client(connection) as client:
-        options = {"env": {}, "unset": (), "layer": (), "no_layers": False}
-        options["description"] = "Reads a web server's log and sums it up"
+        options = options_from("--description", "Reads a web server's log and sums it up")
         function = settled(client, deployed(client, EXAMPLE, name=None, workspace=None, options=options))
     log = EXAMPLE / SAMPLE
     # As any caller would, so without the key: the function must not get to see it.
