@@ -31,6 +31,7 @@ from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.keys import Keys
 from lateen.services.layers import Layers
+from lateen.services.provisioned import Provisioned
 from lateen.services.records import Records
 from lateen.services.routes import Routes
 from lateen.services.runtimes import Runtimes
@@ -63,6 +64,7 @@ class Stores:
             self.table, functions=self.functions, artifacts=Artifacts(self.objects), cursors=cursors
         )
         self.aliases = Aliases(self.table, functions=self.functions, cursors=cursors)
+        self.provisioned = Provisioned(self.table, functions=self.functions, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.layers = Layers(
             self.table, self.objects, used=self.functions.layers_of, cursors=cursors, region="eu-central-1"

@@ -12,6 +12,7 @@ from lateen.adapters.sqlite import SqliteTable
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import Function
 from lateen.domain.versions import Target
+from lateen.services import controller as controller_module
 from lateen.services import version_runs
 from lateen.services.aliases import AliasChange
 from lateen.services.controller import Controller
@@ -132,6 +133,31 @@ async def test_a_deleted_version_stops(kept: Kept) -> None:
     await kept.until_running("2")
     assert kept.deployer.removed == [f"{function.id}-1"]
     await kept.stores.functions.delete(PLATFORM, function.id)
+    await kept.until_running()
+
+
+async def test_what_is_kept_started_runs(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an alias or a call; the deployer is told of each change, also while the version has failed, and tries it
+    again only later."""
+    monkeypatch.setattr(version_runs, "LINGER_S", 0.0)
+    monkeypatch.setattr(controller_module, "FIRST_RETRY_S", 1000.0)
+    function = await kept.versions(1)
+    provisioned = kept.stores.provisioned
+
+    def told() -> list[int]:
+        return [each.provisioned for each in kept.deployer.applied if each.version == "1"]
+
+    await provisioned.put(function, "1", 3)
+    await kept.until_running("1")
+    assert set(told()) == {3}
+    version = await kept.stores.functions.version(PLATFORM, function.id, "1")
+    kept.deployer.observe(version, "Failed", "There is no room")
+    await until(lambda: version.id + "-1" in kept.controller._retries)
+    before = len(told())
+    await provisioned.put(function, "1", 2)
+    await until(lambda: 2 in told())
+    assert told()[before:].count(2) == 1
+    await provisioned.delete(function, "1")
     await kept.until_running()
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
@@ -234,3 +236,46 @@ async def test_nothing_runs_of_what_is_deleted(embedded: Embedded) -> None:
             await asyncio.sleep(0.02)
     with pytest.raises(NotFound):
         await embedded.versions.get(PLATFORM, function.id, "1")
+
+
+async def test_a_version_that_is_kept_started(embedded: Embedded) -> None:
+    """It is started without a call, also where its invoker dies, until that is over; no call fails meanwhile."""
+    function = await with_versions(embedded, 1)
+
+    def pid() -> int:
+        running = embedded.deployer._functions.get(f"{function.id}-1")
+        return 0 if running is None or running._current is None else running._current.pid
+
+    async def ready(requested: int) -> None:
+        await embedded.provisioned.put(function, "1", requested)
+        async with asyncio.timeout(60):
+            while (await embedded.provisioned.get(function, "1")).status.state != "READY":
+                await asyncio.sleep(0.01)
+
+    assert pid() == 0
+    await ready(2)
+    first = pid()
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while pid() in (0, first):
+            await asyncio.sleep(0.01)
+    second = pid()
+    answers: list[tuple[dict[str, Any], str | None]] = []
+    calling = True
+
+    async def call() -> None:
+        while calling:
+            answers.append(await invoked(embedded, function, "1"))
+
+    caller = asyncio.create_task(call())
+    await ready(3)
+    assert pid() not in (0, first, second)
+    await embedded.provisioned.delete(function, "1")
+    known = len(answers)
+    async with asyncio.timeout(60):
+        while len(answers) < known + 20:
+            await asyncio.sleep(0.01)
+    calling = False
+    await caller
+    assert {version for _, version in answers} == {"1"}
+    assert embedded.deployer._functions[f"{function.id}-1"]._desired.provisioned == 0

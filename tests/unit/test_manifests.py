@@ -63,6 +63,26 @@ def containers(function: Deployment, config: FunctionsConfig) -> tuple[dict[str,
     return invoker, runtime
 
 
+def test_what_is_provisioned_changes_nothing_for_others(config: FunctionsConfig) -> None:
+    """Pods of a function without it are told what they were told before there was such a thing; with it, what one pod
+    has of it."""
+
+    def told(made: FunctionObjects) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(base64.b64decode(made.secret["data"]["configure.json"]))
+        return found
+
+    function = a_function(replicas=2, concurrency=4)
+    plain, kept = objects(function, config), objects(msgspec.structs.replace(function, provisioned=5), config)
+    assert "provisioned" not in told(plain)
+    assert told(kept).pop("provisioned") == 3
+    assert {name: value for name, value in told(kept).items() if name != "provisioned"} == told(plain)
+    assert kept.template != plain.template
+    read = msgspec.convert(told(plain), PodConfigure).configure(Path("/tmp/lateen"))
+    assert read.provisioned == 0
+    read = msgspec.convert(told(kept), PodConfigure).configure(Path("/tmp/lateen"))
+    assert read.provisioned == 3
+
+
 def test_layers_are_mounted_where_there_are_some(config: FunctionsConfig) -> None:
     """Over what an image has at `/opt`, read-only for the runtime; a function without any has nothing of it."""
     layer = UsedLayer(arn="arn:layer:1", key="w/layers/a/0.zip", sha256="0" * 64, size=1, unzipped=2)

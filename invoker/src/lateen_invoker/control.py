@@ -113,6 +113,8 @@ class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     timeout_s: int
     memory_mib: int
     concurrency: int
+    provisioned: int = 0
+    """Environments that are started before it is ready and stay however long there is no call."""
     queue: int
     """Callers that may wait for an environment before the next one is answered 429."""
     open: bool

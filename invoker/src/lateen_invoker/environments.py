@@ -39,11 +39,21 @@ class Owner(Protocol):
 class Environment:
     """See the module. The pool makes it, attaches what the spawner returned, and owns its end."""
 
-    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, cold_reason: str, init_limit_s: float) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        cold_reason: str,
+        init_limit_s: float,
+        is_provisioned: bool = False,
+    ) -> None:
         self._owner = owner
         self._loop = loop
         self.state = STARTING
         self.cold_reason: str | None = cold_reason
+        self.is_provisioned = is_provisioned
+        """It is started before anybody calls, and kept."""
         self.started_at = time.monotonic()
         self.idle_since = 0.0
         self.deadline = self.started_at + init_limit_s

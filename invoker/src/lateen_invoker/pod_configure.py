@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from lateen_invoker.control import Configure, Layer, RuntimeCommand, Share
 from lateen_invoker.urls import PLAIN, UrlSettings
@@ -43,6 +43,9 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     memory_mib: Annotated[int, Meta(ge=1)]
     concurrency: Annotated[int, Meta(ge=1)]
     queue: Annotated[int, Meta(ge=0)]
+    provisioned: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    """As `Configure.provisioned`; not set where there is none, so that functions without it are told what they were
+    told before there was such a thing."""
     has_share: bool = False
     """The function has reserved concurrency: nothing runs before the controller has given this pod a share of it."""
     open: bool
@@ -79,10 +82,10 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             function_id=self.function_id, function_name=self.function_name, workspace_id=self.workspace_id,
             account_id=self.account_id, version=self.version, hash=self.hash, region=self.region, handler=self.handler,
             environment=self.environment, timeout_s=self.timeout_s, memory_mib=self.memory_mib,
-            concurrency=self.concurrency, queue=self.queue, open=self.open, url=self.url, invoke_key=self.invoke_key,
-            artifact="", artifact_sha256=self.artifact_sha256, runtime=self.runtime,
-            layers=[Layer(each.arn, "", each.sha256) for each in self.layers], work_dir=str(work_dir),
-            idle_s=self.idle_s,
+            concurrency=self.concurrency, provisioned=self.provisioned or 0, queue=self.queue, open=self.open,
+            url=self.url, invoke_key=self.invoke_key, artifact="", artifact_sha256=self.artifact_sha256,
+            runtime=self.runtime, layers=[Layer(each.arn, "", each.sha256) for each in self.layers],
+            work_dir=str(work_dir), idle_s=self.idle_s,
             # Of how many is not known yet; more than none, so that callers wait for it.
             share=Share(serial=0, most=0, of=1) if self.has_share else None,
         )  # fmt: skip

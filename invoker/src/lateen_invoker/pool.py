@@ -5,6 +5,9 @@ the rest is refused at once, so that the caller tries elsewhere instead of waiti
 
 Where the function has reserved concurrency, this pool has a share of it and never runs more than that. Whoever comes
 beyond it waits for a moment: until one that runs has ended, or until the share is a larger one.
+
+Where the version has provisioned concurrency, so many environments are started before anybody calls, and stay. A few
+at a time, for they share what cores there are.
 """
 
 import asyncio
@@ -44,6 +47,10 @@ UNLIMITED = 1 << 30
 # Beyond the share a caller waits this long: where it is all that there is, and where others may have some to give.
 # A client that calls again as soon as it has its answer may come before the environment has asked for the next event.
 ALONE_S, SHARED_S = 0.1, 1.0
+# Provisioned environments: so many are started at a time, and after one that failed the next try comes after this, and
+# twice that, and so on.
+AT_A_TIME = 4
+REFILL_S = (1.0, 60.0)
 
 
 class Pool:
@@ -68,6 +75,10 @@ class Pool:
         self._record = record
         self._idle = idle
         self._keep = keep
+        self._provisioned = 0
+        self._filled: asyncio.Future[Outcome | None] | None = None
+        self._refill_s = REFILL_S[0]
+        self._refill_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._environments: set[Environment] = set()
         self._free: list[Environment] = []
@@ -112,7 +123,8 @@ class Pool:
         self._deliver_waiting()
 
     async def initialise(self) -> Outcome | None:
-        """Start a first environment; returns when that has settled: None, or what its initialisation said.
+        """Start a first environment; returns when that, and all that are provisioned, have settled: None, or what an
+        initialisation said that failed.
 
         Raises: `SpawnFailed` where no process can be had at all; then it may be called again.
         """
@@ -120,7 +132,12 @@ class Pool:
         if self._first.done():
             self._first = self._loop.create_future()
         self._start_environment()
-        return await self._first
+        outcome = await self._first
+        if outcome is None and self._configure.provisioned > 1:
+            self._filled = self._loop.create_future()
+            self._fill()
+            outcome = await self._filled
+        return outcome
 
     def submit(self, invocation: Invocation) -> None:
         """Run it, now or as soon as there is an environment; or refuse it."""
@@ -156,6 +173,10 @@ class Pool:
     async def close(self) -> None:
         """End every environment. Who still waits is told so."""
         self._is_closed = True
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
         while self._waiting:
             self._waiting.popleft().finish(invocations.stopping())
         for environment in list(self._environments):
@@ -174,11 +195,14 @@ class Pool:
             assert environment.init_duration_ms is not None
             self._metrics.observe_cold_start(environment.init_duration_ms)
             self._init_s += (environment.init_duration_ms / 1000 - self._init_s) * INIT_WEIGHT
+            self._fill()
         while self._waiting and self._running < self._most:
             invocation = self._waiting.popleft()
             if not invocation.abandoned:
                 self._deliver(environment, invocation)
                 return
+        if environment.is_provisioned:
+            environment.cold_reason = None  # whoever comes has not waited for it
         self._free.append(environment)
         self._settle()
         if self._idle_timer is None:
@@ -201,8 +225,12 @@ class Pool:
             self._starting -= 1
             self._metrics.init_errors += 1
             self._tell_init_error(environment, init_error)
+        if environment.is_provisioned:
+            self._provisioned -= 1
+            self._lost(environment, init_error)
         self._next_reason = "replaced"
         self._deliver_waiting()
+        self._fill()
         self._settle()
         if not self._environments and self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
@@ -276,12 +304,47 @@ class Pool:
         """Of those that wait, so many need nothing but an environment."""
         return min(len(self._waiting), self._most - self._running)
 
-    def _start_environment(self) -> None:
-        if len(self._environments) >= self._configure.concurrency or self._is_closed:
+    def _fill(self) -> None:
+        """Start what is missing of the provisioned environments."""
+        wanted = self._configure.provisioned
+        if not wanted or self._is_closed or self._refill_timer is not None or not self._first.done():
             return
+        while self._provisioned < wanted and self._starting < AT_A_TIME:
+            if not self._start_environment():
+                break
+        if self._filled is None or self._filled.done():
+            return
+        there = [each for each in self._environments if each.is_provisioned and each.init_duration_ms is not None]
+        if len(there) >= wanted:
+            self._filled.set_result(None)
+
+    def _lost(self, environment: Environment, init_error: Outcome | None) -> None:
+        """A provisioned one. Where it got nowhere, the next is not started at once."""
+        if init_error is not None and self._filled is not None and not self._filled.done():
+            self._filled.set_result(init_error)
+        if init_error is None and time.monotonic() - environment.started_at >= REFILL_S[0]:
+            self._refill_s = REFILL_S[0]
+        elif self._refill_timer is None and not self._is_closed:
+            self._refill_timer = self._loop.call_later(self._refill_s, self._fill_again)
+            self._refill_s = min(REFILL_S[1], self._refill_s * 2)
+
+    def _fill_again(self) -> None:
+        self._refill_timer = None
+        self._fill()
+
+    def _start_environment(self) -> bool:
+        """Returns: whether one more may live."""
+        if len(self._environments) >= self._configure.concurrency or self._is_closed:
+            return False
+        is_provisioned = self._provisioned < self._configure.provisioned
+        self._provisioned += is_provisioned
         reason = "scale-up" if self._environments else self._next_reason
         environment = Environment(
-            self, self._loop, cold_reason=reason, init_limit_s=max(INIT_LIMIT_S, float(self._configure.timeout_s))
+            self,
+            self._loop,
+            cold_reason=reason,
+            init_limit_s=max(INIT_LIMIT_S, float(self._configure.timeout_s)),
+            is_provisioned=is_provisioned,
         )
         self._environments.add(environment)
         self._starting += 1
@@ -290,6 +353,7 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._keep_ticking()
+        return True
 
     async def _start(self, environment: Environment) -> None:
         try:
@@ -322,7 +386,14 @@ class Pool:
                 environment.channel = channel
                 environment.on_end(channel.close)
             process = await self._spawner.spawn(
-                environment=variables_for(configure, self._spawner, directory, api.address, started=self._started),
+                environment=variables_for(
+                    configure,
+                    self._spawner,
+                    directory,
+                    api.address,
+                    started=self._started,
+                    is_provisioned=environment.is_provisioned,
+                ),
                 directory=directory,
                 log_fd=write_end,
                 channel_fd=theirs.fileno() if theirs is not None else None,
@@ -408,12 +479,13 @@ class Pool:
             return
         now = time.monotonic()
         for environment in list(self._free):
-            if now - environment.idle_since >= self._configure.idle_s and len(self._environments) > self._keep:
+            may_end = not environment.is_provisioned and len(self._environments) > self._keep
+            if may_end and now - environment.idle_since >= self._configure.idle_s:
                 environment.kill()
             else:
                 self._check_usage(environment)
-        if self._environments or self._waiting:
-            soonest = min((e.idle_since for e in self._free), default=now)
+        if self._environments or self._waiting or self._configure.provisioned:
+            soonest = min((e.idle_since for e in self._free if not e.is_provisioned), default=now)
             if len(self._environments) <= self._keep:
                 soonest = now
             wait_s = min(IDLE_MEMORY_EVERY_S, max(0.01, soonest + self._configure.idle_s - now))

@@ -16,13 +16,16 @@ DEFAULTS = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bi
 """What every environment has, unless something sets it otherwise."""
 
 
-def variables_for(configure: Configure, spawner: Spawner, directory: str, api: str, *, started: int) -> dict[str, str]:
+def variables_for(
+    configure: Configure, spawner: Spawner, directory: str, api: str, *, started: int, is_provisioned: bool = False
+) -> dict[str, str]:
     """All variables of one environment. The user's come first, so that they can't change ours.
 
     Args:
         directory: the environment's own folder.
         api: `host:port` of its Runtime API.
         started: how many environments there were, which tells log streams apart.
+        is_provisioned: it is one of those that are kept started.
     """
     name = configure.function_name
     runtime = configure.runtime
@@ -32,7 +35,7 @@ def variables_for(configure: Configure, spawner: Spawner, directory: str, api: s
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configure.memory_mib),
         "AWS_LAMBDA_FUNCTION_NAME": name,
         "AWS_LAMBDA_FUNCTION_VERSION": configure.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if is_provisioned else "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[{configure.version}]{secrets.token_hex(16)}",
         "AWS_LAMBDA_RUNTIME_API": api,

@@ -15,7 +15,7 @@ class AccountOperations:
 
     @operation(
         "GetAccountSettings",
-        missing="the limits are AWS's defaults; of those only that on reserved concurrency is enforced",
+        missing="the limits are AWS's defaults; only those on reserved and provisioned concurrency are enforced",
     )
     async def get_account_settings(self, call: Call) -> Answer:
         count, size, reserved, cursor = 0, 0, 0, None

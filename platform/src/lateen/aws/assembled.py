@@ -12,6 +12,7 @@ from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
 from lateen.aws.layers import LayerOperations
 from lateen.aws.policies import PolicyOperations
+from lateen.aws.provisioned import ProvisionedOperations
 from lateen.aws.versions import VersionOperations
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
@@ -24,6 +25,7 @@ OPERATIONS = (
     InvokeOperations,
     VersionOperations,
     EventConfigOperations,
+    ProvisionedOperations,
     FunctionUrlOperations,
     PolicyOperations,
     LayerOperations,
@@ -63,6 +65,7 @@ def aws_api(
         ),
         VersionOperations(finding, versions=services.versions, aliases=services.aliases),
         EventConfigOperations(finding, configs=services.event_configs),
+        ProvisionedOperations(finding, provisioned=services.provisioned),
         FunctionUrlOperations(
             sync, extras=services.extras, aliases=services.aliases, finding=finding, base_url=base_url
         ),

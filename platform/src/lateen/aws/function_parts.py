@@ -13,6 +13,7 @@ from lateen.domain.errors import InvalidInput, NotFound
 from lateen.domain.functions import LATEST, UNRESERVED, Function
 from lateen.services.function_extras import Extras, FunctionExtras
 from lateen.services.functions import FunctionChange, Functions
+from lateen.services.reserved import BelowProvisioned
 
 
 class FunctionPartOperations:
@@ -95,6 +96,8 @@ class FunctionPartOperations:
             )
         except NotFound:
             raise function_not_found(missing or reference.arn) from None
+        except BelowProvisioned as exc:
+            raise invalid(exc.reason) from None
         except InvalidInput:
             raise invalid(
                 "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "

@@ -120,6 +120,15 @@ def version_in(deployed: str) -> tuple[str, str]:
     return (function_id, number) if function_id and number.isdigit() else (deployed, LATEST)
 
 
+class Kept(Struct, frozen=True):
+    """Of a version with provisioned concurrency: what a report is about."""
+
+    wanted: int
+    """Environments that are to be kept started, over all pods."""
+    started: int
+    """Of those, so many had initialised well before anything was served by them."""
+
+
 class FunctionStatus(Struct, frozen=True, kw_only=True):
     """What became of the desired state. Only the controller's reports change it."""
 
@@ -131,6 +140,8 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     serves: bool = True
     """Whether calls may be sent where it runs: something of it serves there, of an earlier revision maybe, or soon
     will."""
+    kept: Kept | None = None
+    """None: no provisioned concurrency is in force, or not in all pods yet."""
     updated_at: str | None = None
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from lateen.domain.errors import Unavailable
-from lateen.domain.functions import LATEST, State, deployment_id
+from lateen.domain.functions import LATEST, Kept, State, deployment_id
 from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
 from lateen_invoker.urls import PLAIN, UrlSettings
@@ -36,6 +36,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     replicas: int
     reserved: int | None = None
     """Events that all versions of the function together may run at a time; None: no limit of its own."""
+    provisioned: int = 0
+    """Environments of this version that are kept started, over all pods."""
     open: bool
     """Its URL asks for no key."""
     signed: bool = False
@@ -68,6 +70,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     serves: bool = True
     """As `FunctionStatus.serves`."""
+    kept: Kept | None = None
+    """As `FunctionStatus.kept`."""
 
     @property
     def id(self) -> str:

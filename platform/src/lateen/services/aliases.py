@@ -38,6 +38,7 @@ from lateen.services.version_items import (
     alias_item,
     alias_key,
     aliases_prefix,
+    provisioned_key,
     read_version,
     version_key,
 )
@@ -163,6 +164,7 @@ class Aliases:
                         Delete(alias_key(function.workspace_id, function.id, name), expected=alias.revision),
                         Delete(alias_hash_key(alias.hash)),
                         Delete(config_key(function.id, name)),  # a new alias of that name has none
+                        Delete(provisioned_key(function.workspace_id, function.id, name)),
                     ]
                 )
             except RevisionConflict:

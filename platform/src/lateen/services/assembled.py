@@ -32,6 +32,7 @@ from lateen.services.known import LIVES_S
 from lateen.services.layer_policies import LayerPolicies
 from lateen.services.layers import Layers
 from lateen.services.log_streams import LogStreams
+from lateen.services.provisioned import Provisioned
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
 from lateen.services.statistics import Statistics
@@ -58,6 +59,7 @@ class Services(Struct, frozen=True, kw_only=True):
     build_settings: BuildSettings
     builds: Builds
     event_configs: EventConfigs
+    provisioned: Provisioned
     dead_letters: DeadLetters
 
 
@@ -149,5 +151,6 @@ def assemble(
         build_settings=build_settings,
         builds=builds,
         event_configs=EventConfigs(table, cursors=cursors, now=now),
+        provisioned=Provisioned(table, functions=functions, cursors=cursors, now=now),
         dead_letters=DeadLetters(table, functions=functions, cursors=cursors, now=now),
     )

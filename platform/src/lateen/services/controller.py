@@ -200,15 +200,18 @@ class Controller:
     async def _again(self, deployed: str, retry: _Retry) -> None:
         try:
             function = await self._functions.version(PLATFORM, retry.function_id, retry.version)
-            if retry.version != LATEST and retry.version not in await self._functions.versions_wanted(function):
-                self._retries.pop(deployed, None)
-                return
+            provisioned = 0
+            if retry.version != LATEST:
+                if (wanted := (await self._functions.versions_wanted(function)).get(retry.version)) is None:
+                    self._retries.pop(deployed, None)
+                    return
+                provisioned = wanted.provisioned
         except NotFound:
             self._retries.pop(deployed, None)
         except LateenError as exc:
             log.warning("retry put off", extra={"function": retry.function_id, "reason": str(exc)})
         else:
-            await self._deploy(function)
+            await self._deploy(function, provisioned)
 
     async def _start_versions(self, function: Function) -> None:
         try:
@@ -225,8 +228,9 @@ class Controller:
         except NotFound:
             await self._deployer.remove(function_id)
 
-    async def _deploy(self, function: Function) -> None:
-        """Tell the deployer; a refusal is a failure like any other, and tried again later."""
+    async def _deploy(self, function: Function, provisioned: int = 0) -> None:
+        """Tell the deployer; a refusal is a failure like any other, and tried again later. `provisioned`: of a
+        version, the environments that are kept started."""
         try:
             if function.deleted_at is not None:
                 self._retries.pop(function.id, None)
@@ -244,7 +248,7 @@ class Controller:
                     await self._observe(function, "Pending", "The code is being built.")
                     return
             await self._settle(function.workspace_id)
-            await self._deployer.apply(self._functions.deployment_for(function, artifact))
+            await self._deployer.apply(self._functions.deployment_for(function, artifact, provisioned=provisioned))
         except BuildFailed as exc:
             await self._observe(function, "Failed", str(exc))
         except LateenError as exc:

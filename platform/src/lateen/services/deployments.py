@@ -7,12 +7,15 @@ from lateen.services.builds import Artifact
 from lateen_invoker.urls import PLAIN
 
 
-def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact | None = None) -> Deployment:
+def deployment_of(
+    function: Function, *, master: MasterKey, artifact: Artifact | None = None, provisioned: int = 0
+) -> Deployment:
     """The function, or a version of it, as it shall run.
 
     Args:
         master: the key of its signatures follows from it.
         artifact: what was built of its code; without it, a function whose code is built can be called and not started.
+        provisioned: environments that are kept started. Of use to who starts it, and not to who calls it.
     """
     code = function.code
     is_signed = function.auth == "iam" and function.url is not None and function.url.auth_type == "AWS_IAM"
@@ -34,6 +37,7 @@ def deployment_of(function: Function, *, master: MasterKey, artifact: Artifact |
         concurrency=function.concurrency,
         replicas=pods_of(function),
         reserved=function.reserved_concurrency,
+        provisioned=provisioned,
         # A published version has no URL of its own: what leads to it is signed.
         open=function.auth == "none" and function.version == LATEST,
         signed=is_signed,

@@ -49,7 +49,7 @@ from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
 from lateen.services.version_items import bury_versions, layers_published, read_version
-from lateen.services.wanted_versions import functions_with_wanted, wanted_versions
+from lateen.services.wanted_versions import Wanted, functions_with_wanted, wanted_versions
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class Functions:
                 new, package = await self._drafts.changed(old, change, packages, used.layers)
                 if new == old:
                     return await self._statuses.described(old)
-                await check_reserved(self._table, new, before=old.reserved_concurrency or 0)
+                await check_reserved(self._table, new, before=old.reserved_concurrency)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]
                 if package is not None:
                     operations.append(await self._sweep.guard(old))
@@ -275,9 +275,11 @@ class Functions:
         async for function in self._in_workspace(workspace_id):
             await self.delete(PLATFORM, function.id)
 
-    def deployment_for(self, function: Function, artifact: Artifact | None = None) -> Deployment:
+    def deployment_for(
+        self, function: Function, artifact: Artifact | None = None, *, provisioned: int = 0
+    ) -> Deployment:
         """What a deployer is told. `artifact`: what was built of its code, where that is built."""
-        return deployment_of(function, master=self._master, artifact=artifact)
+        return deployment_of(function, master=self._master, artifact=artifact, provisioned=provisioned)
 
     async def with_artifact(self, deployment: Deployment) -> Deployment:
         """One that can be started, for one that may lack what has to be built. Raises: `NotRunning`, `NotFound`."""
@@ -325,7 +327,7 @@ class Functions:
                 yield function
 
     async def with_versions(self) -> AsyncIterator[Function]:
-        """Those that have aliases, or versions that were asked for; for the controller."""
+        """Those that have aliases, or versions that were asked for or are to be kept started; for the controller."""
         async for workspace_id in self._workspaces():
             async for function_id in functions_with_wanted(self._table, workspace_id):
                 try:
@@ -338,7 +340,7 @@ class Functions:
         function = await self._live(caller, id_key(function_id), is_id(function_id))
         return await read_version(self._table, function, version)
 
-    async def versions_wanted(self, function: Function) -> dict[str, Function]:
+    async def versions_wanted(self, function: Function) -> dict[str, Wanted]:
         """By number, the published versions that shall run; for the controller."""
         return await wanted_versions(self._table, function)
 

@@ -4,16 +4,34 @@ from lateen.domain.errors import InvalidInput
 from lateen.domain.functions import RESERVED, Function
 from lateen.ports.table import QUERY_LIMIT, Table
 from lateen.services.function_items import FUNCTION_PREFIX
+from lateen.services.provisioned_items import configs_of, provisioned_by_others
 from lateen.services.tenants import partition
 
 
-async def check_reserved(table: Table, function: Function, *, before: int = 0) -> None:
-    """Less than before is always possible. Two that reserve at the same moment may together go beyond, as on AWS.
+class BelowProvisioned(InvalidInput):
+    """The reason is in AWS's words."""
 
-    Raises: `InvalidInput` where too little is left for functions that reserve nothing.
+
+async def check_reserved(table: Table, function: Function, *, before: int | None = None) -> None:
+    """Two that reserve at the same moment may together go beyond, as on AWS.
+
+    Raises: `InvalidInput` where too little is left for functions that reserve nothing, `BelowProvisioned`.
     """
-    wanted = function.reserved_concurrency or 0
-    if wanted > before and await reserved_by_others(table, function) + wanted > RESERVED[1]:
+    wanted = function.reserved_concurrency
+    if wanted is None or wanted == before:
+        return
+    if before is None or wanted < before:
+        provisioned = sum(config.requested for config in (await configs_of(table, function)).values())
+        if wanted < provisioned:
+            raise BelowProvisioned(
+                "reserved_concurrency",
+                f"ReservedConcurrentExecutions {wanted} should not be lower than function's total provisioned "
+                f"concurrency [{provisioned}].",
+            )
+    if wanted <= (before or 0):
+        return
+    taken = await reserved_by_others(table, function) + await provisioned_by_others(table, function)
+    if taken + wanted > RESERVED[1]:
         raise InvalidInput("reserved_concurrency", f"a workspace's functions may reserve {RESERVED[1]} together")
 
 

@@ -73,6 +73,7 @@ class Statuses:
             reason=observation.reason,
             revision=observation.revision,
             serves=observation.serves,
+            kept=observation.kept,
             updated_at=iso_ms(self._now()),
         )
         if old is not None and (

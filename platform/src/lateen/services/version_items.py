@@ -30,6 +30,10 @@ def wanted_prefix(function_id: str) -> str:
     return f"WANTED#{function_id}#"
 
 
+def provisioned_prefix(function_id: str) -> str:
+    return f"PROVISIONED#{function_id}#"
+
+
 def head_key(function: Function) -> Key:
     return Key(partition(function.workspace_id), f"VERSIONS#{function.id}")
 
@@ -49,6 +53,11 @@ def alias_hash_key(alias_hash: str) -> Key:
 
 def wanted_key(workspace_id: str, function_id: str, version: str) -> Key:
     return Key(partition(workspace_id), f"{wanted_prefix(function_id)}{version.zfill(_DIGITS)}")
+
+
+def provisioned_key(workspace_id: str, function_id: str, qualifier: str) -> Key:
+    """What is set for a version or an alias; in the workspace's partition, where it is found for all functions."""
+    return Key(partition(workspace_id), f"{provisioned_prefix(function_id)}{qualifier}")
 
 
 def desired_key(function: Function) -> tuple[Key, int]:
@@ -138,6 +147,7 @@ async def bury_versions(table: Table, function: Function) -> None:
         versions_prefix(function.id),
         aliases_prefix(function.id),
         wanted_prefix(function.id),
+        provisioned_prefix(function.id),
         f"STATUS#{function.id}-",
     )
     operations: list[Operation] = []

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import NotFound
-from lateen.domain.functions import Function, deployment_id
+from lateen.domain.functions import LATEST, Function, deployment_id
 from lateen.ports.deployer import Deployer
 from lateen.services.functions import Functions
 
@@ -23,11 +23,11 @@ class VersionRuns:
         *,
         functions: Functions,
         deployer: Deployer,
-        deploy: Callable[[Function], Awaitable[None]],
+        deploy: Callable[[Function, int], Awaitable[None]],
         keeps_all: bool,
     ) -> None:
         """Args:
-        deploy: builds a version's code where that is due, and tells the deployer.
+        deploy: builds a version's code where that is due, and tells the deployer, also how many environments are kept.
         keeps_all: the deployer has to be told of all that shall run, and runs nothing unasked; else versions sleep
             and wake by themselves, as functions do.
         """
@@ -36,23 +36,50 @@ class VersionRuns:
         self._deploy = deploy
         self._keeps_all = keeps_all
         self._unwanted_at_s: dict[str, float] = {}
+        self._kept: dict[str, dict[str, int]] = {}
+        """Environments that are kept started, by the function's id and the version's number."""
 
     async def start(self, function: Function, *, but: Collection[str] = ()) -> Collection[str]:
         """Have its wanted versions run. `but`: ids of deployments that are left for later. Returns: the numbers."""
         wanted = await self._functions.versions_wanted(function)
-        for version in wanted.values():
-            deployed = deployment_id(version.id, version.version)
+        known = self._kept.get(function.id, {})
+        for number, each in wanted.items():
+            deployed = deployment_id(function.id, number)
             self._unwanted_at_s.pop(deployed, None)
-            if deployed not in but and (self._keeps_all or await self._functions.is_due(version)):
-                await self._deploy(version)
+            is_changed = each.provisioned != known.get(number, 0)
+            if (deployed not in but or is_changed) and (
+                self._keeps_all or is_changed or each.provisioned or await self._functions.is_due(each.version)
+            ):
+                await self._deploy(each.version, each.provisioned)
+        await self._let_sleep(function, known.keys() - wanted.keys())
+        self._kept[function.id] = {number: each.provisioned for number, each in wanted.items() if each.provisioned}
+        if not self._kept[function.id]:
+            del self._kept[function.id]
         return wanted
+
+    async def _let_sleep(self, function: Function, versions: Collection[str]) -> None:
+        """Nothing of them is to be kept started any more."""
+        if self._keeps_all:
+            return  # they are stopped in the end
+        for version in versions:
+            try:
+                await self._deploy(await self._functions.version(PLATFORM, function.id, version), 0)
+            except NotFound:
+                await self._deployer.remove(function.id, version)
 
     async def compare(self, *, but: Collection[str]) -> None:
         """All of them; `but` as in `start`."""
         wanted: set[str] = set()
+        functions: set[str] = set()
         async for function in self._functions.with_versions():
             started = await self.start(function, but=but)
             wanted |= {deployment_id(function.id, version) for version in started}
+            functions.add(function.id)
+        for function_id in self._kept.keys() - functions:
+            try:
+                await self.start(await self._functions.version(PLATFORM, function_id, LATEST), but=but)
+            except NotFound:  # all of it goes
+                del self._kept[function_id]
         there = await self._deployer.deployed_versions()
         for function_id, version in there:
             if deployment_id(function_id, version) not in wanted:

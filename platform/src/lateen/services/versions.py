@@ -29,6 +29,7 @@ from lateen.services.version_items import (
     aliases_prefix,
     draft_in,
     items_of,
+    provisioned_key,
     read_version,
     version_from,
     version_item,
@@ -153,6 +154,7 @@ class Versions:
                         Delete(version_key(function.workspace_id, function.id, version), expected=1),
                         Delete(status_key(published)),
                         Delete(config_key(function.id, version)),
+                        Delete(provisioned_key(function.workspace_id, function.id, version)),
                     ]
                 )
             except RevisionConflict:

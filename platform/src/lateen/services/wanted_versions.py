@@ -1,14 +1,18 @@
-"""Which published versions shall run: those that aliases have need of, and those that somebody has asked for lately."""
+"""Which published versions shall run: those that aliases have need of, and those that somebody has asked for lately,
+or wants kept started."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 
+from msgspec import Struct
+
 from lateen.domain.errors import LateenError, NotFound
 from lateen.domain.functions import Function
 from lateen.ports.deployer import Deployment
 from lateen.ports.table import Item, Table
+from lateen.services.provisioned_items import provisioned_floors
 from lateen.services.serving import needed
 from lateen.services.version_items import (
     alias_from,
@@ -28,26 +32,35 @@ AGAIN_S = 60.0
 KNOWN = 10_000
 
 
-async def wanted_versions(table: Table, function: Function) -> dict[str, Function]:
+class Wanted(Struct, frozen=True):
+    """A version that shall run."""
+
+    version: Function
+    provisioned: int
+    """Environments of it that are kept started; 0: it may sleep."""
+
+
+async def wanted_versions(table: Table, function: Function) -> dict[str, Wanted]:
     """By number; what was deleted meanwhile is left out."""
-    versions: set[str] = set()
+    floors = await provisioned_floors(table, function)
+    versions = set(floors)
     async for item in items_of(table, function.workspace_id, aliases_prefix(function.id)):
         versions |= await needed(table, alias_from(item))
     async for item in items_of(table, function.workspace_id, wanted_prefix(function.id)):
         versions.add(item.data["version"])
-    wanted: dict[str, Function] = {}
+    wanted: dict[str, Wanted] = {}
     for version in sorted(versions):
         try:
-            wanted[version] = await read_version(table, function, version)
+            wanted[version] = Wanted(await read_version(table, function, version), floors.get(version, 0))
         except NotFound:
             continue
     return wanted
 
 
 async def functions_with_wanted(table: Table, workspace_id: str) -> AsyncIterator[str]:
-    """Ids of those that have an alias, or a version that was asked for."""
+    """Ids of those that have an alias, or a version that was asked for or is to be kept started."""
     seen: set[str] = set()
-    for prefix in ("ALIAS#", "WANTED#"):
+    for prefix in ("ALIAS#", "WANTED#", "PROVISIONED#"):
         async for item in items_of(table, workspace_id, prefix):
             function_id = item.key.sk.split("#")[1]
             if function_id not in seen:

@@ -42,7 +42,7 @@ from lateen.adapters.kubernetes.labels import (
     selector_of_places,
     workspace_in,
 )
-from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, objects_for, owned
+from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, objects_for, owned, provisioned_per_pod
 from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
@@ -61,7 +61,7 @@ from lateen.adapters.kubernetes.share_keeper import ShareKeeper
 from lateen.adapters.kubernetes.watcher import Watched
 from lateen.adapters.kubernetes.work import Work, together
 from lateen.domain.errors import LateenError
-from lateen.domain.functions import LATEST, State, deployment_id, version_in
+from lateen.domain.functions import LATEST, Kept, State, deployment_id, version_in
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Observation
 from lateen_invoker.control import RuntimeCommand
@@ -477,7 +477,7 @@ class KubernetesDeployer:
         elif rollout.replaces and self._lags(wanted):
             return
         elif wanted.init is not None and wanted.init.template == objects.template:
-            self._tell(wanted, "Active", wanted.init.error)
+            self._tell(wanted, "Active", wanted.init.error, kept=_kept(wanted.deployment, wanted.init))
         elif rollout.pod is not None:
             self._ask(wanted, objects.template, rollout.pod["status"].get("podIP", ""))
 
@@ -518,7 +518,9 @@ class KubernetesDeployer:
     def _serves(self, wanted: _Wanted) -> bool:
         return any(is_ready(pod) for pod in self._pods.of_owner(wanted.deployment.id))
 
-    def _tell(self, wanted: _Wanted, state: State, reason: str | None, *, serves: bool = True) -> None:
+    def _tell(
+        self, wanted: _Wanted, state: State, reason: str | None, *, serves: bool = True, kept: Kept | None = None
+    ) -> None:
         deployment = wanted.deployment
         observation = Observation(
             function_id=deployment.function_id,
@@ -527,6 +529,7 @@ class KubernetesDeployer:
             state=state,
             reason=reason,
             serves=serves,
+            kept=kept,
         )
         if wanted.told != observation and self._wanted.get(deployment.id) is wanted:
             wanted.told = observation
@@ -565,3 +568,11 @@ class KubernetesDeployer:
             "Functions, and versions of them, that this controller keeps as they should be.",
             value=len(self._wanted),
         )
+
+
+def _kept(deployment: Deployment, init: _Init) -> Kept | None:
+    """Of pods that are all ready: each is when its provisioned environments have settled."""
+    if not deployment.provisioned:
+        return None
+    room = provisioned_per_pod(deployment) * deployment.replicas
+    return Kept(deployment.provisioned, 0 if init.error is not None else room)

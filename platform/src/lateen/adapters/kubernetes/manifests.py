@@ -5,7 +5,7 @@ import base64
 import hashlib
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, FunctionsConfig, name_of
 from lateen.adapters.kubernetes.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS, SECRET, SERVICE, Kind, Manifest
@@ -20,6 +20,7 @@ from lateen.adapters.kubernetes.labels import (
 )
 from lateen.adapters.kubernetes.pod_manifests import pod_template_for, stamped
 from lateen.domain.functions import LATEST
+from lateen.domain.provisioned import per_pod
 from lateen.ports.deployer import Deployment
 from lateen_invoker.control import RuntimeCommand
 from lateen_invoker.pod_configure import PodConfigure, PodLayer
@@ -104,6 +105,7 @@ def configure_for(
         timeout_s=deployment.timeout_s,
         memory_mib=deployment.memory_mib,
         concurrency=deployment.concurrency,
+        provisioned=provisioned_per_pod(deployment) or UNSET,
         queue=QUEUE,
         # Not how much: that changes with each pod that comes or goes, and is told to those that run.
         has_share=deployment.reserved is not None,
@@ -118,6 +120,10 @@ def configure_for(
         retention_s=retention_s,
         drain_lag_s=config.drain_lag_s,
     )
+
+
+def provisioned_per_pod(deployment: Deployment) -> int:
+    return per_pod(deployment.provisioned, pods=deployment.replicas, concurrency=deployment.concurrency)
 
 
 def _for_handler(command: RuntimeCommand, deployment: Deployment) -> RuntimeCommand:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from lateen.adapters.local.hardening import allow_many_connections, forbid_inspection
-from lateen.adapters.local.local_function import LocalFunction, start_limit_s
+from lateen.adapters.local.local_function import LocalFunction, provisioned_in, start_limit_s
 from lateen.adapters.local.probe import is_weaker
 from lateen.adapters.local.process import InvokerProcess, StartFailed
 from lateen.adapters.local.record_keeper import RecordKeeper, Store
@@ -337,6 +337,7 @@ def configure_for(
         timeout_s=deployment.timeout_s,
         memory_mib=deployment.memory_mib,
         concurrency=deployment.concurrency,
+        provisioned=provisioned_in(deployment),
         queue=settings.queue,
         open=deployment.open,
         url=deployment.url,

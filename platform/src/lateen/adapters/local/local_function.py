@@ -12,7 +12,8 @@ from typing import Protocol
 import msgspec
 
 from lateen.adapters.local.process import InvokerProcess, StartFailed
-from lateen.domain.functions import State
+from lateen.domain.functions import Kept, State
+from lateen.domain.provisioned import per_pod
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen_invoker.control import Ready
 
@@ -30,7 +31,14 @@ REASON_LENGTH = 1000
 
 
 def start_limit_s(deployment: Deployment) -> float:
-    return max(INIT_S, deployment.timeout_s) + START_SLACK_S
+    """An invoker is ready when all provisioned environments are, which share what cores there are."""
+    one_s = max(INIT_S, deployment.timeout_s)
+    return one_s + START_SLACK_S + one_s * max(0, provisioned_in(deployment) - 1)
+
+
+def provisioned_in(deployment: Deployment) -> int:
+    """Environments that the one invoker of a version keeps started."""
+    return per_pod(deployment.provisioned, pods=1, concurrency=deployment.concurrency)
 
 
 class Host(Protocol):
@@ -56,6 +64,7 @@ class LocalFunction:
         self._served = deployment
         self._reason: str | None = None
         self._starting: asyncio.Task[str | None] | None = None
+        self._kept: Kept | None = None
         self._failure: str | None = None
         self._failures = 0
         self._retry_at_s = 0.0
@@ -69,12 +78,17 @@ class LocalFunction:
 
     def apply(self, deployment: Deployment) -> None:
         """Make this, or what is newer, run."""
-        if deployment.revision > self._desired.revision:
+        known = self._desired
+        is_otherwise = deployment.revision == known.revision and deployment.provisioned != known.provisioned
+        if deployment.revision > known.revision or is_otherwise:
             self._desired = deployment
             self._failures, self._retry_at_s, self._failure = 0, 0.0, None
+            if is_otherwise and not deployment.provisioned:
+                self._let_sleep()
+                return
             if self._current is not None and _runs_alike(deployment, self._served):
                 self._served = deployment
-        if self._current is not None and self._served.revision == self._desired.revision:
+        if self._current is not None and _version_of(self._served) == _version_of(self._desired):
             self._observe("Active", self._served, self._reason)  # a report that was lost is made again
         else:
             self._start()
@@ -115,11 +129,12 @@ class LocalFunction:
 
     def process_idle(self, process: InvokerProcess) -> None:
         # A call that is on its way is not lost: the process ends only when nothing uses it.
-        if process is self._current:
+        if process is self._current and not self._desired.provisioned:
             self._drop()
 
     def process_exited(self, process: InvokerProcess) -> None:
-        """It died. The next call starts another one; after the second death in a row that takes a little longer."""
+        """It died. The next call starts another one, or this does where environments are kept; after the second
+        death in a row that takes a little longer."""
         if process is not self._current:
             return
         now_s = asyncio.get_running_loop().time()
@@ -128,6 +143,15 @@ class LocalFunction:
         self._retry_at_s = now_s + (_backoff_s(CRASH_RETRY_S, self._failures - 1) if self._failures > 1 else 0.0)
         log.warning("invoker died", extra={"function": self._served.function_id, "pid": process.pid})
         self._drop()
+        if self._desired.provisioned:
+            self._start()
+
+    def _let_sleep(self) -> None:
+        """Nothing is kept any more: the next call starts it."""
+        self._kept = None
+        if self._current is not None:
+            self._drop()
+            self._observe("Active", self._desired, self._reason)
 
     def _drop(self) -> None:
         process, self._current = self._current, None
@@ -166,6 +190,9 @@ class LocalFunction:
             self._current, self._served, self._ready_at_s = process, deployment, loop.time()
             self._failure = None
             self._reason = _reason_of(ready) or self._host.note(deployment)
+            self._kept = None
+            if deployment.provisioned:
+                self._kept = Kept(deployment.provisioned, 0 if ready.init_error else provisioned_in(deployment))
             self._observe("Active", deployment, self._reason)
             if deployment is self._desired:
                 return None
@@ -187,8 +214,14 @@ class LocalFunction:
                 revision=deployment.revision,
                 state=state,
                 reason=reason,
+                kept=self._kept if state == "Active" else None,
             )
         )
+
+
+def _version_of(deployment: Deployment) -> tuple[int, int]:
+    """What an invoker has to be started anew for."""
+    return deployment.revision, deployment.provisioned
 
 
 def _runs_alike(one: Deployment, other: Deployment) -> bool:
