@@ -126,7 +126,7 @@ def deployed(
         raise Refused(f"{name!r} can't be a function's name", hint=_NAMES)
     where = workspace_named(client, workspace)
     before = function_if_any(client, where["id"], name)
-    fields = image_fields(options, known=before["image_config"] if before else None)
+    fields = image_fields(options, known=before.get("image_config") if before else None)
     fields |= body_from(options, known=before["environment"] if before else {})
     runtimes = []
     if path is not None:

@@ -81,7 +81,7 @@ def update(
     """Change a function; what isn't given stays as it is."""
     with Client(connection) as client:
         before = function_named(client, workspace, name)
-        fields = image_fields(options, known=before["image_config"])
+        fields = image_fields(options, known=before.get("image_config"))
         fields |= body_from(options, known=before["environment"])
         fields |= layers_from(client, before["workspace"], options)
         if new_name is not None:
