@@ -130,8 +130,13 @@ def test_what_one_process_makes_the_others_see(cluster: Cluster) -> None:
     made = cluster.function("seen")
     assert cluster.other_api.api("GET", f"/api/functions/{made['id']}").json()["hash"] == made["hash"]
     assert cluster.call(made).text == "127.0.0.1"
-    read = cluster.other_api.api("GET", f"/api/functions/{made['id']}").json()
-    assert (read["state"], read["state_reason"]) == ("Active", None)
+    # Calls are served before the cluster calls the pod ready.
+
+    def state() -> tuple[str, str | None]:
+        read = cluster.other_api.api("GET", f"/api/functions/{made['id']}").json()
+        return read["state"], read["state_reason"]
+
+    until(lambda: state() == ("Active", None), within_s=30)
     event = cluster.other_api.api("POST", f"/api/functions/{made['id']}/invocations", json={"n": 1})
     assert (event.status_code, event.json()) == (200, {"n": 1})
     assert cluster.other_api.api("DELETE", f"/api/functions/{made['id']}").status_code == 204

@@ -3,6 +3,7 @@
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def test_smoke(release: Release, deploy: Deploy, tmp_path: Path, name: str) -> N
         files.pop(source, None)
     function = deploy(name, files, smoke["handler"], memory=128)
     assert isinstance(event, bytes)
-    assert [invoked(release, function, event) for _ in range(3)] == [expected] * 3
+    for _ in range(3):
+        assert invoked(release, function, event) == expected
+        time.sleep(0.5)  # an environment is free when it asks for the next event, which is after its answer
     eventually(lambda: len(list(release.log_tails(function))) == 3, "three records")
     tails = list(release.log_tails(function))
     assert sum("Init Duration" in tail for tail in tails) <= 1

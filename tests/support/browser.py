@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WITHIN_MS = 60_000
 """For a machine that has other things to do."""
 SERIOUS = ("serious", "critical")
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""What Chromium makes of its requests where a node starts or ends pods: each is a network interface."""
 
 
 def chromium() -> str | None:
@@ -57,14 +59,20 @@ class Person:
         self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
 
     def _on_console(self, message: Any) -> None:
-        if message.type not in ("error", "warning"):
+        if message.type not in ("error", "warning") or NETWORK_CHANGED in message.text:
             return
         refused = re.search(r"Failed to load resource: .* status of (\d+)", message.text)
         if refused is None or int(refused[1]) not in self.refusals:
             self.said.append(f"{message.type}: {message.text} {message.location}")
 
     def open(self, path: str) -> None:
-        self.page.goto(f"{self.endpoint}{path}")
+        for left in reversed(range(5)):
+            try:
+                self.page.goto(f"{self.endpoint}{path}")
+                return
+            except Error as exc:
+                if NETWORK_CHANGED not in str(exc) or not left:
+                    raise
 
     def sign_in(self, key: str) -> None:
         self.open("/ui")
