@@ -280,7 +280,7 @@ def test_env_is_what_a_shell_takes(server: Running, cli: Cli, done: Callable[...
     found = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     assert found["LATEEN_ENDPOINT"] == found["AWS_ENDPOINT_URL_LAMBDA"] == server.endpoint
     assert found["LATEEN_TOKEN"] == (server.data / "admin").read_text().strip()
-    assert found["AWS_REGION"] == "us-east-1"
+    assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "us-east-1"
     keys = {key["aws_access_key_id"] for key in json.loads(done("key", "list", "-o", "json"))}
     assert found["AWS_ACCESS_KEY_ID"] in keys
     assert len(found["AWS_SECRET_ACCESS_KEY"]) == 40

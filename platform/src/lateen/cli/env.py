@@ -27,13 +27,15 @@ def env(connection: Connection, output: Output) -> None:
             f"there is no key in {connection.data}",
             hint="start Lateen once with 'lateen up', or set LATEEN_DATA to its folder or LATEEN_TOKEN to a key",
         )
+    region = os.environ.get("AWS_REGION") or DEFAULT_REGION
     variables = {
         "LATEEN_ENDPOINT": connection.endpoint,
         "LATEEN_TOKEN": connection.token,
         # Lambda, and what tools call on the way to it; S3, DynamoDB and all others stay where they are.
         **{f"AWS_ENDPOINT_URL_{service}": connection.endpoint for service in ("LAMBDA", "STS", "IAM")},
         **_aws_pair(connection),
-        "AWS_REGION": os.environ.get("AWS_REGION") or DEFAULT_REGION,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,  # botocore reads no other, so neither do boto3 and the AWS CLI of PyPI
     }
     if output == "json":
         show_json(variables)
