@@ -73,6 +73,9 @@ def from_sign_in_to_deletion(
     page.get_by_role("button", name="Add a header").click()
     page.locator("[data-pairs=headers] input").nth(0).fill("X-Shop")
     page.locator("[data-pairs=headers] input").nth(1).fill("north")
+    page.get_by_role("button", name="Add a header").click()
+    page.locator("[data-pairs=headers] input").nth(2).fill("Authorization")
+    page.locator("[data-pairs=headers] input").nth(3).fill("Bearer not-for-keeps")
     page.get_by_label("Body").fill('{"note": "as a gift"}')
     page.get_by_label("Save this one as").fill("an order")
     page.get_by_role("button", name="Save", exact=True).click()
@@ -89,6 +92,9 @@ def from_sign_in_to_deletion(
     page.reload()
     page.get_by_label("Saved tests").select_option("an order")
     expect(page.get_by_label("Path", exact=True)).to_have_value("/orders")
+    kept = page.evaluate("JSON.stringify(localStorage)")
+    assert "north" in kept
+    assert "not-for-keeps" not in kept
 
     page.get_by_role("link", name="Code and settings").click()
     ada.write_code(HANDLER.replace("201", "202"))

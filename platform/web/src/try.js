@@ -230,12 +230,15 @@ async function findRecord(requestId) {
   return null;
 }
 
-// Saved tests; the nameless one is what was sent last.
+// Saved tests; the nameless one is what was sent last. Functions' pages may be of the same origin and read them, so what
+// a header proves who somebody is by is not saved.
+const SECRET = /^(authorization|proxy-authorization|cookie)$|key|token|secret|signature/i;
 const tests = () => parsed(localStorage.getItem(store) ?? "{}") ?? {};
 
 function remember(name, request) {
+  const headers = request.headers.filter(([each]) => !SECRET.test(each));
   try {
-    localStorage.setItem(store, JSON.stringify({ ...tests(), [name]: request }));
+    localStorage.setItem(store, JSON.stringify({ ...tests(), [name]: { ...request, headers } }));
     return true;
   } catch {
     return false;
