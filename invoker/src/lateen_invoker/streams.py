@@ -7,6 +7,7 @@ the function goes on, and what it says is dropped.
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ CHUNK = 256 * 1024
 Reply = Callable[[Invocation, Outcome], None]
 
 
-class AnswerStream:
+class AnswerStream(ABC):
     """One answer on its way out. A subclass says how it is written down."""
 
     def __init__(self, request: Request) -> None:
@@ -70,8 +71,9 @@ class AnswerStream:
     def left(self) -> None:
         self.release()
 
+    @abstractmethod
     def _write(self, piece: bytes, media_type: str) -> None:
-        raise NotImplementedError
+        """To the caller, who is still there."""
 
 
 class UrlStream(AnswerStream):
