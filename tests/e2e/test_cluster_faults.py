@@ -32,7 +32,7 @@ from cluster_faults import (
     whole,
 )
 from lateen_release import Json, Release, eventually, is_ready, kubectl
-from node_processes import processes_of
+from node_processes import Process, processes_of
 from prober import Prober, source
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -148,6 +148,10 @@ def test_a_killed_invoker_fails_only_the_calls_it_ran(
     assert took_s <= 10
 
 
+def environments(release: Release, function: Json) -> list[Process]:
+    return [process for pod in release.function_pods(function) for process in processes_of(pod, "runtime")[1:]]
+
+
 def test_killed_runtime_processes_fail_only_their_own_calls(
     release: Release, double: Json, chance: random.Random, tmp_path: Path
 ) -> None:
@@ -157,8 +161,9 @@ def test_killed_runtime_processes_fail_only_their_own_calls(
     with Prober([release.gateway_url(double)], history=tmp_path / "history.jsonl") as prober:
         for _ in range(kills):
             time.sleep(0.5 + chance.random())
-            pod = chance.choice(release.function_pods(double))
-            chance.choice(processes_of(pod, "runtime")[1:]).kill()
+            # A pod whose only one was just killed has none for a moment.
+            eventually(lambda: environments(release, double), "an environment is there")
+            chance.choice(environments(release, double)).kill()
         time.sleep(2)
     verdict = judged(release, double, prober)
     assert len(verdict.failed) <= kills, verdict

@@ -21,6 +21,7 @@ from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 from lateen.services.builds import BuildFailed
 from lateen.services.events import PayloadLost
 from lateen.services.log_streams import TooManyStreams
+from lateen.services.reserved import BelowProvisioned
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -124,6 +125,7 @@ PROBLEMS: dict[type[Exception], str] = {
     errors.Conflict: "conflict",
     errors.RevisionMismatch: "revision-mismatch",
     errors.InvalidInput: "invalid-input",
+    BelowProvisioned: "invalid-input",
     errors.TooLarge: "too-large",
     errors.Unauthenticated: "unauthenticated",
     errors.Forbidden: "forbidden",
