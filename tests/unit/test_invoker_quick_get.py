@@ -1,5 +1,6 @@
 """The short way to an object: signed as AWS's SDK signs, and taken only where nothing is left to know."""
 
+import http.client
 import http.server
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from lateen_invoker.quick_get import Keys, NotPlain, plain_keys, quick_get, signed_headers
+from lateen_invoker.quick_get import CONNECT_S, TIMEOUT_S, Keys, NotPlain, plain_keys, quick_get, signed_headers
 
 PLAIN = {
     "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
@@ -121,3 +122,29 @@ def test_only_a_whole_object_is_taken(
     else:
         with pytest.raises(NotPlain):
             list(got)
+
+
+@pytest.mark.parametrize(("lost", "is_taken"), [(3, True), (len(CONNECT_S), False)])
+def test_a_lost_first_packet_costs_no_second(
+    store: str, lost: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempts get no answer, as on a network that has not heard of the pod: each is given up
+    soon."""
+    limits: list[float | None] = []
+    connect = http.client.HTTPConnection.connect
+
+    def lossy(connection: http.client.HTTPConnection) -> None:
+        limits.append(connection.timeout)
+        if len(limits) <= lost:
+            raise TimeoutError
+        connect(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", lossy)
+    got = quick_get({**PLAIN, "AWS_ENDPOINT_URL_S3": store}, "b", "k")
+    if is_taken:
+        assert b"".join(got) == b"code"
+        assert limits == [0.1] * 4
+    else:
+        with pytest.raises(NotPlain):
+            list(got)
+        assert sum(filter(None, limits)) <= TIMEOUT_S

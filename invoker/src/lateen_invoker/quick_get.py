@@ -19,6 +19,9 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 TIMEOUT_S = 3.0
+CONNECT_S = (0.1,) * 10 + (0.5,) * 4
+"""For each attempt. What a pod sends is dropped until the cluster's network has heard of the pod, and TCP by itself
+asks again only after a second."""
 _CHUNK = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 # Any of these, and there is more to know than we do.
@@ -51,6 +54,7 @@ def quick_get(env: Mapping[str, str], bucket: str, key: str) -> Iterator[bytes]:
     try:
         connection = _connection(parts.scheme, parts.hostname or "", parts.port, env)
         try:
+            _connect(connection)
             headers = signed_headers(keys, region, host=_host(connection), path=path, now_s=time.time())
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
@@ -127,6 +131,19 @@ def _connection(scheme: str, host: str, port: int | None, env: Mapping[str, str]
 
     context = ssl.create_default_context(cafile=bundle)
     return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    """Raises: `NotPlain`, `OSError`."""
+    for connection.timeout in CONNECT_S:
+        try:
+            connection.connect()
+        except TimeoutError:
+            connection.close()
+        else:
+            connection.sock.settimeout(TIMEOUT_S)
+            return
+    raise NotPlain
 
 
 def _host(connection: http.client.HTTPConnection) -> str:

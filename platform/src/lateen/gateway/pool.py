@@ -42,8 +42,9 @@ class CallerLeft(UpstreamFailed):
 class Network(Struct, frozen=True, kw_only=True):
     """How connections over a network are kept."""
 
-    connect_s: float = 0.75
-    """Below a second, after which a lost SYN would be sent again: a new attempt may be led to a pod that is alive."""
+    connect_s: float = 0.3
+    """Well below a second, after which a lost SYN would be sent again: a new attempt may be led to a pod that is alive,
+    or the cluster's network may have heard of one that has just started."""
     idle_s: float = 4.0
     """Below the drain lag of function pods."""
     life_s: float = 5.0
