@@ -200,3 +200,19 @@ async def test_a_store_that_is_away_is_asked_again(sqlite_table: SqliteTable, ke
     waking._table = kept.stores.table
     waking.want(deployment)
     await until(lambda: told == [function.id])
+
+
+async def test_many_that_change_at_once_are_not_read_one_by_one(kept: Kept) -> None:
+    """Only those that have an alias, or a version that somebody wants, are looked at; of a few all are."""
+    functions = [
+        await kept.stores.create(CODE.format(number=0), name=f"m-{number}") for number in range(version_runs.MANY)
+    ]
+    versions = kept.controller._versions
+    assert await versions.concerned(functions) == []
+    assert await versions.concerned(functions[1:]) == functions[1:]
+    await kept.stores.versions.publish(PLATFORM, functions[0].id)
+    await kept.stores.aliases.create(PLATFORM, functions[0].id, "live", Target("1"))
+    assert await versions.concerned(functions) == functions[:1]
+    await kept.stores.versions.publish(PLATFORM, functions[2].id)
+    await kept.stores.provisioned.put(functions[2], "1", 1)
+    assert {function.id for function in await versions.concerned(functions)} == {functions[0].id, functions[2].id}

@@ -101,8 +101,13 @@ class Controller:
             changed, self._changed = self._changed, {}
             for function in changed.values():
                 await self._deploy(function)
-            # Behind all of them: most functions have no versions, and it takes reading to know that.
+            # Behind all of them, for it takes reading.
             live = [function for function in changed.values() if function.deleted_at is None]
+            try:
+                live = await self._versions.concerned(live)
+            except LateenError as exc:
+                log.warning("versions not deployed", extra={"functions": len(live), "reason": str(exc)})
+                continue
             await asyncio.gather(*(self._start_versions(function) for function in live))
 
     async def _follow_observations(self) -> None:

@@ -329,11 +329,15 @@ class Functions:
     async def with_versions(self) -> AsyncIterator[Function]:
         """Those that have aliases, or versions that were asked for or are to be kept started; for the controller."""
         async for workspace_id in self._workspaces():
-            async for function_id in functions_with_wanted(self._table, workspace_id):
+            for function_id in await self.ids_with_versions(workspace_id):
                 try:
                     yield await self._live(PLATFORM, id_key(function_id), True)
                 except NotFound:
                     continue
+
+    async def ids_with_versions(self, workspace_id: str) -> set[str]:
+        """As `with_versions`, of one workspace; some may be deleted."""
+        return await functions_with_wanted(self._table, workspace_id)
 
     async def version(self, caller: Caller, function_id: str, version: str) -> Function:
         """As it would run now. Raises: `NotFound`."""

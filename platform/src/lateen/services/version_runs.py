@@ -5,7 +5,9 @@ that isn't any more runs on for a while: other processes may know for some secon
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import NotFound
@@ -15,6 +17,8 @@ from lateen.services.functions import Functions
 
 LINGER_S = 120.0
 """Beyond what routes live elsewhere, and what an alias that is moved back takes."""
+MANY = 4
+"""Functions of a workspace, from which on it is cheaper to read what all of it has."""
 
 
 class VersionRuns:
@@ -38,6 +42,18 @@ class VersionRuns:
         self._unwanted_at_s: dict[str, float] = {}
         self._kept: dict[str, dict[str, int]] = {}
         """Environments that are kept started, by the function's id and the version's number."""
+
+    async def concerned(self, functions: Sequence[Function]) -> list[Function]:
+        """Those for which `start` may have something to do. Most have no versions, and to know that takes reading."""
+        found: list[Function] = []
+        in_workspace = attrgetter("workspace_id")
+        for workspace_id, each in groupby(sorted(functions, key=in_workspace), in_workspace):
+            group = list(each)
+            if len(group) >= MANY:
+                ids = self._kept.keys() | await self._functions.ids_with_versions(workspace_id)
+                group = [function for function in group if function.id in ids]
+            found += group
+        return found
 
     async def start(self, function: Function, *, but: Collection[str] = ()) -> Collection[str]:
         """Have its wanted versions run. `but`: ids of deployments that are left for later. Returns: the numbers."""

@@ -4,7 +4,7 @@ or wants kept started."""
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -57,15 +57,13 @@ async def wanted_versions(table: Table, function: Function) -> dict[str, Wanted]
     return wanted
 
 
-async def functions_with_wanted(table: Table, workspace_id: str) -> AsyncIterator[str]:
+async def functions_with_wanted(table: Table, workspace_id: str) -> set[str]:
     """Ids of those that have an alias, or a version that was asked for or is to be kept started."""
-    seen: set[str] = set()
-    for prefix in ("ALIAS#", "WANTED#", "PROVISIONED#"):
-        async for item in items_of(table, workspace_id, prefix):
-            function_id = item.key.sk.split("#")[1]
-            if function_id not in seen:
-                seen.add(function_id)
-                yield function_id
+    return {
+        item.key.sk.split("#")[1]
+        for prefix in ("ALIAS#", "WANTED#", "PROVISIONED#")
+        async for item in items_of(table, workspace_id, prefix)
+    }
 
 
 class Waking:
