@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,9 @@ type environment struct {
 	directory string
 	fds       []int  // log and channel, until it has them
 	told      *start // until it is begun with
+
+	extensions []*extension // that have not ended
+	waiting    *start       // until those have registered
 
 	// What is asked of the fork server, while it is; the end of the socket is for its child, until that was sent.
 	request     *forkRequest
@@ -47,7 +51,7 @@ func (p *program) start(told *start, fds []int) error {
 		status: fds[0], fds: fds[1:], directory: told.Directory, told: told, announce: -1, announceEnd: -1,
 	}
 	p.environments = append(p.environments, e)
-	if err := p.watch(e.status, func() { p.statusClosed(e) }); err != nil {
+	if err := p.watch(e.status, func() { p.wished(e) }); err != nil {
 		p.failed(e, err.Error())
 	} else if !p.isTidying {
 		p.begin(e)
@@ -61,12 +65,23 @@ func (p *program) begin(e *environment) {
 	setAside(e.directory) // of an earlier life of this container, or somebody's in here
 	err := os.Mkdir(e.directory, 0o700)
 	if err == nil {
-		if told.Fork {
-			e.request = &forkRequest{Environment: told.Environment, Directory: e.directory, Limits: p.settings.Limits}
-			err = p.fork(e)
-		} else {
-			err = p.execute(e, told)
-		}
+		err = p.extend(e, told)
+	}
+	if err != nil {
+		p.failed(e, err.Error())
+	} else if len(e.extensions) == 0 {
+		p.startRuntime(e, told)
+	}
+}
+
+// startRuntime starts it, now that its extensions, if it has any, have registered.
+func (p *program) startRuntime(e *environment, told *start) {
+	var err error
+	if told.Fork {
+		e.request = &forkRequest{Environment: told.Environment, Directory: e.directory, Limits: p.settings.Limits}
+		err = p.fork(e)
+	} else {
+		err = p.execute(e, told)
 	}
 	if err != nil {
 		p.failed(e, err.Error())
@@ -113,6 +128,29 @@ func (p *program) failed(e *environment, reason string) {
 	p.remove(e)
 }
 
+// wished does what the invoker says of an environment.
+func (p *program) wished(e *environment) {
+	var buffer [maxAnswer]byte
+	message, fds, err := receive(e.status, buffer[:])
+	closeAll(fds)
+	if err == syscall.EAGAIN {
+		return
+	}
+	var told wish
+	if err == nil && len(message) > 0 && json.Unmarshal(message, &told) == nil {
+		if told.Run && e.waiting != nil && !e.isEnding {
+			waiting := e.waiting
+			e.waiting = nil
+			p.startRuntime(e, waiting)
+		}
+		if told.Terminate && e.pid > 0 && !e.isOver {
+			syscall.Kill(e.pid, syscall.SIGTERM)
+		}
+		return
+	}
+	p.statusClosed(e)
+}
+
 // statusClosed is the invoker's word that the environment is to end.
 func (p *program) statusClosed(e *environment) {
 	delete(p.handlers, e.status)
@@ -123,16 +161,27 @@ func (p *program) statusClosed(e *environment) {
 
 func (e *environment) end() { e.isEnding = true }
 
-// ended notes how the first process came to its end, which the invoker is told when the others have too.
+// ended notes how the first process came to its end, which the invoker is told when the others have too; before, if there
+// are extensions, for which that is not the end.
 func (e *environment) ended(status syscall.WaitStatus, peakKiB uint64) {
-	e.isOver, e.isEnding = true, true
-	if status.Signaled() {
-		e.said.Signal = int(status.Signal())
-	} else {
-		code := status.ExitStatus()
-		e.said.Code = &code
-	}
+	e.isOver = true
 	e.peakKiB = max(e.peakKiB, peakKiB)
+	e.said = how(status)
+	if len(e.extensions) == 0 || e.isEnding {
+		e.isEnding = true
+		return
+	}
+	said := e.said
+	said.PeakKiB, said.OutOfMemory = e.peakKiB, e.outOfMemory
+	send(e.status, report{Runtime: &said})
+}
+
+func how(status syscall.WaitStatus) report {
+	if status.Signaled() {
+		return report{Signal: int(status.Signal())}
+	}
+	code := status.ExitStatus()
+	return report{Code: &code}
 }
 
 func (p *program) finish(e *environment) {
@@ -146,6 +195,10 @@ func (p *program) remove(e *environment) {
 	p.forget(e.status)
 	p.askNoMore(e)
 	closeAll(e.fds)
+	for _, x := range e.extensions {
+		syscall.Close(x.report)
+		p.mustSweep = true // nobody wants it any more
+	}
 	setAside(e.directory)
 	if len(p.environments) == 0 {
 		p.mustSweep = true // a last look, as none comes any more
@@ -204,19 +257,24 @@ func (p *program) reap() {
 			}
 			e = p.environmentOf(pid)
 		}
-		if e != nil {
-			if status.Signaled() && status.Signal() == syscall.SIGKILL && !e.isEnding {
-				e.outOfMemory = p.memory.kernelKilled()
+		if e == nil {
+			if e, x := p.extensionOf(pid); e != nil {
+				e.extensionEnded(x, status)
+				p.mustSweep = true
 			}
-			e.ended(status, uint64(usage.Maxrss))
-			p.mustSweep = true
+			continue
 		}
+		if status.Signaled() && status.Signal() == syscall.SIGKILL && !e.isEnding {
+			e.outOfMemory = p.memory.kernelKilled()
+		}
+		e.ended(status, uint64(usage.Maxrss))
+		p.mustSweep = true
 	}
 }
 
 func (p *program) environmentOf(pid int) *environment {
 	for _, e := range p.environments {
-		if e.pid == pid {
+		if e.pid == pid && !e.isOver {
 			return e
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	rlimInfinity  = ^uint64(0)
 	exitNotFound  = 127
 	exitNotStarts = 126
+	reportFd      = 3
 )
 
 var limitNames = map[string]int{
@@ -42,6 +43,7 @@ type launched struct {
 	Directory string            `json:"directory"`
 	Limits    map[string]uint64 `json:"limits,omitempty"`
 	IsUsers   bool              `json:"is_users,omitempty"`
+	Reports   bool              `json:"reports,omitempty"` // on descriptor 3, why it could not become the command
 }
 
 // launch starts a process in a session of its own with exactly these variables and files, 0 being the null device.
@@ -78,6 +80,9 @@ func become(arguments []string) {
 		var priority int32
 		syscall.RawSyscall(syscall.SYS_SCHED_SETSCHEDULER, 0, schedBatch, uintptr(unsafe.Pointer(&priority)))
 	}
+	if what.Reports {
+		syscall.CloseOnExec(reportFd)
+	}
 	syscall.Umask(0o022)
 	name := what.Directory
 	err := os.Chdir(name)
@@ -85,6 +90,10 @@ func become(arguments []string) {
 		name = what.Command[0]
 		limit(what.Limits)
 		err = execute(what.Command)
+	}
+	if what.Reports {
+		syscall.Write(reportFd, []byte(cannotBecome(name, err)))
+		os.Exit(exitNotStarts)
 	}
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) {
 		fail(fmt.Sprintf("%s: %s", name, "No such file or directory"), exitNotFound)

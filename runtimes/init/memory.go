@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -160,23 +161,27 @@ func (m *memory) scan(p *program) {
 	m.headroomKiB = limit
 	var running []int
 	for _, e := range p.environments {
-		if e.pid == 0 || e.isEnding {
+		first := e.processes()
+		if len(first) == 0 || e.isEnding {
 			continue
 		}
-		others := all.below(e.pid)
+		others := slices.Clone(first[1:])
+		for _, pid := range first {
+			others = append(others, all.below(pid)...)
+		}
 		if len(others) >= p.settings.Processes {
 			e.end()
 			p.mustSweep = true
 			continue
 		}
-		running = append(append(running, e.pid), others...)
-		e.memoryKiB = m.look(e.pid, e)
+		running = append(append(running, first[0]), others...)
+		e.memoryKiB = m.look(first[0], e)
 		for _, pid := range others {
 			e.memoryKiB += m.look(pid, nil)
 		}
 		if e.memoryKiB > limit && len(others) > 0 {
 			// What they share was counted in each.
-			e.memoryKiB = m.proportional(e.pid)
+			e.memoryKiB = m.proportional(first[0])
 			for _, pid := range others {
 				e.memoryKiB += m.proportional(pid)
 			}
@@ -197,7 +202,9 @@ func (m *memory) exceeded(p *program, e *environment) {
 	e.outOfMemory = true
 	e.end()
 	p.mustSweep = true
-	syscall.Kill(e.pid, syscall.SIGKILL) // most likely it is this one that takes more and more
+	for _, pid := range e.processes() {
+		syscall.Kill(pid, syscall.SIGKILL) // most likely it is one of these that takes more and more
+	}
 }
 
 // leftKiB is what the container has left, without what the kernel can give back by itself. When that is nothing, the
@@ -218,7 +225,7 @@ func (m *memory) leftKiB(p *program, used uint64) uint64 {
 	m.scan(p)
 	var most *environment
 	for _, e := range p.environments {
-		if e.pid == 0 {
+		if e.pid == 0 && len(e.extensions) == 0 {
 			continue
 		}
 		if e.isEnding {

@@ -34,6 +34,19 @@ type start struct {
 	Environment map[string]string `json:"environment"`
 	Directory   string            `json:"directory"`
 	Fork        bool              `json:"fork"`
+	Extensions  *extensionFolder  `json:"extensions"`
+}
+
+// extensionFolder says where programs are that are started before the runtime, without some of its variables.
+type extensionFolder struct {
+	Folder  string   `json:"folder"`
+	Without []string `json:"without"`
+}
+
+// wish is what the invoker says on a status socket.
+type wish struct {
+	Run       bool `json:"run"`
+	Terminate bool `json:"terminate"`
 }
 
 // order is a message of the invoker's: one of its members is there.
@@ -51,6 +64,10 @@ type report struct {
 	Signal      int    `json:"signal,omitempty"`
 	PeakKiB     uint64 `json:"peak_kib,omitempty"`
 	OutOfMemory bool   `json:"out_of_memory,omitempty"`
+
+	Extensions []string `json:"extensions,omitempty"`
+	Extension  string   `json:"extension,omitempty"`
+	Runtime    *report  `json:"runtime,omitempty"`
 }
 
 var errMalformed = errors.New("malformed message")

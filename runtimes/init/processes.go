@@ -54,6 +54,9 @@ func (p *program) unwanted(f family) []int {
 	var found []int
 	for _, child := range f[os.Getpid()] {
 		e := p.environmentOf(child)
+		if e == nil {
+			e, _ = p.extensionOf(child)
+		}
 		if e == nil && (p.forks != nil && child == p.forks.pid || p.isForking()) || e != nil && !e.isEnding {
 			continue
 		}
@@ -92,11 +95,11 @@ func (p *program) sweep() {
 	p.mustSweep = len(stopped) > 0
 	for i := len(p.environments) - 1; i >= 0; i-- {
 		switch e := p.environments[i]; {
-		case e.isOver && len(stopped) == 0:
+		case e.isOver && e.isEnding && len(e.extensions) == 0 && len(stopped) == 0:
 			p.finish(e)
-		case e.isEnding && e.told != nil:
+		case e.isEnding && len(e.extensions) == 0 && (e.told != nil || e.waiting != nil):
 			p.failed(e, "it is not wanted any more")
-		case e.isEnding && e.pid > 0:
+		case e.isEnding && (e.pid > 0 || len(e.extensions) > 0):
 			p.mustSweep = true
 		}
 	}

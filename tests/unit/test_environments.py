@@ -7,7 +7,7 @@ import pytest
 
 from lateen_invoker.environments import DEAD, IDLE, STARTING, Environment
 from lateen_invoker.invocations import Outcome
-from lateen_invoker.spawner import Exit
+from lateen_invoker.spawner import Exit, Listener
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,15 @@ class LateProcess:
 
     def __init__(self) -> None:
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.extensions: list[str] = []
+        self.listener: Listener | None = None
         self.kills = 0
+
+    def run(self) -> None:
+        raise AssertionError("it has no extensions")
+
+    def terminate(self) -> None:
+        raise AssertionError("it has no extensions")
 
     def kill(self) -> None:
         self.kills += 1
@@ -49,6 +57,9 @@ class Owner:
 
     def environment_dead(self, environment: Environment, init_error: Outcome | None) -> None:
         self.dead.append(environment)
+
+    def environment_gone(self, environment: Environment) -> None:
+        raise AssertionError("it has no extensions")
 
 
 def an_environment(owner: Owner) -> Environment:

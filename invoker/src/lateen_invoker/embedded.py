@@ -158,7 +158,7 @@ class Invoker:
         code = await self._over
         serving.cancel()
         if self._pool is not None:
-            await self._pool.close()
+            await self._pool.close(at_once=code != 0)
         return code
 
     def _served(self, task: "asyncio.Task[None]") -> None:

@@ -4,21 +4,25 @@ Two transports bring the runtime's words here: the channel of `wire.py` and the 
 Both may be used at once by hostile code, so what a word may do depends only on the state:
 
     starting -> idle -> busy -> answered -> idle …      and from everywhere -> dead
+
+One with extensions (`extensions.py`) is idle when they have asked for the next event too, and goes on after its death
+until they have ended.
 """
 
 import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from lateen_invoker import invocations
 from lateen_invoker.channel import Channel
+from lateen_invoker.extensions import MOST, Extensions
 from lateen_invoker.function_url import PRELUDE_TYPE
 from lateen_invoker.invocations import RESPONSE_LIMIT, STREAM_LIMIT, Invocation, Outcome
 from lateen_invoker.logs import LogPipe
-from lateen_invoker.spawner import Exit, Process
+from lateen_invoker.spawner import Exit, Process, signal_name
 
 STARTING, IDLE, BUSY, ANSWERED, DEAD = "starting", "idle", "busy", "answered", "dead"
 # After the process has ended, its last words may still be on their way through a socket.
@@ -34,6 +38,8 @@ class Owner(Protocol):
     def environment_idle(self, environment: "Environment") -> None: ...
     def environment_done(self, environment: "Environment", invocation: Invocation) -> None: ...
     def environment_dead(self, environment: "Environment", init_error: Outcome | None) -> None: ...
+    def environment_gone(self, environment: "Environment") -> None:
+        """One with extensions, some time after it was dead: those have had their time."""
 
 
 class Environment:
@@ -63,6 +69,9 @@ class Environment:
         self.logs: LogPipe | None = None
         self.directory = ""
         self.channel: Channel | None = None
+        self._give: Callable[[Invocation, float], None] = _nobody
+        """Gives an event to whoever is on the channel."""
+        self.extensions: Extensions | None = None
         self.out_of_memory = False
         self._waiting_next: Callable[[Invocation], None] | None = None
         self._cleanups: list[Callable[[], None]] = []
@@ -71,6 +80,10 @@ class Environment:
         self._exit: Exit | None = None
         self._timed_out = False
         self._is_doomed = False
+        self._is_held = False
+        """More than the runtime's word is needed for the next event: it is doomed, or has extensions."""
+        self._reason = "failure"
+        self._failed: tuple[str, str] | None = None
         self._is_ready_early = False
         self._peak_kib = 0
         self._peak_at = 0.0
@@ -80,11 +93,20 @@ class Environment:
         """Called once when the environment is over."""
         self._cleanups.append(cleanup)
 
+    def speaks(self, channel: Channel) -> None:
+        """Its runtime is on that channel."""
+        self.channel, self._give = channel, channel.invoke
+
     def attach(self, process: Process) -> None:
         self.process = process
         process.exited.add_done_callback(self._process_exited)
         if self._is_doomed:
             process.kill()
+        elif process.extensions:
+            process.listener = self
+            self._extend(process.extensions)
+            if len(process.extensions) > MOST:
+                self.extension_failed("Extension.LaunchError", f"more than {MOST} extensions")
         for waiting in self._when_attached:
             waiting(process)
         self._when_attached.clear()
@@ -108,12 +130,13 @@ class Environment:
         if self.cold_reason is not None:
             invocation.cold_reason, self.cold_reason = self.cold_reason, None
             invocation.init_duration_ms = self.init_duration_ms
+        if self.extensions is not None:
+            self.extensions.invoke(invocation)
         if (send := self._waiting_next) is not None:
             self._waiting_next = None
             send(invocation)
         else:
-            assert self.channel is not None
-            self.channel.invoke(invocation, timeout_s)
+            self._give(invocation, timeout_s)
 
     # What a runtime can say. Each returns an AWS error type for a refusal, or None.
 
@@ -129,7 +152,7 @@ class Environment:
         """The connection that waited for the event is gone: no event may be given to it."""
         if self._waiting_next == send:
             self._waiting_next = None
-            if self.state == IDLE:
+            if self.state == IDLE or (self.extensions is not None and self.extensions.holds_runtime):
                 self.kill()
 
     def said_ready(self) -> None:
@@ -208,11 +231,19 @@ class Environment:
             self._timed_out = True
             if self.state == BUSY and (running := self.invocation) is not None:
                 self._answer(invocations.timed_out(running.request_id, running.deadline - running.started_at))
-            self.kill()
+            self.kill("timeout")
 
-    def kill(self) -> None:
-        """No event will ever meet it again; all its processes end."""
-        self._is_doomed = True
+    def kill(self, reason: str = "failure") -> None:
+        """No event will ever meet it again; all its processes end.
+
+        Args:
+            reason: what its extensions are told: `spindown`, `timeout` or `failure`.
+        """
+        self._is_doomed = self._is_held = True
+        self._reason = reason
+        if self.extensions is not None:
+            self._end()
+            return
         if self.process is not None:
             self.process.kill()
         if self.state not in (BUSY, ANSWERED):
@@ -220,7 +251,45 @@ class Environment:
 
     def exceeded_memory(self) -> None:
         self.out_of_memory = True
+        self.kill_at_once()
+
+    def kill_at_once(self) -> None:
+        """As `kill`, but nobody is given any time."""
+        if self.process is not None:
+            self.process.kill()
         self.kill()
+
+    # What its extensions, and who keeps their processes, tell. See `extensions.Host` and `spawner.Listener`.
+
+    def registry(self) -> Extensions | None:
+        """Where extensions register; None: that is over, and none has."""
+        if self.extensions is None and self.state == STARTING and not self._is_ready_early:
+            self._extend(())
+        return self.extensions
+
+    def extensions_ready(self) -> None:
+        self._ready()
+
+    def extension_failed(self, error_type: str, how: str) -> None:
+        if self._failed is None:
+            self._failed = (error_type, how)
+        self.kill()
+
+    def extension_ended(self, name: str, ended: Exit | str) -> None:
+        if self.extensions is not None:
+            self.extensions.extension_ended(name, ended)
+
+    def runtime_ended(self, ended: Exit) -> None:
+        if self.extensions is not None:
+            self.extensions.runtime_ended()
+        self._ended(ended)
+
+    def _extend(self, external: Sequence[str]) -> None:
+        self.extensions = Extensions(self, self._loop, external)
+        self._is_held = True
+
+    def _waits_for_extensions(self) -> bool:
+        return self.extensions is not None and not self.extensions.runtime_ready()
 
     def _refusal(self, request_id: str) -> str | None:
         running = self.invocation
@@ -229,8 +298,9 @@ class Environment:
         return None if self.state == BUSY and not self._is_doomed else "InvalidStateTransition"
 
     def _ready(self) -> None:
-        if self._is_doomed:
-            return  # it is being ended, and what it still says comes too late
+        # What is being ended says this too late.
+        if self._is_held and (self._is_doomed or self._waits_for_extensions()):
+            return
         if self.state == STARTING:
             self.init_duration_ms = (time.monotonic() - self.started_at) * 1000
         elif self.state == ANSWERED:
@@ -273,7 +343,12 @@ class Environment:
         return self._peak_kib
 
     def _process_exited(self, future: "asyncio.Future[Exit]") -> None:
-        self._exit = future.result() if not future.cancelled() else Exit(None, signal.SIGKILL, 0)
+        self._ended(future.result() if not future.cancelled() else Exit(None, signal.SIGKILL, 0))
+        if self.extensions is not None:
+            self.extensions.process_over()
+
+    def _ended(self, ended: Exit) -> None:
+        self._exit = ended
         self._peak_kib = max(self._peak_kib, self._exit.peak_memory_kib)
         self.out_of_memory |= self._exit.out_of_memory
         if self.invocation is not None and self.invocation.stream is not None:
@@ -289,7 +364,7 @@ class Environment:
             self._end()
         elif self.state != DEAD and self.process is not None:
             # Most likely it is ending, and how is soon known. If not: without its channel it is of no use.
-            self._loop.call_later(LAST_BREATH_S, self.process.kill)
+            self._loop.call_later(LAST_BREATH_S, self.process.kill if self.extensions is None else self.kill)
 
     def _end(self) -> None:
         if self.state == DEAD:
@@ -300,6 +375,17 @@ class Environment:
         if was in (BUSY, ANSWERED):
             self._settle()
         init_error = self._init_error_outcome() if was == STARTING else None
+        if self.extensions is None:
+            self._close()
+        self._owner.environment_dead(self, init_error)
+        if self.extensions is not None:
+            self.extensions.shut_down(self._reason, self._gone)
+
+    def _gone(self) -> None:
+        self._close()
+        self._owner.environment_gone(self)
+
+    def _close(self) -> None:
         if self.process is not None:
             self.process.kill()
         if self.logs is not None:
@@ -307,13 +393,14 @@ class Environment:
         for cleanup in self._cleanups:
             with contextlib.suppress(OSError):
                 cleanup()
-        self._owner.environment_dead(self, init_error)
 
     def _answer_for_the_dead(self, running: Invocation) -> None:
         self._answer(self._exited(running.request_id))
         self.state = DEAD
 
     def _init_error_outcome(self) -> Outcome:
+        if self._failed is not None:
+            return self._exited("")
         if self._init_error is not None:
             return self._init_error
         if self._timed_out and self.process is None:
@@ -323,18 +410,14 @@ class Environment:
         return self._exited("")
 
     def _exited(self, request_id: str) -> Outcome:
+        if self._failed is not None:
+            return invocations.extension_failed(request_id, *self._failed)
         ended = self._exit or Exit(None, signal.SIGKILL, 0)
-        name = None
-        if ended.signal is not None:
-            # The Lambda service prints signals as Go's runtime names them.
-            name = _SIGNAL_NAMES.get(ended.signal, f"signal {ended.signal}")
-        return invocations.exited(request_id, ended.code, name, out_of_memory=self.out_of_memory)
+        how = invocations.how_runtime_ended(ended.code, None if ended.signal is None else signal_name(ended.signal))
+        if self.extensions is not None and (failure := self.extensions.failure):
+            return invocations.extension_failed(request_id, failure, how)
+        return invocations.exited(request_id, how, out_of_memory=self.out_of_memory)
 
 
-_SIGNAL_NAMES: dict[int, str] = {
-    signal.SIGHUP: "hangup", signal.SIGINT: "interrupt", signal.SIGQUIT: "quit", signal.SIGILL: "illegal instruction",
-    signal.SIGTRAP: "trace/breakpoint trap", signal.SIGABRT: "aborted", signal.SIGBUS: "bus error",
-    signal.SIGFPE: "floating point exception", signal.SIGKILL: "killed", signal.SIGUSR1: "user defined signal 1",
-    signal.SIGSEGV: "segmentation fault", signal.SIGUSR2: "user defined signal 2", signal.SIGPIPE: "broken pipe",
-    signal.SIGALRM: "alarm clock", signal.SIGTERM: "terminated",
-}  # fmt: skip
+def _nobody(invocation: Invocation, timeout_s: float) -> None:
+    """There is no channel."""

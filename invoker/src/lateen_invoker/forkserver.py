@@ -15,9 +15,12 @@ environment ended, and takes the rest with it when it ends itself. Messages are 
 | --- | --- | --- | --- |
 | 3 | invoker | settings, once | |
 | 3 | fork server | `ready`, `isolation`, `task_root`, `layers_root`, `tmp`, `owner` | its own pidfd |
-| 3 | invoker | `environment`, `directory`, `channel` (whether there is one) | status, log, channel |
-| status | keeper | `started`, or `error` | pidfds of keeper and environment |
-| status | keeper | `code` or `signal`, `peak_kib` | |
+| 3 | invoker | `environment`, `directory`, perhaps `extensions` (`extension_processes.py`) | status, log, channel |
+| status | keeper | `started`, and `extensions`: names, if some were; or `error` | pidfds of keeper and environment |
+| status | invoker | `run`: the runtime, which waits for that if there are extensions | |
+| status | invoker | `terminate`: a SIGTERM for the runtime | |
+| status | keeper | `extension` (a name) with `code`, `signal` or `error`; `runtime` with how that ended before them | |
+| status | keeper | `code` or `signal`, `peak_kib`; last, when all is over | |
 
 The end of the invoker's side of either socket is the end of what is on the other.
 """
@@ -79,6 +82,8 @@ def serve(warming: Iterator[object] | None = None, *, hidden: str = "") -> int:
         os._exit(0)
     settings = json.loads(message)
     _yield_to_the_platform()
+    if settings["has_layers"]:
+        from lateen_invoker import extension_processes  # noqa: F401 - the folder where it is may be out of sight soon
     held = _held(settings)
     if hidden:
         sys.path.remove(hidden)
@@ -184,6 +189,7 @@ def _start(
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         held.keep(request["directory"])
+        extensions = _extensions(held, settings, request, fds[1])
         pid = os.fork()
     except OSError as exc:
         _send(status, {"error": f"no process could be made: {exc.strerror}"})
@@ -191,62 +197,112 @@ def _start(
     if pid == 0:
         status.detach()
         try:
+            if extensions is not None:
+                extensions.wait()
             return _become(held, settings, request, fds)
         except OSError as exc:
             os.write(2, f"not started: {exc}\n".encode())
             os._exit(126)
-    _keep(held, status, pid, fds[1:])
+    _keep(held, status, pid, fds[1:], extensions)
     os._exit(0)
 
 
-def _keep(held: Held, status: socket.socket, pid: int, fds: list[int]) -> None:
+def _extensions(held: Held, settings: dict[str, Any], request: dict[str, Any], log: int) -> Any:
+    """Those of the environment, started; None where it has none."""
+    if "extensions" not in request:
+        return None
+    from lateen_invoker.extension_processes import ExtensionProcesses
+
+    def prepare(kept: int) -> None:
+        _prepare(held, settings, request["directory"], log, [kept])
+
+    found = ExtensionProcesses(request["extensions"], request["environment"], prepare)
+    if not found.names:
+        return None
+    found.start()
+    return found
+
+
+def _keep(held: Held, status: socket.socket, pid: int, fds: list[int], extensions: Any) -> None:
     for fd in fds:
         os.close(fd)
+    started: dict[str, Any] = {"started": True}
+    if extensions is not None:
+        started["extensions"] = extensions.names
+        extensions.runtime_is_there()
     waking, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     own, child = os.pidfd_open(os.getpid()), os.pidfd_open(pid)
     try:
-        _send(status, {"started": True}, own, child)
+        _send(status, started, own, child)
         poll = select.poll()
         poll.register(status, select.POLLIN)
         poll.register(waking, select.POLLIN)
-        while (ended := _reap(pid)) is None:
+        end: dict[str, Any] | None = None
+        while True:
+            for reaped, how in _reaped():
+                if reaped == pid:
+                    end = how
+                    if extensions is not None:
+                        _send(status, {"runtime": end})
+                elif extensions is not None and (told := extensions.ended(reaped, how)) is not None:
+                    _send(status, told)
+            if end is not None and (extensions is None or not extensions.are_there()):
+                break
             ready = {fd for fd, _ in poll.poll()}
             if status.fileno() in ready:
-                # The invoker has closed its end: everything here ends. If it has done so by itself, that stands.
-                os.kill(pid, signal.SIGKILL)
-                _, wait_status, usage = os.wait4(pid, 0)
-                ended = wait_status, usage.ru_maxrss
-                break
+                order = json.loads(status.recv(4096) or b"{}")
+                if not order:
+                    # The invoker has closed its end: everything here ends. What has done so by itself, that stands.
+                    if end is None:
+                        os.kill(pid, signal.SIGKILL)
+                        _, wait_status, usage = os.wait4(pid, 0)
+                        end = _how(wait_status, usage.ru_maxrss)
+                    break
+                if "run" in order and extensions is not None:
+                    extensions.open_gate()
+                if "terminate" in order and end is None:
+                    os.kill(pid, signal.SIGTERM)
             with contextlib.suppress(BlockingIOError):
                 os.read(waking, 512)
-        if ended is not None:
-            wait_status, peak_kib = ended
-            code = os.waitstatus_to_exitcode(wait_status)
-            end = {"code": code} if code >= 0 else {"signal": -code}
-            _send(status, {**end, "peak_kib": peak_kib})
+        if end is not None:
+            _send(status, end)
     except OSError:
         pass  # nobody listens any more
     if not held.own_pids:
         end_descendants()
 
 
-def _reap(pid: int) -> tuple[int, int] | None:
-    """Wait for all that has ended. Returns: wait status and peak memory of the process `pid`, if it has."""
-    ended = None
+def _reaped() -> Iterator[tuple[int, dict[str, Any]]]:
+    """Wait for all that has ended: process ids, and how."""
     with contextlib.suppress(ChildProcessError):
         while True:
             reaped, wait_status, usage = os.wait4(-1, os.WNOHANG)
             if not reaped:
                 break
-            if reaped == pid:
-                ended = wait_status, usage.ru_maxrss
-    return ended
+            yield reaped, _how(wait_status, usage.ru_maxrss)
+
+
+def _how(wait_status: int, peak_kib: int) -> dict[str, Any]:
+    code = os.waitstatus_to_exitcode(wait_status)
+    return {**({"code": code} if code >= 0 else {"signal": -code}), "peak_kib": peak_kib}
 
 
 def _become(held: Held, settings: dict[str, Any], request: dict[str, Any], fds: list[int]) -> int:
     """In the new process: everything up to user code. Returns: the channel's descriptor."""
     log, *rest = fds[1:]
+    _prepare(held, settings, request["directory"], log, rest)
+    environment = request["environment"]
+    command = settings["exec"]
+    if not settings["forks"] or needs_exec(environment):
+        _exec(command, environment, has_channel=bool(rest))
+    os.environ.clear()
+    os.environ.update(environment)
+    return CONTROL_FD
+
+
+def _prepare(held: Held, settings: dict[str, Any], directory: str, log: int, rest: list[int]) -> None:
+    """Its session, descriptors, limits and hold. Of `rest` the first becomes descriptor 3, close-on-exec."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.set_wakeup_fd(-1)
@@ -256,19 +312,11 @@ def _become(held: Held, settings: dict[str, Any], request: dict[str, Any], fds: 
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    # The channel becomes descriptor 3; no other is left.
     if rest:
         os.dup2(rest[0], CONTROL_FD, inheritable=False)
     os.closerange(CONTROL_FD + (1 if rest else 0), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     limit(settings)
-    held.confine(request["directory"])
-    environment = request["environment"]
-    command = settings["exec"]
-    if not settings["forks"] or needs_exec(environment):
-        _exec(command, environment, has_channel=bool(rest))
-    os.environ.clear()
-    os.environ.update(environment)
-    return CONTROL_FD
+    held.confine(directory)
 
 
 def needs_exec(environment: Mapping[str, str]) -> bool:

@@ -111,16 +111,23 @@ def timed_out(request_id: str, timeout_s: float) -> Outcome:
     return _error("Sandbox.Timedout", f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds")
 
 
-def exited(request_id: str, code: int | None, signal_name: str | None, *, out_of_memory: bool) -> Outcome:
-    """The runtime's process ended while it had an event, or before it asked for one."""
+def how_runtime_ended(code: int | None, signal_name: str | None) -> str:
     if signal_name is not None:
-        how = f"Runtime exited with error: signal: {signal_name}"
-    elif code:
-        how = f"Runtime exited with error: exit status {code}"
-    else:
-        how = "Runtime exited without providing a reason"
+        return f"Runtime exited with error: signal: {signal_name}"
+    if code:
+        return f"Runtime exited with error: exit status {code}"
+    return "Runtime exited without providing a reason"
+
+
+def exited(request_id: str, how: str, *, out_of_memory: bool) -> Outcome:
+    """The runtime's process ended while it had an event, or before it asked for one."""
     kind = "Runtime.OutOfMemory" if out_of_memory else "Runtime.ExitError"
     return _error(kind, f"RequestId: {request_id} Error: {how}")
+
+
+def extension_failed(request_id: str, error_type: str, how: str) -> Outcome:
+    """An extension ended, or could not be started; `error_type` as AWS names it."""
+    return _error(error_type, f"RequestId: {request_id} Error: {how}")
 
 
 def too_large(limit: int = RESPONSE_LIMIT) -> Outcome:

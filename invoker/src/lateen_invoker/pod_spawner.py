@@ -9,15 +9,14 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 from collections.abc import Mapping
 from typing import Any
 
 from lateen_invoker.control import Configure
 from lateen_invoker.forkserver import MAX_MESSAGE, needs_exec
-from lateen_invoker.spawner import Exit, SpawnFailed, Usage
-from lateen_invoker.variables import DEFAULTS
+from lateen_invoker.spawner import Exit, Listener, SpawnFailed, Usage, exit_in, pass_on
+from lateen_invoker.variables import DEFAULTS, RUNTIME_ONLY
 
 SOCKET = "/run/lateen/init.sock"
 TASK_ROOT, OPT = "/var/task", "/opt"
@@ -29,7 +28,7 @@ START_S = 20.0
 SPAWN_S = 10.0
 PROCESSES = 256
 """That one environment may have; those of all have the user's limit as well."""
-_MESSAGE = 4096
+_MESSAGE = 32 * 1024
 _DATA_SLACK = 512 * 1024 * 1024
 """As for child processes: with twice the memory the limit of one process' data, until the next look at memory."""
 
@@ -126,6 +125,8 @@ class PodSpawner:
             "environment": dict(environment),
             "directory": self._folder(directory),
             "fork": self._runtime.forks and not needs_exec(environment),
+            # An image may have some too, which only its container knows.
+            "extensions": {"folder": f"{self.layers_root}/extensions", "without": sorted(RUNTIME_ONLY)},
         }
         message = json.dumps({"start": start}).encode()
         if len(message) > MAX_MESSAGE:
@@ -137,12 +138,14 @@ class PodSpawner:
             with theirs:
                 await self._send(message, [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])])
             told = await _receive(ours, SPAWN_S)
-            if "started" not in told:
+            if "started" not in told and "extensions" not in told:
                 raise SpawnFailed(str(told.get("error", "the runtime's first process has ended")))
         except BaseException:
             ours.close()
             raise
-        process = PodProcess(ours, int(told["started"]), int(told.get("peak_kib", 0)))
+        process = PodProcess(
+            ours, int(told.get("started", 0)), int(told.get("peak_kib", 0)), told.get("extensions", [])
+        )  # fmt: skip
         self._living.add(process)
         process.exited.add_done_callback(lambda _: self._living.discard(process))
         return process
@@ -231,14 +234,27 @@ class PodSpawner:
 class PodProcess:
     """`Process`: one environment, by its status socket. Its memory and processes are `init`'s to limit."""
 
-    def __init__(self, status: socket.socket, pid: int, peak_kib: int) -> None:
+    def __init__(self, status: socket.socket, pid: int, peak_kib: int, extensions: list[str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._status = status
         self._peak_kib = peak_kib
         self._is_over = False
         self.pid = pid
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self.extensions = extensions
+        self.listener: Listener | None = None
         self._loop.add_reader(status, self._read)
+
+    def run(self) -> None:
+        self._say(b'{"run":true}')
+
+    def terminate(self) -> None:
+        self._say(b'{"terminate":true}')
+
+    def _say(self, message: bytes) -> None:
+        if not self._is_over:
+            with contextlib.suppress(OSError):
+                self._status.send(message)
 
     def kill(self) -> None:
         if not self._is_over:
@@ -264,18 +280,19 @@ class PodProcess:
             return
         except (OSError, ValueError):
             pass
-        self._peak_kib = max(self._peak_kib, int(told.get("peak_kib", 0)))
-        code, number = told.get("code"), told.get("signal")
-        if told and code is None and number is None:
+        if "extension" in told or "runtime" in told:
+            pass_on(told, self.listener)
             return
+        self._peak_kib = max(self._peak_kib, int(told.get("peak_kib", 0)))
+        self.pid = int(told.get("started", self.pid))
+        if told and "code" not in told and "signal" not in told:
+            return
+        # If nothing was said, `init` is gone, and everything with it.
         self._is_over = True
         self._loop.remove_reader(self._status)
         self._status.close()
-        if code is None and number is None:
-            number = signal.SIGKILL  # `init` is gone, and everything with it
         if not self.exited.done():
-            out_of_memory = bool(told.get("out_of_memory"))
-            self.exited.set_result(Exit(code, number, self._peak_kib, out_of_memory=out_of_memory))
+            self.exited.set_result(exit_in({**told, "peak_kib": self._peak_kib}))
 
 
 def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:

@@ -81,6 +81,9 @@ class Pool:
         self._refill_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._environments: set[Environment] = set()
+        self._ending: set[Environment] = set()
+        """Dead ones, whose extensions have some time left."""
+        self._ended = asyncio.Event()
         self._free: list[Environment] = []
         self._waiting: deque[Invocation] = deque()
         self._starting = 0
@@ -170,8 +173,12 @@ class Pool:
         """Returns when nothing runs and nobody waits."""
         await self._empty.wait()
 
-    async def close(self) -> None:
-        """End every environment. Who still waits is told so."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End every environment. Who still waits is told so.
+
+        Args:
+            at_once: extensions are given no time for what they still have to do.
+        """
         self._is_closed = True
         if self._refill_timer is not None:
             self._refill_timer.cancel()
@@ -180,7 +187,13 @@ class Pool:
         while self._waiting:
             self._waiting.popleft().finish(invocations.stopping())
         for environment in list(self._environments):
-            environment.kill()
+            if at_once:
+                environment.kill_at_once()
+            else:
+                environment.kill("spindown")
+        while self._ending and not at_once:
+            self._ended.clear()
+            await self._ended.wait()
         await self._spawner.close()
         for task in list(self._tasks):
             task.cancel()
@@ -225,6 +238,8 @@ class Pool:
             self._starting -= 1
             self._metrics.init_errors += 1
             self._tell_init_error(environment, init_error)
+        if environment.extensions is not None:
+            self._ending.add(environment)
         if environment.is_provisioned:
             self._provisioned -= 1
             self._lost(environment, init_error)
@@ -234,6 +249,12 @@ class Pool:
         self._settle()
         if not self._environments and self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._configure.idle_s, self._end_idle)
+
+    def environment_gone(self, environment: Environment) -> None:
+        self._ending.discard(environment)
+        self._ended.set()
+        self._start_if_short()
+        self._fill()
 
     def _tell_init_error(self, environment: Environment, outcome: Outcome) -> None:
         if not self._first.done():
@@ -334,7 +355,7 @@ class Pool:
 
     def _start_environment(self) -> bool:
         """Returns: whether one more may live."""
-        if len(self._environments) >= self._configure.concurrency or self._is_closed:
+        if len(self._environments) + len(self._ending) >= self._configure.concurrency or self._is_closed:
             return False
         is_provisioned = self._provisioned < self._configure.provisioned
         self._provisioned += is_provisioned
@@ -373,7 +394,7 @@ class Pool:
         os.makedirs(directory, mode=0o700)
         environment.directory = directory
         environment.on_end(lambda: self._remove(environment))
-        api = await serve_runtime_api(environment)
+        api = await serve_runtime_api(environment, configure)
         environment.on_end(api.close)
         read_end, write_end = os.pipe()
         environment.logs = LogPipe(self._loop, read_end)
@@ -383,7 +404,7 @@ class Pool:
                 ours, theirs = socket.socketpair()
                 channel = Channel(environment)
                 await self._loop.create_connection(lambda: channel, sock=ours)
-                environment.channel = channel
+                environment.speaks(channel)
                 environment.on_end(channel.close)
             process = await self._spawner.spawn(
                 environment=variables_for(
@@ -447,7 +468,7 @@ class Pool:
             environment.exceeded_memory()
         elif usage.processes > PROCESSES:
             # The kernel's own limit exempts root, and is all of a user's where there is no namespace.
-            environment.kill()
+            environment.kill_at_once()
 
     def _refuse_the_late(self, now: float) -> None:
         limit = max(INIT_LIMIT_S, float(self._configure.timeout_s))
@@ -481,7 +502,7 @@ class Pool:
         for environment in list(self._free):
             may_end = not environment.is_provisioned and len(self._environments) > self._keep
             if may_end and now - environment.idle_since >= self._configure.idle_s:
-                environment.kill()
+                environment.kill("spindown")
             else:
                 self._check_usage(environment)
         if self._environments or self._waiting or self._configure.provisioned:

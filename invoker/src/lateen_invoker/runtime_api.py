@@ -1,4 +1,4 @@
-"""The AWS Lambda Runtime API of one environment, on a port of its own on 127.0.0.1.
+"""The AWS Lambda Runtime API of one environment, on a port of its own on 127.0.0.1; its extensions' API is there too.
 
 Each environment has its own port, and a connection must come from one of its own processes: loopback is shared, so
 the address alone proves nothing. Source: AWS Lambda Developer Guide, "Using the Lambda runtime API"; refusals as the
@@ -13,7 +13,9 @@ from typing import Any
 
 import httptools
 
+from lateen_invoker.control import Configure
 from lateen_invoker.environments import LAST_BREATH_S, Environment
+from lateen_invoker.extensions_api import HEADERS, PATHS, ExtensionCalls
 from lateen_invoker.function_url import whole
 from lateen_invoker.invocations import ERROR_LIMIT, ERROR_TOO_LARGE, RESPONSE_LIMIT, Invocation
 from lateen_invoker.spawner import Process
@@ -31,6 +33,7 @@ _ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent
 _MODE = b"lambda-runtime-function-response-mode"
 _WANTED = frozenset(
     {b"content-type", b"expect", b"lambda-runtime-function-error-body", b"lambda-runtime-function-error-type", _MODE}
+    | HEADERS
 )
 _TRUNCATED = b'{"errorType":"Runtime.TruncatedResponse","errorMessage":"The response has no end"}'
 _STATUS = {"InvalidRequestID": 400, "InvalidStateTransition": 403, "RequestEntityTooLarge": 413}
@@ -56,17 +59,19 @@ class RuntimeApi:
             connection.abort()
 
 
-async def serve_runtime_api(environment: Environment) -> RuntimeApi:
+async def serve_runtime_api(environment: Environment, configure: Configure) -> RuntimeApi:
     """Listen for the one environment. The caller closes it."""
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
-    server = await loop.create_server(lambda: _Connection(environment, connections), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Connection(environment, configure, connections), "127.0.0.1", 0)
     return RuntimeApi(server, connections)
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, environment: Environment, connections: "set[_Connection]") -> None:
+    def __init__(self, environment: Environment, configure: Configure, connections: "set[_Connection]") -> None:
         self._environment = environment
+        self._configure = configure
+        self._extensions: ExtensionCalls | None = None
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -104,6 +109,8 @@ class _Connection(asyncio.Protocol):
         self._connections.discard(self)
         if self._sending is not None:
             self._environment.gave_up_next(self._sending)
+        if self._extensions is not None:
+            self._extensions.connection_lost()
         if self._streamed:
             # Most likely its process is ending, and then that is what its caller is told.
             self._loop.call_later(LAST_BREATH_S, self._truncated, self._streamed)
@@ -179,6 +186,11 @@ class _Connection(asyncio.Protocol):
             self._accepted(self._environment.said_init_error(error_type, self._error_document()))
         elif path == "/2018-06-01/ping" and method == b"GET":
             self._respond(200, b"pong", content_type="text/plain")
+        elif path.startswith(PATHS):
+            if self._extensions is None:
+                self._extensions = ExtensionCalls(self._environment, self._configure, self._respond)
+            body = b"" if self._too_large else bytes(self._body)
+            self._extensions.call(f"{method.decode()} {path}", self._headers, body)
         else:
             self._refuse(404, "NotFound", "No such path")
 
@@ -256,7 +268,10 @@ class _Connection(asyncio.Protocol):
     def _refuse(self, status: int, error_type: str, message: str) -> None:
         self._respond(status, f'{{"errorMessage":"{message}","errorType":"{error_type}"}}'.encode())
 
-    def _respond(self, status: int, body: bytes, *, content_type: str = "application/json") -> None:
-        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n"
+    def _respond(self, status: int, body: bytes, *, content_type: str = "application/json", further: str = "") -> None:
+        """Args:
+        further: header lines.
+        """
+        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n{further}"
         head += f"content-length: {len(body)}\r\n\r\n"
         write_now(self._transport, self._fd, head.encode() + body)

@@ -6,8 +6,9 @@ descriptor 3, each a JSON object with the descriptors of the new environment bes
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -26,6 +27,16 @@ class Exit(Struct, frozen=True):
     """It was ended for the memory that it took, by whoever watches that there."""
 
 
+class Listener(Protocol):
+    """Who is told of the single processes of an environment that has external extensions."""
+
+    def runtime_ended(self, ended: Exit) -> None:
+        """The runtime has; `exited` tells when the extensions have too."""
+
+    def extension_ended(self, name: str, ended: Exit | str) -> None:
+        """`ended`: how, or why it could not even be started."""
+
+
 class Usage(Struct, frozen=True):
     """What all processes of one environment use now; memory without pages that are shared with files."""
 
@@ -38,6 +49,15 @@ class Process(Protocol):
 
     pid: int
     exited: "asyncio.Future[Exit]"
+    extensions: Sequence[str]
+    """Names of the external extensions that were started. Where there are any, the runtime waits for `run`."""
+    listener: Listener | None
+
+    def run(self) -> None:
+        """Let the runtime start, for its extensions have registered."""
+
+    def terminate(self) -> None:
+        """Ask the runtime to end (SIGTERM)."""
 
     def kill(self) -> None:
         """End all that descends from it. Never blocks; `exited` tells when it is done. Again is no error."""
@@ -87,3 +107,35 @@ class Spawner(Protocol):
 
     async def close(self) -> None:
         """End everything that was started."""
+
+
+def signal_name(number: int) -> str:
+    """As Go's runtime names it, and so the Lambda service."""
+    return _SIGNAL_NAMES.get(number, f"signal {number}")
+
+
+def pass_on(told: Mapping[str, Any], listener: Listener | None) -> None:
+    """A message about one process of an environment, which is what `extension` or `runtime` says, to who listens."""
+    if listener is None:
+        return
+    if "runtime" in told:
+        listener.runtime_ended(exit_in(told["runtime"]))
+    elif "extension" in told:
+        error = told.get("error")
+        listener.extension_ended(str(told["extension"]), exit_in(told) if error is None else str(error))
+
+
+def exit_in(told: Mapping[str, Any]) -> Exit:
+    """How a process ended, as `code` or `signal` say; killed, where nobody could say it any more."""
+    code = told.get("code")
+    end = signal.SIGKILL if code is None else None
+    return Exit(code, told.get("signal", end), told.get("peak_kib", 0), out_of_memory=bool(told.get("out_of_memory")))
+
+
+_SIGNAL_NAMES: dict[int, str] = {
+    signal.SIGHUP: "hangup", signal.SIGINT: "interrupt", signal.SIGQUIT: "quit", signal.SIGILL: "illegal instruction",
+    signal.SIGTRAP: "trace/breakpoint trap", signal.SIGABRT: "aborted", signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception", signal.SIGKILL: "killed", signal.SIGUSR1: "user defined signal 1",
+    signal.SIGSEGV: "segmentation fault", signal.SIGUSR2: "user defined signal 2", signal.SIGPIPE: "broken pipe",
+    signal.SIGALRM: "alarm clock", signal.SIGTERM: "terminated",
+}  # fmt: skip

@@ -13,11 +13,13 @@ from typing import Any
 from lateen_invoker import forkserver, new_root, processes
 from lateen_invoker.control import Configure
 from lateen_invoker.new_root import is_in
-from lateen_invoker.spawner import Exit, Spawner, SpawnFailed, Usage
+from lateen_invoker.spawner import Exit, Listener, Spawner, SpawnFailed, Usage, exit_in, pass_on
+from lateen_invoker.variables import RUNTIME_ONLY
 
 START_S = 20.0
 SPAWN_S = 10.0
 KILL_S = 1.0
+_MESSAGE = 32 * 1024
 _DATA_SLACK = 512 * 1024 * 1024
 """Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory."""
 
@@ -66,7 +68,10 @@ class ForkServer:
     ) -> "EnvironmentProcess":
         if os.path.dirname(directory) != self._environments:
             raise ValueError("an environment's folder is in `environments` in the work folder")
-        message = json.dumps({"environment": dict(environment), "directory": directory}).encode()
+        request: dict[str, Any] = {"environment": dict(environment), "directory": directory}
+        if self.layers_dir:
+            request["extensions"] = {"folder": f"{self.layers_root}/extensions", "without": sorted(RUNTIME_ONLY)}
+        message = json.dumps(request).encode()
         if len(message) > forkserver.MAX_MESSAGE:
             raise SpawnFailed("the environment variables are too large")
         if self._owner is not None:
@@ -86,7 +91,8 @@ class ForkServer:
         except BaseException:
             ours.close()
             raise
-        process = EnvironmentProcess(ours, *given, has_namespace=self._tmp is not None)
+        extensions = json.loads(reply).get("extensions", [])
+        process = EnvironmentProcess(ours, *given, has_namespace=self._tmp is not None, extensions=extensions)
         self._living.add(process)
         process.exited.add_done_callback(lambda _: self._living.discard(process))
         return process
@@ -176,17 +182,35 @@ class ForkServer:
 class EnvironmentProcess:
     """`Process`: one environment, by the status socket and the pidfds that its keeper sent."""
 
-    def __init__(self, status: socket.socket, keeper: int, started: int, *, has_namespace: bool) -> None:
+    def __init__(
+        self, status: socket.socket, keeper: int, started: int, *, has_namespace: bool, extensions: list[str]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._status = status
         self._keeper = keeper
         self._has_namespace = has_namespace
         self._is_killed = False
+        self._last: dict[str, Any] = {}
         self._keeper_pid = processes.pid_of(keeper)
         self.pid = processes.pid_of(started)
         os.close(started)
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self.extensions = extensions
+        self.listener: Listener | None = None
         self._loop.add_reader(keeper, self._ended)
+        if extensions:
+            self._loop.add_reader(status, self._read)
+
+    def run(self) -> None:
+        self._say(b'{"run":true}')
+
+    def terminate(self) -> None:
+        self._say(b'{"terminate":true}')
+
+    def _say(self, message: bytes) -> None:
+        if self._keeper >= 0 and not self._is_killed:
+            with contextlib.suppress(OSError):
+                self._status.send(message)
 
     def kill(self) -> None:
         if self._keeper < 0 or self._is_killed:
@@ -213,18 +237,26 @@ class EnvironmentProcess:
     def owns_connection(self, local_port: int, peer_port: int) -> bool:
         return self._keeper >= 0 and processes.owns_connection(self._keeper_pid, local_port, peer_port)
 
+    def _read(self) -> None:
+        """Pass on what is said of single processes, and keep what is said last."""
+        with contextlib.suppress(OSError):
+            while message := self._status.recv(_MESSAGE):
+                told: dict[str, Any] = json.loads(message)
+                if "extension" in told or "runtime" in told:
+                    pass_on(told, self.listener)
+                else:
+                    self._last = told
+            self._loop.remove_reader(self._status)
+
     def _ended(self) -> None:
         self._loop.remove_reader(self._keeper)
+        self._loop.remove_reader(self._status)
         os.close(self._keeper)
         self._keeper = -1
-        told: dict[str, Any] = {}
-        with contextlib.suppress(OSError):
-            told = json.loads(self._status.recv(4096) or b"{}")
+        self._read()
         self._status.close()
         if not self.exited.done():
-            code = told.get("code")
-            end = signal.SIGKILL if code is None else None
-            self.exited.set_result(Exit(code, told.get("signal", end), told.get("peak_kib", 0)))
+            self.exited.set_result(exit_in(self._last))
 
 
 def _settings(configure: Configure, code_dir: str, layers_dir: str, environments: str) -> dict[str, Any]:
@@ -240,6 +272,7 @@ def _settings(configure: Configure, code_dir: str, layers_dir: str, environments
         "runtime_dir": runtime.runtime_dir,
         "readable": runtime.readable,
         "allowed": ["namespaces", "landlock"],
+        "has_layers": bool(layers_dir),
         "processes": 64 + 192 * configure.concurrency,
         "limits": {
             "RLIMIT_CORE": 0,
@@ -298,7 +331,7 @@ async def _receive(sock: socket.socket, within_s: float) -> tuple[bytes, list[in
     finally:
         loop.remove_reader(sock)
     try:
-        message, fds, _, _ = socket.recv_fds(sock, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+        message, fds, _, _ = socket.recv_fds(sock, _MESSAGE, 4, socket.MSG_CMSG_CLOEXEC)
     except OSError:
         return b"", []
     return message, list(fds)

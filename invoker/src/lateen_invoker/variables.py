@@ -15,6 +15,14 @@ from lateen_invoker.spawner import Spawner
 DEFAULTS = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 """What every environment has, unless something sets it otherwise."""
 
+RUNTIME_ONLY = frozenset(
+    {
+        "AWS_EXECUTION_ENV", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT", "_HANDLER",
+    }
+)  # fmt: skip
+"""What the environment's extensions don't have, as AWS says."""
+
 
 def variables_for(
     configure: Configure, spawner: Spawner, directory: str, api: str, *, started: int, is_provisioned: bool = False

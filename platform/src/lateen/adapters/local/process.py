@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 LISTEN_S = 15.0
 BACKLOG = 1024
-RECORDS_S = 6.0
-"""A draining invoker takes up to 5 s to hand over its last records."""
+RECORDS_S = 8.0
+"""A draining invoker gives extensions up to 2 s, and takes up to 5 s to hand over its last records."""
 _EXIT_S = 2.0
 _REAP_AFTER_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
