@@ -7,7 +7,7 @@ descriptor 3, each a JSON object with the descriptors of the new environment bes
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -49,7 +49,7 @@ class Process(Protocol):
 
     pid: int
     exited: "asyncio.Future[Exit]"
-    extensions: Sequence[str]
+    extensions: list[str]
     """Names of the external extensions that were started. Where there are any, the runtime waits for `run`."""
     listener: Listener | None
 
