@@ -215,6 +215,39 @@ def test_urls_of_aliases(client: Any, account: Account, create: Create) -> None:
     assert eventually(own, 200).text == "two"
 
 
+def test_rest_and_aws_tools_set_the_same_urls(client: Any, account: Account, create: Create) -> None:
+    """What one has set the other one shows, changes and removes; for a function and for an alias."""
+    create("shared", SAYS % "shared")
+    client.publish_version(FunctionName="shared")
+    client.create_alias(FunctionName="shared", Name="live", FunctionVersion="1")
+    key = {"authorization": f"Bearer {account.key}"}
+    with httpx.Client(base_url=account.endpoint, headers=key, trust_env=False, timeout=60) as rest:
+        where = rest.get("/api/workspaces").json()["items"][0]["id"]
+        (made,) = rest.get(f"/api/workspaces/{where}/functions", params={"name": "shared"}).json()["items"]
+        path = f"/api/functions/{made['id']}/url"
+        cors = {"allow_origins": ["https://a.example"], "allow_credentials": True}
+        for qualifier, alias in (({}, {}), ({"Qualifier": "live"}, {"alias": "live"})):
+            asked = {"auth_type": "NONE", "cors": cors, "invoke_mode": "RESPONSE_STREAM"}
+            stored = rest.put(path, params=alias, json=asked).raise_for_status().json()
+            at = {"FunctionName": "shared", **qualifier}
+            shown = client.get_function_url_config(**at)
+            assert (shown["AuthType"], shown["InvokeMode"]) == ("NONE", "RESPONSE_STREAM")
+            assert shown["Cors"] == {"AllowOrigins": ["https://a.example"], "AllowCredentials": True}
+            assert shown["FunctionUrl"] == f"{stored['url']}/"
+            (statement,) = json.loads(client.get_policy(**at)["Policy"])["Statement"]
+            assert statement["Resource"] == shown["FunctionArn"]
+            assert eventually(stored["url"], 200).text == "shared"
+            client.remove_permission(StatementId=statement["Sid"], **at)
+            assert not rest.get(path, params=alias).json()["open"]
+            eventually(stored["url"], 404)
+            client.update_function_url_config(AuthType="AWS_IAM", Cors={}, **at)
+            found = rest.get(path, params=alias).json()
+            assert (found["auth_type"], found["cors"], found["created_at"]) == ("AWS_IAM", None, stored["created_at"])
+            assert rest.delete(path, params=alias).status_code == 204
+            with pytest.raises(client.exceptions.ResourceNotFoundException):
+                client.get_function_url_config(**at)
+
+
 def listed(client: Any, **asked: Any) -> Any:
     return client.list_function_url_configs(FunctionName="aliased", **asked)["FunctionUrlConfigs"]
 

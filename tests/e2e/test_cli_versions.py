@@ -50,6 +50,20 @@ def test_a_release_and_the_way_back(done: Done, cli: Cli, three: str, server: Ru
     listed = json.loads(done("alias", "list", three, "--output", "json"))
     assert [(each["name"], each["version"], each["url"]) for each in listed] == [("live", "2", url)]
     assert httpx.get(f"{server.endpoint}/{listed[0]['hash']}/below").json() == 2
+    assert "give --auth-type" in cli("url", "set", three, "live").stderr
+    cors = ("--cors-origin", "*", "--cors-max-age", "9", "--cors-credentials")
+    assert done("url", "set", three, "live", "--auth-type", "NONE", *cors).strip() == url
+    assert httpx.get(url, headers={"origin": "https://a.example"}).headers["access-control-allow-origin"]
+    done("url", "set", three, "live", "--invoke-mode", "RESPONSE_STREAM", "--cors-max-age", "8")
+    shown = json.loads(done("url", "show", three, "live", "-o", "json"))
+    assert (shown["auth_type"], shown["invoke_mode"], shown["open"]) == ("NONE", "RESPONSE_STREAM", True)
+    assert (shown["cors"]["allow_origins"], shown["cors"]["max_age"]) == (["*"], 8)
+    own = done("url", "set", three, "--auth-type", "AWS_IAM").strip()
+    assert httpx.get(own).status_code == 403
+    done("url", "delete", three)
+    assert httpx.get(own).status_code == 404
+    assert "nothing is set" in cli("url", "show", three).stderr
+    assert httpx.get(url).json() == 2
     done("alias", "delete", three, "live")
     assert httpx.get(url).status_code == 404
 

@@ -89,7 +89,9 @@ Resources:
   Ended:
     Type: AWS::Lambda::Function
     Properties: {Runtime: python3.12, Handler: index.handler, Code: {ZipFile: "def handler(event, context): pass"}}
-  EchoUrl2: {Type: AWS::Lambda::Url, Properties: {TargetFunctionArn: !GetAtt Echo.Arn, AuthType: NONE}}
+  EchoUrl2:
+    Type: AWS::Lambda::Url
+    Properties: {TargetFunctionArn: !GetAtt Echo.Arn, AuthType: NONE, Cors: {AllowOrigins: ["*"]}}
   EchoOpen:
     Type: AWS::Lambda::Permission
     Properties: {Action: lambda:InvokeFunctionUrl, FunctionName: !Ref Echo, Principal: "*", FunctionUrlAuthType: NONE}
@@ -97,6 +99,10 @@ Resources:
   Live:
     Type: AWS::Lambda::Alias
     Properties: {Name: live, FunctionName: !Ref Echo, FunctionVersion: !GetAtt First.Version}
+  LiveUrl: {Type: AWS::Lambda::Url, Properties: {TargetFunctionArn: !Ref Echo, Qualifier: live, AuthType: NONE}}
+  LiveOpen:
+    Type: AWS::Lambda::Permission
+    Properties: {Action: lambda:InvokeFunctionUrl, FunctionName: !Sub "${Echo}:live", Principal: "*"}
   Events:
     Type: AWS::Lambda::EventInvokeConfig
     Properties:
@@ -107,16 +113,23 @@ Resources:
   Table: {Type: AWS::DynamoDB::Table}
 Outputs:
   Url: {Value: !GetAtt EchoUrl2.FunctionUrl}
+  LiveUrl: {Value: !GetAtt LiveUrl.FunctionUrl}
   Version: {Value: !Ref First}
 """
     found = deployed(server, template(tmp_path / "plain", text))
     assert answer(found["outputs"]["Url"]) == "$LATEST"
+    asks = {"origin": "https://a.example"}
+    heads = httpx.get(found["outputs"]["Url"], headers=asks, timeout=60, trust_env=False).headers
+    assert heads["access-control-allow-origin"] == "*"
     echo = found["functions"]["Echo"]
     arn = found["outputs"]["Version"]
     assert arn.endswith(":function:plain-echo:1")
     assert [each["description"] for each in shown(server, "versions", "plain-echo")] == ["the first one"]
     (alias,) = shown(server, "alias", "list", "plain-echo")
     assert (alias["name"], alias["version"], answer(alias["url"])) == ("live", "1", "1")
+    assert f"{alias['url']}/" == found["outputs"]["LiveUrl"]
+    again = deployed(server, tmp_path / "plain")
+    assert (again["functions"]["Echo"]["revision"], again["outputs"]) == (echo["revision"], found["outputs"])
     assert found["left_out"] == {"Table (AWS::DynamoDB::Table)": "only Lambda's resources are deployed"}
     headers = {"authorization": f"Bearer {(server.data / 'admin').read_text().strip()}"}
     path = f"{server.endpoint}/api/functions/{echo['id']}/event-config"

@@ -155,6 +155,66 @@ def test_cloudformation_s_own_resources(tmp_path: Path) -> None:
     }
 
 
+def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
+    """All that a URL can be told; one that nobody may call is named."""
+    plans = plans_of(
+        tmp_path,
+        """
+        Resources:
+          F:
+            Type: AWS::Serverless::Function
+            Properties:
+              Runtime: script
+              CodeUri: src
+              AutoPublishAlias: live
+              FunctionUrlConfig:
+                AuthType: AWS_IAM
+                InvokeMode: RESPONSE_STREAM
+                Cors: {AllowOrigins: [!GetAtt U.FunctionUrl], AllowHeaders: ["*"], MaxAge: 9, AllowCredentials: True}
+          G: {Type: AWS::Serverless::Function, Properties: {Runtime: script, CodeUri: src}}
+          A: {Type: AWS::Lambda::Alias, Properties: {Name: next, FunctionName: !Ref G, FunctionVersion: "1"}}
+          U:
+            Type: AWS::Lambda::Url
+            Properties: {TargetFunctionArn: !Ref G, AuthType: AWS_IAM, Cors: {ExposeHeaders: [x-a]}}
+          V: {Type: AWS::Lambda::Url, Properties: {TargetFunctionArn: !Ref G, Qualifier: next, AuthType: NONE}}
+          W: {Type: AWS::Lambda::Url, Properties: {TargetFunctionArn: !Ref G, Qualifier: old, AuthType: NONE}}
+          P:
+            Type: AWS::Lambda::Permission
+            Properties: {Action: lambda:InvokeFunctionUrl, FunctionName: !Sub "${G}:next", Principal: "*"}
+        """,
+    )
+    assert planned(plans).fields["auth"] == planned(plans, "G").fields["auth"] == "iam"
+    plans.intrinsics.is_rehearsal = False
+    signed = {"auth_type": "AWS_IAM", "invoke_mode": "BUFFERED", "cors": {"expose_headers": ["x-a"]}}
+    open_ = {"auth_type": "NONE", "invoke_mode": "BUFFERED", "cors": None}
+    assert planned(plans, "G").urls == {None: signed}
+    with pytest.raises(NotYet):
+        plans.function("F")
+    plans.has_url("G", "https://g")
+    assert planned(plans).urls == {
+        None: None,
+        "live": {
+            "auth_type": "AWS_IAM",
+            "invoke_mode": "RESPONSE_STREAM",
+            "cors": {
+                "allow_origins": ["https://g/"],
+                "allow_headers": ["*"],
+                "max_age": 9,
+                "allow_credentials": True,
+            },
+        },
+    }
+    assert [(url.function, url.qualifier, url.fields) for url in plans.urls()] == [
+        ("G", None, signed),
+        ("G", "next", open_),
+    ]
+    plans.has_url("G", "https://n", "next")
+    assert plans.intrinsics.value({"Fn::GetAtt": ["V", "FunctionUrl"]}) == "https://n/"
+    assert plans.left_out == {
+        "W": "nobody may call it: the template has no AWS::Lambda::Permission that says so",
+    }
+
+
 def test_what_is_not_deployed_is_named(tmp_path: Path) -> None:
     """Each thing once, with the reason; a variable that can't be known keeps the value that it has."""
     plans = plans_of(
@@ -231,6 +291,8 @@ def test_functions_that_are_not_deployed(tmp_path: Path, properties: str, why: s
         ("Environment: text", "F.Environment: a mapping"),
         ("Handler: !Sub [a]", "F.Handler: Fn::Sub wants"),
         ("FunctionUrlConfig: {AuthType: ALL}", "NONE or AWS_IAM"),
+        ("FunctionUrlConfig: {AuthType: NONE, InvokeMode: FAST}", "BUFFERED or RESPONSE_STREAM"),
+        ("FunctionUrlConfig: {AuthType: NONE, Cors: {AllowCredentials: 1}}", "Cors.AllowCredentials: true or false"),
     ],
 )
 def test_a_wrong_template_is_refused(tmp_path: Path, properties: str, why: str) -> None:

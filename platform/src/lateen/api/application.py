@@ -16,6 +16,7 @@ from lateen.api.dependencies import UseCases, providers
 from lateen.api.docs import Docs
 from lateen.api.edge import CallerLeft, Edge
 from lateen.api.event_configs import EventConfigController
+from lateen.api.function_urls import FunctionUrlController
 from lateen.api.functions import FunctionController
 from lateen.api.health import Readiness
 from lateen.api.invocations import InvocationController
@@ -47,6 +48,7 @@ CONTROLLERS = (
     WorkspaceController,
     BuildSettingsController,
     FunctionController,
+    FunctionUrlController,
     LogController,
     StatisticsController,
     VersionController,

@@ -9,6 +9,10 @@ from lateen.api.fields import (
     AliasVersion,
     Architectures,
     Base64,
+    CorsHeaders,
+    CorsMaxAge,
+    CorsMethods,
+    CorsOrigins,
     Description,
     DestinationArn,
     Folder,
@@ -17,6 +21,7 @@ from lateen.api.fields import (
     Id,
     ImageUri,
     ImageWords,
+    InvokeMode,
     LayerArns,
     LayerContent,
     LayerName,
@@ -32,6 +37,7 @@ from lateen.api.fields import (
 )  # fmt: skip
 from lateen.domain.errors import InvalidInput
 from lateen.domain.events import EventInvokeChange
+from lateen.domain.function_urls import AuthType, FunctionUrl
 from lateen.domain.functions import Auth, Concurrency, MemoryMib, Replicas, ReservedConcurrency, TimeoutS
 from lateen.domain.images import Image, ImageConfig
 from lateen.domain.workspaces import Quota
@@ -41,6 +47,7 @@ from lateen.services.build_settings import NAME as BUILD_VARIABLE
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.layers import NewLayer
 from lateen.services.packages import decode_base64
+from lateen_invoker.urls import Cors, UrlSettings
 
 
 class WorkspaceQuota(Quota, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +154,28 @@ class PutAlias(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: Description | UnsetType = UNSET
 
 
+class CorsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may read answers in a browser; null is not said. Preflights are answered without the function then."""
+
+    allow_origins: CorsOrigins | None = None
+    allow_methods: CorsMethods | None = None
+    allow_headers: CorsHeaders | None = None
+    expose_headers: CorsHeaders | None = None
+    max_age: CorsMaxAge | None = None
+    allow_credentials: bool | None = None
+
+
+class PutFunctionUrl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is absent is the default again."""
+
+    auth_type: AuthType
+    """`NONE` lets everybody call it, `AWS_IAM` who signs with a key pair of the workspace."""
+    invoke_mode: InvokeMode = "BUFFERED"
+    """`RESPONSE_STREAM`: what the function streams goes out as it comes."""
+    cors: CorsSettings | None = None
+    """null: that is the function's own business, preflights included."""
+
+
 class PutEventConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is absent or null is the default again."""
 
@@ -237,6 +266,32 @@ def _image_config(asked: ImageSettings) -> ImageConfig:
 
 def alias_change(asked: PutAlias) -> AliasChange:
     return AliasChange(version=asked.version, weights=asked.routing, description=asked.description)
+
+
+def function_url(asked: PutFunctionUrl) -> FunctionUrl:
+    return FunctionUrl(
+        auth_type=asked.auth_type,
+        settings=UrlSettings(
+            streams=asked.invoke_mode == "RESPONSE_STREAM", cors=None if asked.cors is None else _cors(asked.cors)
+        ),
+    )
+
+
+def _cors(asked: CorsSettings) -> Cors | None:
+    """None where nothing is said."""
+    cors = Cors(
+        allow_origins=_texts(asked.allow_origins),
+        allow_methods=_texts(asked.allow_methods),
+        allow_headers=_texts(asked.allow_headers),
+        expose_headers=_texts(asked.expose_headers),
+        max_age_s=asked.max_age,
+        allow_credentials=asked.allow_credentials,
+    )
+    return None if cors == Cors() else cors
+
+
+def _texts(given: list[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(given)
 
 
 def event_config_change(asked: PutEventConfig) -> EventInvokeChange:

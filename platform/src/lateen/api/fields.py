@@ -82,3 +82,18 @@ DestinationArn = Annotated[
         examples=["arn:aws:lambda:us-east-1:123456789012:function:hello"],
     ),
 ]
+
+_IN_A_HEADER = r"^[\x20-\x2b\x2d-\x7e]*\Z"
+CorsOrigins = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=253, pattern=_IN_A_HEADER)]],
+    Meta(max_length=100, description="`*`: every one.", examples=[["*"]]),
+]
+CorsMethods = Annotated[
+    list[Annotated[str, Meta(max_length=6, pattern=_IN_A_HEADER)]], Meta(max_length=6, examples=[["GET", "POST"]])
+]
+CorsHeaders = Annotated[
+    list[Annotated[str, Meta(max_length=1024, pattern=_IN_A_HEADER)]],
+    Meta(max_length=100, examples=[["content-type"]]),
+]
+CorsMaxAge = Annotated[int, Meta(ge=0, le=86_400, description="Seconds.")]
+InvokeMode = Literal["BUFFERED", "RESPONSE_STREAM"]

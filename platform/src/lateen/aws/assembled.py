@@ -7,7 +7,7 @@ from lateen.aws.code_urls import CodeUrls
 from lateen.aws.event_configs import EventConfigOperations
 from lateen.aws.finding import Finding
 from lateen.aws.function_parts import FunctionPartOperations
-from lateen.aws.function_urls import FunctionUrlOperations, UrlSync
+from lateen.aws.function_urls import FunctionUrlOperations
 from lateen.aws.functions import FunctionOperations
 from lateen.aws.invoke import InvokeOperations, Invoker
 from lateen.aws.layers import LayerOperations
@@ -48,7 +48,7 @@ def aws_api(
     finding = Finding(
         services.functions, versions=services.versions, aliases=services.aliases, runtimes=services.runtimes
     )
-    sync = UrlSync(services.functions, services.extras)
+    sync = services.urls.sync
     code_urls = CodeUrls(objects, master=master)
     parts = (
         FunctionOperations(

@@ -2,7 +2,7 @@
 
 A URL of AuthType NONE is open while a statement of the resource policy (`policies.py`) lets everybody call it; one of
 AWS_IAM is for who signs with a key pair of the workspace. What of a function's own URL matters to calls is part of its
-desired state, and follows from what is stored here (`UrlSync`); an alias's URL is a part of the alias.
+desired state, and follows from what is stored here (`services/function_urls.py`); an alias's URL is a part of the alias.
 """
 
 import time
@@ -16,14 +16,14 @@ from lateen.aws.configurations import Shown
 from lateen.aws.errors import AwsError, conflict, invalid, no_such_resource, not_found
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
-from lateen.domain.errors import NotFound
-from lateen.domain.function_urls import FunctionUrl, UrlConfig, is_open
-from lateen.domain.functions import Auth, Function
+from lateen.domain.errors import InvalidInput, NotFound
+from lateen.domain.function_urls import FunctionUrl, UrlConfig, check_cors
+from lateen.domain.functions import Function
 from lateen.domain.times import iso_ms
 from lateen.domain.versions import Alias
 from lateen.services.aliases import Aliases
-from lateen.services.function_extras import Extras, FunctionExtras
-from lateen.services.functions import FunctionChange, Functions
+from lateen.services.function_extras import FunctionExtras
+from lateen.services.function_urls import UrlSync
 from lateen_invoker.urls import Cors
 
 _CORS = (
@@ -35,42 +35,6 @@ _CORS = (
     ("MaxAge", "max_age_s"),
 )
 _PAGE = 50
-CORS_LIMIT = 16 * 1024
-"""Characters. Of an alias's URL all of it goes with each call."""
-
-
-class UrlSync:
-    """Makes a function's desired state what its URL configuration and its policy say."""
-
-    def __init__(self, functions: Functions, extras: FunctionExtras) -> None:
-        self._functions = functions
-        self._extras = extras
-
-    async def follow(self, call: Call, function: Function, extras: Extras) -> None:
-        """A function without a URL configuration is as REST says.
-
-        Of several who change URL and policy at the same time, the last one to come here sees what all of them have
-        changed; so nobody leaves open what another one has closed.
-        """
-        if extras.url is None:
-            return
-        while True:
-            wanted = _wanted(extras)
-            await self._set(call, function, *wanted)
-            extras = await self._extras.of(function)
-            if _wanted(extras) == wanted:
-                return
-
-    async def follow_once(self, call: Call, function: Function, extras: Extras) -> None:
-        """As if this were what is stored."""
-        if extras.url is not None:
-            await self._set(call, function, *_wanted(extras))
-
-    async def close(self, call: Call, function: Function) -> None:
-        await self._set(call, function, "iam", None)
-
-    async def _set(self, call: Call, function: Function, auth: Auth, url: FunctionUrl | None) -> None:
-        await self._functions.update(call.caller, function.id, FunctionChange(auth=auth, url=url))
 
 
 class FunctionUrlOperations:
@@ -178,9 +142,9 @@ class FunctionUrlOperations:
         if (await self._extras.of(function)).url is None:
             raise no_such_resource()
         # Closed before it is forgotten why it was open; and after, for somebody may have opened it meanwhile.
-        await self._sync.close(call, function)
+        await self._sync.close(call.caller, function)
         await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=None))
-        await self._sync.close(call, function)
+        await self._sync.close(call.caller, function)
         return Answer(status=204)
 
     async def _function(self, call: Call, reference: Reference) -> Function:
@@ -210,7 +174,7 @@ class FunctionUrlOperations:
             assert alias.url is not None
             return self._shown(alias.url, alias.hash, reference)
         extras = await self._extras.change(function, lambda old: msgspec.structs.replace(old, url=change(old.url)))
-        await self._sync.follow(call, function, extras)
+        await self._sync.follow(call.caller, function, extras)
         assert extras.url is not None
         return self._shown(extras.url, function.hash, reference)
 
@@ -230,12 +194,6 @@ class FunctionUrlOperations:
         return shown
 
 
-def _wanted(extras: Extras) -> tuple[Auth, FunctionUrl | None]:
-    if extras.url is None:
-        return "iam", None
-    return "none" if is_open(extras.url, extras.policy) else "iam", extras.url.url
-
-
 def _changed(old: FunctionUrl, given: dict[str, Any]) -> FunctionUrl:
     """With what the request says; `Cors` is replaced as a whole."""
     settings = old.settings
@@ -249,11 +207,11 @@ def _changed(old: FunctionUrl, given: dict[str, Any]) -> FunctionUrl:
 def _cors(given: dict[str, Any]) -> Cors | None:
     """None where nothing is in it. Raises: `AwsError`."""
     values = {field: given[name] for name, field in _CORS if given.get(name) is not None}
-    texts = {name: value for name, value in given.items() if isinstance(value, list)}
-    for name, members in texts.items():
-        # They become header lines as they are.
-        if not all(text.isascii() and text.isprintable() and "," not in text for text in members):
-            raise invalid(f"A value of Cors.{name} can't be sent in a header.")
-    if sum(len(text) + 1 for members in texts.values() for text in members) > CORS_LIMIT:
-        raise invalid(f"Cors has more than {CORS_LIMIT} characters.")
-    return msgspec.convert(values, Cors) if values else None
+    if not values:
+        return None
+    cors = msgspec.convert(values, Cors)
+    try:
+        check_cors(cors)
+    except InvalidInput as exc:
+        raise invalid(f"The value of {exc.field} is not valid: {exc.reason}.") from None
+    return cors

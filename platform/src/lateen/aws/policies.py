@@ -10,7 +10,6 @@ from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.configurations import revision_id, revision_uuid
 from lateen.aws.errors import AwsError, conflict, no_such_resource, not_found, not_offered, wrong_revision
 from lateen.aws.finding import Finding
-from lateen.aws.function_urls import UrlSync
 from lateen.aws.references import Reference
 from lateen.domain.errors import NotFound
 from lateen.domain.function_urls import Statement
@@ -18,6 +17,7 @@ from lateen.domain.functions import Function
 from lateen.domain.versions import is_alias_name
 from lateen.services.aliases import Aliases
 from lateen.services.function_extras import FunctionExtras
+from lateen.services.function_urls import UrlSync
 
 POLICY_LIMIT = 20 * 1024
 _CONDITIONS = (
@@ -121,11 +121,11 @@ class PolicyOperations:
             return
         if closes:  # before it is forgotten why it was open
             before = await self._extras.of(function)
-            await self._sync.follow_once(call, function, msgspec.structs.replace(before, policy=change(before.policy)))
+            await self._sync.follow_once(call.caller, function, msgspec.structs.replace(before, policy=change(before.policy)))
         extras = await self._extras.change(
             function, lambda old: msgspec.structs.replace(old, policy=change(old.policy))
         )
-        await self._sync.follow(call, function, extras)
+        await self._sync.follow(call.caller, function, extras)
 
 
 def _statement(given: dict[str, Any], reference: Reference) -> Statement:

@@ -16,6 +16,7 @@ from lateen.cli import (
     logs,
     processes,
     up,
+    urls,
     versions,
     workspaces,
 )
@@ -48,6 +49,7 @@ for command in (
     versions.versions,
     versions.rollback,
     aliases.alias,
+    urls.url,
     layers.layer,
     workspaces.workspace,
     keys.key,

@@ -11,8 +11,8 @@ from lateen.domain.images import Image
 from lateen.domain.layers import UsedLayer
 
 Auth = Literal["none", "key", "iam"]
-"""Who may call a function's URL: whoever knows it, keys of its workspace, or what AWS's tools say: nobody, before they
-have configured a URL, then everybody (`none`) or who signs with a key pair of its workspace."""
+"""Who may call a function's URL: whoever knows it, keys of its workspace, or (`iam`) nobody, but where its URL was
+configured with AuthType AWS_IAM who signs with a key pair of its workspace."""
 AUTHS: tuple[Auth, ...] = ("none", "key", "iam")
 State = Literal["Pending", "Active", "Failed"]
 
@@ -89,7 +89,7 @@ class Function(Struct, frozen=True, kw_only=True):
     """Events that run at a time, at most, over all versions; 0: none do. None: no limit of its own."""
     auth: Auth = "none"
     url: FunctionUrl | None = None
-    """As AWS's tools have configured it, if they have."""
+    """As it was configured, if it was."""
     layers: tuple[UsedLayer, ...] = ()
     """Unpacked into `/opt` in this order, a later one over those before."""
     aws: AwsSettings = AwsSettings()

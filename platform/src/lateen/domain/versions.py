@@ -59,7 +59,7 @@ class Alias(Struct, frozen=True, kw_only=True):
     before: Target | None = None
     """Where it led before, which serves until all of `target` runs, and is what a rollback leads to."""
     url: UrlConfig | None = None
-    """None: AWS's tools have given it no URL of its own."""
+    """None: it was given no URL of its own."""
     policy: tuple[Statement, ...] = ()
     """Of the resource policy, those about this alias."""
     revision: int = 0

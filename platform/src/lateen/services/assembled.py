@@ -25,6 +25,7 @@ from lateen.services.event_worker import EventWorker
 from lateen.services.events import Events
 from lateen.services.function_drafts import NO_IMAGES
 from lateen.services.function_extras import FunctionExtras
+from lateen.services.function_urls import FunctionUrls
 from lateen.services.functions import Functions
 from lateen.services.invocables import Invocables
 from lateen.services.keys import Keys
@@ -51,6 +52,7 @@ class Services(Struct, frozen=True, kw_only=True):
     aliases: Aliases
     invocables: Invocables
     extras: FunctionExtras
+    urls: FunctionUrls
     keys: Keys
     workspaces: Workspaces
     records: Records
@@ -134,6 +136,7 @@ def assemble(
     layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
     invocables = Invocables(table, lives_s=known_s, clock=monotonic)
     functions.subscribe(invocables.changed)
+    aliases, extras = Aliases(table, functions=functions, cursors=cursors, now=now), FunctionExtras(table)
     return Services(
         runtimes=catalogue,
         functions=functions,
@@ -141,8 +144,9 @@ def assemble(
         layer_policies=LayerPolicies(table, layers),
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
         invocables=invocables,
-        aliases=Aliases(table, functions=functions, cursors=cursors, now=now),
-        extras=FunctionExtras(table),
+        aliases=aliases,
+        extras=extras,
+        urls=FunctionUrls(functions, extras=extras, aliases=aliases, region=region, now=now),
         keys=keys,
         workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),

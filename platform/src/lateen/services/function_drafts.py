@@ -168,6 +168,8 @@ class Drafts:
             for field in _PLAIN
             if (value := getattr(change, field)) is not UNSET and value != getattr(old, field)
         }
+        if values.get("auth") == "none" and old.url is not None and change.url is UNSET:
+            raise InvalidInput("auth", "its URL has settings of its own, and these say whether everybody may call it")
         if old.image is not None:
             return self._changed_image(old, old.image, change, values, layers), None
         if change.image_uri is not UNSET or change.image_config is not UNSET:

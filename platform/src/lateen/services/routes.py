@@ -165,7 +165,7 @@ class Routes:
 def _for_alias(deployment: Deployment, function: Function, alias: Alias) -> Deployment:
     """With who may call the alias's URL, and how it answers.
 
-    It is the function's, unless AWS's tools have configured URLs: then an alias has the one that it was given.
+    It is the function's, unless URLs were configured: then an alias has the one that it was given.
     """
     if alias.url is not None:
         url = alias.url.url

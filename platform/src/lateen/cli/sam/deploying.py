@@ -26,6 +26,7 @@ from lateen.cli.sam.plans import Plans
 from lateen.cli.sam.reading import Value
 from lateen.cli.sam.resources import LayerPlan
 from lateen.cli.sam.templates import Template, parameters_of
+from lateen.cli.urls import url_removed, url_set
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,8 +37,7 @@ class Deployed(Struct):
     """What has become of a template."""
 
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """As REST shows them, by logical id; `url` is the alias's where one is published to, null where nobody may call
-    it."""
+    """As REST shows them, by logical id; `url` is the alias's where that has one, null where nobody may call it."""
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Value] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -128,8 +128,10 @@ class _Deployment:
                 done = self._tried(resource_id, self._finished, plan, function)
                 if done is not None:
                     self.outcome.functions[resource_id] = done
-                    if done["url"] is not None:
-                        plans.has_url(plan.name, done["url"])
+                    if plan.urls[plan.alias] is not None:
+                        plans.has_url(plan.name, done["url"], plan.alias)
+                    if plan.urls[None] is not None:
+                        plans.has_url(plan.name, function["url"])
         self._beside()
         self.outcome.outputs = plans.outputs()
 
@@ -168,22 +170,37 @@ class _Deployment:
         fields = plan.fields | {"environment": variables}
         if plan.id in self._packed:
             fields["code"] = base64.b64encode(self._packed[plan.id]).decode()
-        return stored(self._client, self._workspace_id, plan.name, fields, before)
+        if before is not None and fields["auth"] == "none":
+            del fields["auth"]  # follows from the URL's settings
+        function = stored(self._client, self._workspace_id, plan.name, fields, before)
+        if plan.urls[None] is not None:
+            url_set(self._client, function, None, plan.urls[None])
+        elif before is not None:
+            url_removed(self._client, function, None)
+        else:
+            return function
+        now: dict[str, Any] = self._client.call("GET", f"/api/functions/{function['id']}")
+        return now
 
     def _finished(self, plan: FunctionPlan, function: dict[str, Any]) -> dict[str, Any]:
         """Runs, and what else the template says of it is so."""
         if self._wait:
             function = settled(self._client, function)
-        shown = function | {"alias": plan.alias, "version": None}
+        called = function["url"] if plan.urls[None] is not None else None
+        shown = function | {"alias": plan.alias, "version": None, "url": called}
         if plan.alias is not None:
             version = self._publish(function, plan.version_description)
             self._plans.has_version(plan.id, plan.name, version)
             body = {"version": version, "routing": {}}
-            alias = moved(self._client, function, plan.alias, body, wait=self._wait)
-            shown |= {"version": version, "url": alias["url"]}
+            moved(self._client, function, plan.alias, body, wait=self._wait)
+            shown |= {"version": version}
+            if (url := plan.urls[plan.alias]) is not None:
+                shown |= {"url": url_set(self._client, function, plan.alias, url)["url"]}
+            else:
+                url_removed(self._client, function, plan.alias)
         if plan.event_config is not None:
             self._configure(function, plan.event_config)
-        return shown if function["auth"] != "iam" else shown | {"url": None}
+        return shown
 
     def _beside(self) -> None:
         """Versions, aliases and settings that are resources of their own."""
@@ -196,12 +213,18 @@ class _Deployment:
         try:
             aliases = list(self._plans.aliases())
             configs = list(self._plans.event_configs())
+            urls = list(self._plans.urls())
         except NotYet as exc:
             raise Refused(f"'{exc}' is not known, for it was not deployed") from None
         for alias in aliases:
             if (function := functions.get(alias.function)) is not None:
                 where = f"{alias.function}:{alias.name}"
                 self._tried(where, moved, self._client, function, alias.name, alias.fields, wait=self._wait)
+        for url in urls:
+            if url.qualifier is not None and (function := functions.get(url.function)) is not None:
+                where = f"{url.function}:{url.qualifier}"
+                if (set_ := self._tried(where, url_set, self._client, function, url.qualifier, url.fields)) is not None:
+                    self._plans.has_url(url.function, set_["url"], url.qualifier)
         for name, config in configs:
             if (function := functions.get(name)) is not None:
                 self._tried(name, self._configure, function, config)

@@ -1,6 +1,6 @@
 """A function's properties in a template → what the REST API is told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ KINDS = (SERVERLESS, PLAIN)
 INLINE = "index"
 """Name of the file that inline code is, without its end."""
 
-BY_AWS_TOOLS = "not deployed yet; AWS's own tools can configure it"
 _NO_CREDENTIALS = "functions get no credentials of AWS"
 _REASONS = {
     "Architectures": "functions run on the processor that the machine has",
@@ -94,6 +93,8 @@ class FunctionPlan(Struct, frozen=True, kw_only=True):
     """That leads to what is deployed, once it is published."""
     version_description: str | None
     event_config: EventConfig | None
+    urls: dict[str | None, dict[str, Any] | None]
+    """What the REST API is told of the function's own URL, under None, and of its alias's. None: it has none."""
 
 
 def plan_function(
@@ -101,14 +102,14 @@ def plan_function(
     resource: Resource,
     *,
     name: str,
-    auth: str,
+    urls: Mapping[str | None, dict[str, Any]],
     account_id: str,
     intrinsics: Intrinsics,
     left_out: LeftOut,
     runtimes: Runtimes,
 ) -> FunctionPlan:
     """Args:
-        auth: who may call its URL, where it has no `FunctionUrlConfig` of its own.
+        urls: those that are resources of their own, by alias; the function's under None.
     Raises: `Skipped`, `NotYet`, `Refused`.
     """
     properties = properties_of(template, resource, intrinsics, left_out)
@@ -128,6 +129,11 @@ def plan_function(
         code = _code(template, resource, properties)
         inline_name = f"{INLINE}{Path(runtime['file']).suffix}"
     variables, kept = _variables(properties)
+    alias = properties.text("AutoPublishAlias")
+    planned = {each: urls.get(each) for each in {None, alias}}
+    if "FunctionUrlConfig" in properties:
+        planned[alias] = url_fields(properties.within("FunctionUrlConfig"))
+    is_open = any(url is not None and url["auth_type"] == "NONE" for url in planned.values())
     fields: dict[str, Any] = {
         **package,
         "timeout": 3 if (timeout_s := properties.number("Timeout")) is None else timeout_s,
@@ -135,11 +141,10 @@ def plan_function(
         "description": properties.text("Description") or "",
         "environment": variables,
         "layers": _layers(properties, account_id),
-        "auth": _auth(properties) if "FunctionUrlConfig" in properties else auth,
+        "auth": "none" if is_open else "iam",
     }
     if (reserved := properties.number("ReservedConcurrentExecutions")) is not None:
         fields["reserved_concurrency"] = reserved
-    alias = properties.text("AutoPublishAlias")
     version_description = properties.text("VersionDescription")
     events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
     _name_events(properties)
@@ -158,6 +163,7 @@ def plan_function(
         alias=alias,
         version_description=version_description,
         event_config=events,
+        urls=planned,
     )
 
 
@@ -185,6 +191,25 @@ def event_config(given: Properties, qualifier: str | None) -> EventConfig:
             else:
                 destination.leave("Destination", "only functions are destinations")
     return EventConfig(qualifier=qualifier, fields=fields)
+
+
+def url_fields(given: Properties) -> dict[str, Any]:
+    """As the REST API is told. Raises: `Skipped`, `Refused`."""
+    kind = given.needed_text("AuthType")
+    if kind not in ("NONE", "AWS_IAM"):
+        raise given.wrong("AuthType", "NONE or AWS_IAM")
+    mode = given.needed_text("InvokeMode") or "BUFFERED"
+    if mode not in ("BUFFERED", "RESPONSE_STREAM"):
+        raise given.wrong("InvokeMode", "BUFFERED or RESPONSE_STREAM")
+    within = given.within("Cors")
+    lists = (("AllowOrigins", "allow_origins"), ("AllowMethods", "allow_methods"),
+             ("AllowHeaders", "allow_headers"), ("ExposeHeaders", "expose_headers"))  # fmt: skip
+    cors: dict[str, Any] = {field: within.texts(name) for name, field in lists}
+    cors |= {"max_age": within.number("MaxAge"), "allow_credentials": within.truth("AllowCredentials")}
+    within.rest({})
+    given.rest({})
+    said = {field: value for field, value in cors.items() if value is not None}
+    return {"auth_type": kind, "invoke_mode": mode, "cors": said or None}
 
 
 def path_in(template: Template, given: str, where: str) -> Path:
@@ -257,19 +282,6 @@ def _layers(properties: Properties, account_id: str) -> list[str]:
         if arn.split(":")[4:5] != [account_id]:
             raise Skipped(f"its layer {arn[:200]!r} is not of this workspace; publish it here and name that one")
     return arns
-
-
-def _auth(properties: Properties) -> str:
-    url = properties.within("FunctionUrlConfig")
-    kind = url.needed_text("AuthType")
-    if kind not in ("NONE", "AWS_IAM"):
-        raise url.wrong("AuthType", "NONE or AWS_IAM")
-    if kind == "AWS_IAM":
-        url.leave("AuthType", BY_AWS_TOOLS)
-    if url.text("InvokeMode") == "RESPONSE_STREAM":
-        url.leave("InvokeMode", BY_AWS_TOOLS)
-    url.rest({"Cors": BY_AWS_TOOLS})
-    return "none" if kind == "NONE" else "iam"
 
 
 def _name_events(properties: Properties) -> None:

@@ -10,7 +10,7 @@ from lateen.cli.sam.functions import EventConfig, FunctionPlan, Runtimes, plan_f
 from lateen.cli.sam.intrinsics import Intrinsics, Later, NotYet, Unknown
 from lateen.cli.sam.properties import Properties, Skipped
 from lateen.cli.sam.reading import Value
-from lateen.cli.sam.resources import AliasPlan, LayerPlan, VersionPlan
+from lateen.cli.sam.resources import AliasPlan, LayerPlan, UrlPlan, VersionPlan
 from lateen.cli.sam.templates import Resource, Template
 from lateen.domain.names import NAME
 
@@ -58,9 +58,10 @@ class Plans:
         self._here = [each for each in template.resources.values() if self._is_wanted(each)]
         self.names: dict[str, str] = {}
         """Of functions, by logical id."""
-        self._auths: dict[str, str] = {}
-        self._url_names: dict[str, list[str]] = {}
-        """Logical ids of a function's URLs, by the function's name."""
+        self._urls: dict[tuple[str, str | None], Resource] = {}
+        """Those that are resources of their own, by the function's name and the alias."""
+        self._url_names: dict[tuple[str, str | None], list[str]] = {}
+        """Logical ids of the URLs of a function, or of its alias."""
         for each in self._here:
             self._introduce(each)
         self._find_urls()
@@ -68,13 +69,14 @@ class Plans:
     def function(self, resource_id: str) -> FunctionPlan | None:
         """None: it is not deployed. Raises: `NotYet`, `Refused`."""
         resource, name = self.template.resources[resource_id], self.names[resource_id]
+        urls = {url.qualifier: url.fields for url in self.urls(name)}
         return self._planned(
             resource,
             plan_function,
             self.template,
             resource,
             name=name,
-            auth=self._auths.get(name, "iam"),
+            urls=urls,
             account_id=self._account_id,
             intrinsics=self.intrinsics,
             left_out=self._leave,
@@ -105,9 +107,15 @@ class Plans:
             if (found := self._beside(resource, resources.plan_event_config)) is not None:
                 yield found
 
-    def has_url(self, name: str, url: str) -> None:
-        """The function has been deployed."""
-        for resource_id in self._url_names.get(name, ()):
+    def urls(self, name: str | None = None) -> Iterator[UrlPlan]:
+        """Those that are resources of their own, and somebody may call. `name`: of this function alone."""
+        for (function, _), resource in self._urls.items():
+            if name in (None, function) and (plan := self._beside(resource, resources.plan_url)) is not None:
+                yield plan
+
+    def has_url(self, name: str, url: str, qualifier: str | None = None) -> None:
+        """The function, or its alias, has been deployed."""
+        for resource_id in self._url_names.get((name, qualifier), ()):
             self.intrinsics.known[f"{resource_id}.FunctionUrl"] = f"{url}/"
 
     def has_version(self, resource_id: str, name: str, version: str) -> None:
@@ -168,8 +176,9 @@ class Plans:
                 f"{url}.FunctionArn": self.arn(name),
                 f"{url}.FunctionUrl": _URL,
             }
-            self._url_names.setdefault(name, []).append(url)
-            if (alias := self._quietly(properties, "AutoPublishAlias")) is not None:
+            alias = self._quietly(properties, "AutoPublishAlias")
+            self._url_names.setdefault((name, alias), []).append(url)
+            if alias is not None:
                 for key in (f"{resource.id}.Alias", f"{resource.id}Alias{alias}"):
                     known[key] = f"{self.arn(name)}:{alias}"
         elif resource.kind in resources.LAYERS:
@@ -181,23 +190,22 @@ class Plans:
 
     def _find_urls(self) -> None:
         """Those that are resources of their own, and who may call them."""
-        urls: dict[str, str] = {}
-        for resource in self._of(resources.URL):
-            if (name := self._beside(resource, resources.opened_url)) is not None:
-                urls[name] = resource.id
-                arn = self.arn(name)
-                self.intrinsics.known |= {
-                    resource.id: arn,
-                    f"{resource.id}.FunctionArn": arn,
-                    f"{resource.id}.FunctionUrl": _URL,
-                }
-                self._url_names.setdefault(name, []).append(resource.id)
         opened = {self._beside(each, resources.opening_permission) for each in self._of(resources.PERMISSION)}
-        for name, resource_id in urls.items():
-            if name in opened:
-                self._auths[name] = "none"
+        for resource in self._of(resources.URL):
+            if (plan := self._beside(resource, resources.plan_url)) is None:
+                continue
+            where = plan.function, plan.qualifier
+            arn = self.arn(plan.function) + (f":{plan.qualifier}" if plan.qualifier else "")
+            self.intrinsics.known |= {
+                resource.id: arn,
+                f"{resource.id}.FunctionArn": arn,
+                f"{resource.id}.FunctionUrl": _URL,
+            }
+            self._url_names.setdefault(where, []).append(resource.id)
+            if plan.fields["auth_type"] == "NONE" and where not in opened:
+                self._leave(resource.id, "nobody may call it: the template has no AWS::Lambda::Permission that says so")
             else:
-                self._leave(resource_id, "nobody may call it: the template has no AWS::Lambda::Permission that says so")
+                self._urls[where] = resource
 
     def _properties(self, resource: Resource) -> Properties:
         return Properties(resource.id, resource.properties, intrinsics=self.intrinsics, left_out=self._leave)

@@ -69,6 +69,14 @@ class Properties:
             raise self.wrong(name, "a whole number")
         return int(text)
 
+    def truth(self, name: str) -> bool | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        if text not in ("true", "false"):
+            raise self.wrong(name, "true or false")
+        return text == "true"
+
     def texts(self, name: str) -> list[str] | None:
         found = self.need(name)
         if found is None:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from lateen.cli.refusals import Refused
-from lateen.cli.sam.functions import BY_AWS_TOOLS, EventConfig, event_config, path_in
+from lateen.cli.sam.functions import EventConfig, event_config, path_in, url_fields
 from lateen.cli.sam.properties import Properties, Skipped
 from lateen.cli.sam.templates import Resource, Template
 
@@ -38,6 +38,15 @@ class AliasPlan(Struct, frozen=True, kw_only=True):
 class VersionPlan(Struct, frozen=True, kw_only=True):
     function: str
     description: str | None
+
+
+class UrlPlan(Struct, frozen=True, kw_only=True):
+    """A URL that is a resource of its own."""
+
+    function: str
+    qualifier: str | None
+    """An alias; None: the function's own."""
+    fields: dict[str, Any]
 
 
 def layer_name(resource: Resource, properties: Properties) -> str:
@@ -101,35 +110,24 @@ def plan_event_config(properties: Properties) -> tuple[str, EventConfig]:
     return name, config
 
 
-def opened_url(properties: Properties) -> str | None:
-    """The function that a URL of its own is for, if everybody may call it as far as the URL is concerned.
-
-    Raises: `Skipped`, also for what a URL is refused for.
-    """
+def plan_url(properties: Properties) -> UrlPlan:
+    """Raises: `Skipped`, `Refused`."""
     name, qualifier = function_in(properties, "TargetFunctionArn")
-    if (properties.needed_text("Qualifier") or qualifier) is not None:
-        raise Skipped("a URL of an alias is the alias's own: 'lateen alias list' shows it")
-    kind = properties.needed_text("AuthType")
-    if kind not in ("NONE", "AWS_IAM"):
-        raise properties.wrong("AuthType", "NONE or AWS_IAM")
-    if properties.text("InvokeMode") == "RESPONSE_STREAM":
-        properties.leave("InvokeMode", BY_AWS_TOOLS)
-    properties.rest({"Cors": BY_AWS_TOOLS})
-    if kind == "AWS_IAM":
-        raise Skipped(f"a URL for signed requests is {BY_AWS_TOOLS}")
-    return name
+    qualifier = properties.needed_text("Qualifier") or qualifier
+    return UrlPlan(function=name, qualifier=qualifier, fields=url_fields(properties))
 
 
-def opening_permission(properties: Properties) -> str:
-    """The function whose URL everybody may call. Raises: `Skipped` for any other permission."""
+def opening_permission(properties: Properties) -> tuple[str, str | None] | None:
+    """Name and qualifier of the function whose URL everybody may call; None: it is about what opens a URL on AWS
+    besides. Raises: `Skipped` for any other permission."""
     name, qualifier = function_in(properties, "FunctionName")
     action, principal = properties.needed_text("Action"), properties.needed_text("Principal")
     kind = properties.needed_text("FunctionUrlAuthType")
     others = [each for each in properties.names if each != "InvokedViaFunctionUrl"]
     opens = action == "lambda:InvokeFunctionUrl" and kind in (None, "NONE")
-    if principal != "*" or others or qualifier is not None or not (opens or action == "lambda:InvokeFunction"):
+    if principal != "*" or others or not (opens or action == "lambda:InvokeFunction"):
         raise Skipped("only a permission that opens a function's URL to everybody has an effect")
-    return name if opens else ""
+    return (name, qualifier) if opens else None
 
 
 def function_in(properties: Properties, name: str) -> tuple[str, str | None]:
