@@ -1,6 +1,7 @@
 """Versions with api, gateway and controller as processes of their own: who wants one has it run, wherever he asks."""
 
 import base64
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -87,3 +88,44 @@ def test_versions_where_they_are_asked_for(cluster: Cluster) -> None:
     until(lambda: httpx.get(url, timeout=60, trust_env=False).status_code == 404, within_s=20)
     label = f"lateen.dev/function={made['id']}"
     until(lambda: not kubectl("get", "deployments,services", "-A", "-l", label, "-o", "name").strip(), within_s=60)
+
+
+def test_an_aliass_environments_are_there_before_anybody_calls(cluster: Cluster) -> None:
+    """READY once they have initialised; the first call finds one, and is not a cold one."""
+    source = (
+        "import os\n"
+        "def handler(event, context):\n"
+        "    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], context.function_version\n"
+    )
+    made = cluster.ask(
+        "POST",
+        "/api/workspaces/default/functions",
+        json={"name": "kept", "runtime": "python3.12", "code": base64.b64encode(source.encode()).decode()},
+    ).json()
+    path = f"/api/functions/{made['id']}"
+    cluster.ask("POST", f"{path}/versions", json={})
+    cluster.ask("PUT", f"{path}/aliases/live", json={"version": "1"})
+    provisioned = f"{path}/provisioned-concurrency/live"
+    assert cluster.ask("PUT", provisioned, json={"requested": 2}).json()["state"] == "IN_PROGRESS"
+    until(lambda: cluster.ask("GET", provisioned).json()["state"] != "IN_PROGRESS", within_s=90)
+    shown = cluster.ask("GET", provisioned).json()
+    assert (shown["state"], shown["allocated"], shown["state_reason"]) == ("READY", 2, None)
+    assert cluster.ask("GET", f"{path}/logs").json()["items"] == []
+    (pod,) = [
+        each
+        for each in pods_of(made["id"])
+        if each["metadata"]["labels"]["lateen.dev/version"] == "1" and "deletionTimestamp" not in each["metadata"]
+    ]
+    answer = cluster.ask("POST", f"{path}/invocations", params={"qualifier": "live"}, json={})
+    assert answer.json() == ["provisioned-concurrency", "1"]
+    until(lambda: cluster.ask("GET", f"{path}/logs").json()["items"], within_s=60)
+    (record,) = cluster.ask("GET", f"{path}/logs").json()["items"]
+    assert (record["version"], record["cold"]) == ("1", False)
+    assert pod["metadata"]["name"] in [each["metadata"]["name"] for each in pods_of(made["id"])]
+    assert cluster.ask("DELETE", provisioned).status_code == 204
+    cluster.ask("DELETE", path)
+
+
+def pods_of(function_id: str) -> list[Any]:
+    found = kubectl("get", "pods", "-A", "-l", f"lateen.dev/function={function_id}", "-o", "json")
+    return list(json.loads(found)["items"])

@@ -64,6 +64,14 @@ def test_a_release_and_the_way_back(done: Done, cli: Cli, three: str, server: Ru
     assert httpx.get(own).status_code == 404
     assert "nothing is set" in cli("url", "show", three).stderr
     assert httpx.get(url).json() == 2
+    assert "provisioned set" in cli("provisioned", "list", three).stderr
+    done("provisioned", "set", three, "live", "1")
+    (kept,) = json.loads(done("provisioned", "list", three, "-o", "json"))
+    assert (kept["qualifier"], kept["requested"], kept["allocated"], kept["state"]) == ("live", 1, 1, "READY")
+    beyond = cli("provisioned", "set", three, "live", "11")
+    assert (beyond.returncode, "room for 10" in beyond.stderr) == (1, True)
+    assert cli("provisioned", "set", three, "none", "1").returncode == 1
+    done("provisioned", "delete", three, "live")
     done("alias", "delete", three, "live")
     assert httpx.get(url).status_code == 404
 

@@ -98,7 +98,11 @@ Resources:
   First: {Type: AWS::Lambda::Version, Properties: {FunctionName: !Ref Echo, Description: the first one}}
   Live:
     Type: AWS::Lambda::Alias
-    Properties: {Name: live, FunctionName: !Ref Echo, FunctionVersion: !GetAtt First.Version}
+    Properties:
+      Name: live
+      FunctionName: !Ref Echo
+      FunctionVersion: !GetAtt First.Version
+      ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 1}
   LiveUrl: {Type: AWS::Lambda::Url, Properties: {TargetFunctionArn: !Ref Echo, Qualifier: live, AuthType: NONE}}
   LiveOpen:
     Type: AWS::Lambda::Permission
@@ -128,6 +132,8 @@ Outputs:
     (alias,) = shown(server, "alias", "list", "plain-echo")
     assert (alias["name"], alias["version"], answer(alias["url"])) == ("live", "1", "1")
     assert f"{alias['url']}/" == found["outputs"]["LiveUrl"]
+    (kept,) = shown(server, "provisioned", "list", "plain-echo")
+    assert (kept["qualifier"], kept["requested"], kept["state"]) == ("live", 1, "READY")
     again = deployed(server, tmp_path / "plain")
     assert (again["functions"]["Echo"]["revision"], again["outputs"]) == (echo["revision"], found["outputs"])
     assert found["left_out"] == {"Table (AWS::DynamoDB::Table)": "only Lambda's resources are deployed"}

@@ -215,6 +215,40 @@ def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
     }
 
 
+def test_provisioned_concurrency(tmp_path: Path) -> None:
+    """Of an alias that is published to, of versions and aliases; a function without any can have none."""
+    plans = plans_of(
+        tmp_path,
+        """
+        Globals: {Function: {Runtime: script, CodeUri: src}}
+        Resources:
+          F:
+            Type: AWS::Serverless::Function
+            Properties:
+              AutoPublishAlias: live
+              ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 3}
+          G:
+            Type: AWS::Serverless::Function
+            Properties: {ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 3}}
+          V:
+            Type: AWS::Lambda::Version
+            Properties: {FunctionName: !Ref G, ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: "2"}}
+          A:
+            Type: AWS::Lambda::Alias
+            Properties:
+              Name: next
+              FunctionName: !Ref G
+              FunctionVersion: "1"
+              ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 4}
+          B: {Type: AWS::Lambda::Alias, Properties: {Name: old, FunctionName: !Ref G, FunctionVersion: "1"}}
+        """,
+    )
+    assert (planned(plans).provisioned, planned(plans, "G").provisioned) == (3, None)
+    assert [version.provisioned for _, version in plans.versions()] == [2]
+    assert [alias.provisioned for alias in plans.aliases()] == [4, None]
+    assert plans.left_out == {"G.ProvisionedConcurrencyConfig": "only with an AutoPublishAlias, whose it is"}
+
+
 def test_what_is_not_deployed_is_named(tmp_path: Path) -> None:
     """Each thing once, with the reason; a variable that can't be known keeps the value that it has."""
     plans = plans_of(

@@ -28,6 +28,7 @@ from lateen.api.openapi import document
 from lateen.api.operations import Operations
 from lateen.api.origins import Origins
 from lateen.api.problems import MEDIA_TYPE, FieldError, Refusal, internal, reason_of, refusal_for_status, refusal_from
+from lateen.api.provisioned import ProvisionedController
 from lateen.api.requests import LateenRequest, refuse_null
 from lateen.api.statistics import StatisticsController
 from lateen.api.versions import AliasController, VersionController
@@ -53,6 +54,7 @@ CONTROLLERS = (
     StatisticsController,
     VersionController,
     AliasController,
+    ProvisionedController,
     BuildController,
     InvocationController,
     EventConfigController,

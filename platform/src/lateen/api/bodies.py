@@ -30,6 +30,7 @@ from lateen.api.fields import (
     MaximumEventAge,
     MaximumRetryAttempts,
     Name,
+    Provisioned,
     Routing,
     RuntimeName,
     Variables,
@@ -174,6 +175,11 @@ class PutFunctionUrl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`RESPONSE_STREAM`: what the function streams goes out as it comes."""
     cors: CorsSettings | None = None
     """null: that is the function's own business, preflights included."""
+
+
+class PutProvisionedConcurrency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    requested: Provisioned
+    """Environments that are kept started."""
 
 
 class PutEventConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

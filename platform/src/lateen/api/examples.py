@@ -146,6 +146,16 @@ EXAMPLES: dict[str, Any] = {
         "created_at": _WHEN,
         "updated_at": _WHEN,
     },
+    "PutProvisionedConcurrency": {"requested": 4},
+    "ProvisionedConcurrencyView": {
+        "function": _FUNCTION["id"],
+        "qualifier": "live",
+        "requested": 4,
+        "allocated": 4,
+        "state": "READY",
+        "state_reason": None,
+        "updated_at": _WHEN,
+    },
     "PutEventConfig": {"maximum_retry_attempts": 1, "maximum_event_age": 3600, "on_failure": _FUNCTION_ARN},
     "EventConfigView": {
         "function": _FUNCTION["id"],

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
+from lateen.domain.functions import ACCOUNT_CONCURRENCY, UNRESERVED
 from lateen.domain.images import DIRECTORY_LENGTH, REFERENCE, REFERENCE_LENGTH, WORDS
 from lateen.domain.layers import ARCHITECTURES, LAYER_ARN, LAYER_NAME, LICENSE_LENGTH, MAX_LAYERS, MAX_RUNTIMES
 from lateen.domain.names import DESCRIPTION, DESCRIPTION_LENGTH, HANDLER, HASH, ID, NAME, RUNTIME
@@ -97,3 +98,4 @@ CorsHeaders = Annotated[
 ]
 CorsMaxAge = Annotated[int, Meta(ge=0, le=86_400, description="Seconds.")]
 InvokeMode = Literal["BUFFERED", "RESPONSE_STREAM"]
+Provisioned = Annotated[int, Meta(ge=1, le=ACCOUNT_CONCURRENCY - UNRESERVED, examples=[4])]

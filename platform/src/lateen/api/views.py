@@ -11,6 +11,7 @@ from lateen.domain.functions import Auth, Described, Function, State
 from lateen.domain.keys import ApiKey, NewKey
 from lateen.domain.layers import LayerVersion
 from lateen.domain.pages import Page as DomainPage
+from lateen.domain.provisioned import ProvisionedState
 from lateen.domain.runtimes import Runtime, RuntimeEntry
 from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import Quota, Workspace
@@ -19,6 +20,7 @@ from lateen.services.builds import Build, LogPage
 from lateen.services.builds import State as BuildState
 from lateen.services.dead_letters import DeadLetter
 from lateen.services.function_urls import DescribedUrl
+from lateen.services.provisioned import DescribedConfig
 
 # Shown as they are.
 from lateen.services.statistics import FunctionStatistics as FunctionStatistics
@@ -165,6 +167,20 @@ class FunctionUrlView(Struct, frozen=True, kw_only=True):
     invoke_mode: InvokeMode
     cors: CorsView | None
     created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ProvisionedConcurrencyView(Struct, frozen=True, kw_only=True):
+    function: Id
+    qualifier: Annotated[str, Meta(examples=["live"])]
+    """A version's number, or an alias."""
+    requested: int
+    """Environments that are to be kept started."""
+    allocated: int
+    """Of those, so many are."""
+    state: ProvisionedState
+    state_reason: str | None
+    """For a person: why it failed."""
     updated_at: Timestamp
 
 
@@ -478,6 +494,19 @@ def function_url_view(described: DescribedUrl, base_url: str) -> FunctionUrlView
 
 def _texts(given: tuple[str, ...] | None) -> list[str] | None:
     return None if given is None else list(given)
+
+
+def provisioned_view(function: Function, described: DescribedConfig) -> ProvisionedConcurrencyView:
+    config, status = described.config, described.status
+    return ProvisionedConcurrencyView(
+        function=function.id,
+        qualifier=config.qualifier,
+        requested=config.requested,
+        allocated=status.allocated,
+        state=status.state,
+        state_reason=status.reason,
+        updated_at=config.updated_at,
+    )
 
 
 def event_config_view(function: Function, config: EventInvokeConfig) -> EventConfigView:

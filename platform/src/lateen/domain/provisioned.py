@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from lateen.domain.functions import FunctionStatus
 
+ProvisionedState = Literal["IN_PROGRESS", "READY", "FAILED"]
 NO_ROOM = "There is room for {room} environments: concurrency times pods."
 
 
@@ -18,7 +19,7 @@ class ProvisionedConfig(Struct, frozen=True, kw_only=True):
 
 
 class ProvisionedStatus(Struct, frozen=True, kw_only=True):
-    state: Literal["IN_PROGRESS", "READY", "FAILED"]
+    state: ProvisionedState
     allocated: int = 0
     reason: str | None = None
     """For a person; of what has failed."""

@@ -156,7 +156,7 @@ class Provisioned:
         if function.reserved_concurrency is not None:
             if others + requested > function.reserved_concurrency:
                 raise InvalidInput(
-                    "provisioned",
+                    "requested",
                     "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for "
                     "function",
                 )
@@ -165,13 +165,13 @@ class Provisioned:
         left = ACCOUNT_CONCURRENCY - others - await reserved_by_others(self._table, function)
         if requested > left:
             raise InvalidInput(
-                "provisioned",
+                "requested",
                 "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency "
                 f"[{left}].",
             )
         if left - requested < UNRESERVED:
             raise InvalidInput(
-                "provisioned",
+                "requested",
                 "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below "
                 f"its minimum value of [{UNRESERVED}].",
             )

@@ -18,6 +18,7 @@ from lateen.cli.env import DEFAULT_REGION
 from lateen.cli.lookup import function_if_any, workspace_named
 from lateen.cli.output import plain
 from lateen.cli.packing import pack, zipped
+from lateen.cli.provisioned import keep_none, keep_started, kept_started
 from lateen.cli.refusals import Refused, note
 from lateen.cli.revisions import settled, stored
 from lateen.cli.sam.functions import EventConfig, FunctionPlan, Runtimes
@@ -27,6 +28,7 @@ from lateen.cli.sam.reading import Value
 from lateen.cli.sam.resources import LayerPlan
 from lateen.cli.sam.templates import Template, parameters_of
 from lateen.cli.urls import url_removed, url_set
+from lateen.domain.versions import is_number
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,6 +200,8 @@ class _Deployment:
                 shown |= {"url": url_set(self._client, function, plan.alias, url)["url"]}
             else:
                 url_removed(self._client, function, plan.alias)
+            if plan.provisioned is not None:
+                self._keep_started(function, plan.alias, plan.provisioned)
         if plan.event_config is not None:
             self._configure(function, plan.event_config)
         return shown
@@ -205,11 +209,18 @@ class _Deployment:
     def _beside(self) -> None:
         """Versions, aliases and settings that are resources of their own."""
         functions = {each["name"]: each for each in self.outcome.functions.values()}
+        kept: list[tuple[dict[str, Any], str]] = []
+        """Versions that have provisioned concurrency of their own."""
         for resource_id, version in self._plans.versions():
-            if (function := functions.get(version.function)) is not None:
-                number = self._tried(resource_id, self._publish, function, version.description)
-                if number is not None:
-                    self._plans.has_version(resource_id, version.function, number)
+            if (function := functions.get(version.function)) is None:
+                continue
+            if (number := self._tried(resource_id, self._publish, function, version.description)) is None:
+                continue
+            self._plans.has_version(resource_id, version.function, number)
+            if version.provisioned is not None and self._tried(
+                resource_id, self._keep_started, function, number, version.provisioned
+            ):
+                kept.append((function, number))
         try:
             aliases = list(self._plans.aliases())
             configs = list(self._plans.event_configs())
@@ -220,6 +231,8 @@ class _Deployment:
             if (function := functions.get(alias.function)) is not None:
                 where = f"{alias.function}:{alias.name}"
                 self._tried(where, moved, self._client, function, alias.name, alias.fields, wait=self._wait)
+                if alias.provisioned is not None and where not in self._plans.failed:
+                    self._tried(where, self._keep_started, function, alias.name, alias.provisioned)
         for url in urls:
             if url.qualifier is not None and (function := functions.get(url.function)) is not None:
                 where = f"{url.function}:{url.qualifier}"
@@ -228,6 +241,17 @@ class _Deployment:
         for name, config in configs:
             if (function := functions.get(name)) is not None:
                 self._tried(name, self._configure, function, config)
+        for function, number in kept:
+            self._tried(function["name"], self._release, function, number)
+
+    def _keep_started(self, function: dict[str, Any], qualifier: str, count: int) -> dict[str, Any]:
+        return keep_started(self._client, function, qualifier, count, wait=self._wait)
+
+    def _release(self, function: dict[str, Any], number: str) -> None:
+        """On AWS a template's version takes the place of the one before, with what that had provisioned."""
+        for each in kept_started(self._client, function):
+            if is_number(each["qualifier"]) and int(each["qualifier"]) < int(number):
+                keep_none(self._client, function, each["qualifier"])
 
     def _publish(self, function: dict[str, Any], description: str | None) -> str:
         body = json.dumps({"description": description}).encode()

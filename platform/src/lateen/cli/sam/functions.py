@@ -29,7 +29,7 @@ _REASONS = {
     "PermissionsBoundary": _NO_CREDENTIALS,
     "Policies": _NO_CREDENTIALS,
     "PropagateTags": "tags are kept for AWS's own tools only",
-    "ProvisionedConcurrencyConfig": "not offered yet",
+    "ProvisionedConcurrencyConfig": "only with an AutoPublishAlias, whose it is",
     "Role": _NO_CREDENTIALS,
     "RolePath": _NO_CREDENTIALS,
     "Tags": "tags are kept for AWS's own tools only",
@@ -93,6 +93,8 @@ class FunctionPlan(Struct, frozen=True, kw_only=True):
     """That leads to what is deployed, once it is published."""
     version_description: str | None
     event_config: EventConfig | None
+    provisioned: int | None
+    """Environments of the alias that are kept started; None: the template says nothing of it."""
     urls: dict[str | None, dict[str, Any] | None]
     """What the REST API is told of the function's own URL, under None, and of its alias's. None: it has none."""
 
@@ -145,6 +147,7 @@ def plan_function(
     }
     if (reserved := properties.number("ReservedConcurrentExecutions")) is not None:
         fields["reserved_concurrency"] = reserved
+    provisioned = None if alias is None else provisioned_in(properties)
     version_description = properties.text("VersionDescription")
     events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
     _name_events(properties)
@@ -163,6 +166,7 @@ def plan_function(
         alias=alias,
         version_description=version_description,
         event_config=events,
+        provisioned=provisioned,
         urls=planned,
     )
 
@@ -191,6 +195,13 @@ def event_config(given: Properties, qualifier: str | None) -> EventConfig:
             else:
                 destination.leave("Destination", "only functions are destinations")
     return EventConfig(qualifier=qualifier, fields=fields)
+
+
+def provisioned_in(given: Properties) -> int | None:
+    config = given.within("ProvisionedConcurrencyConfig")
+    count = config.number("ProvisionedConcurrentExecutions")
+    config.rest({})
+    return count
 
 
 def url_fields(given: Properties) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from lateen.cli.refusals import Refused
-from lateen.cli.sam.functions import EventConfig, event_config, path_in, url_fields
+from lateen.cli.sam.functions import EventConfig, event_config, path_in, provisioned_in, url_fields
 from lateen.cli.sam.properties import Properties, Skipped
 from lateen.cli.sam.templates import Resource, Template
 
@@ -33,11 +33,14 @@ class AliasPlan(Struct, frozen=True, kw_only=True):
     """Its name."""
     name: str
     fields: dict[str, Any]
+    provisioned: int | None
+    """Environments that are kept started; None: nothing is said of it."""
 
 
 class VersionPlan(Struct, frozen=True, kw_only=True):
     function: str
     description: str | None
+    provisioned: int | None
 
 
 class UrlPlan(Struct, frozen=True, kw_only=True):
@@ -78,8 +81,10 @@ def plan_layer(template: Template, resource: Resource, properties: Properties) -
 
 def plan_version(properties: Properties) -> VersionPlan:
     name, _ = function_in(properties, "FunctionName")
-    plan = VersionPlan(function=name, description=properties.text("Description"))
-    properties.rest({"ProvisionedConcurrencyConfig": "not offered yet"})
+    plan = VersionPlan(
+        function=name, description=properties.text("Description"), provisioned=provisioned_in(properties)
+    )
+    properties.rest({})
     return plan
 
 
@@ -97,8 +102,9 @@ def plan_alias(properties: Properties) -> AliasPlan:
         except ValueError:
             raise properties.wrong("RoutingConfig", "versions with their FunctionWeight, 0 to 1") from None
     fields = {"version": version, "routing": routing, "description": properties.text("Description") or ""}
-    properties.rest({"ProvisionedConcurrencyConfig": "not offered yet"})
-    return AliasPlan(function=function, name=name, fields=fields)
+    provisioned = provisioned_in(properties)
+    properties.rest({})
+    return AliasPlan(function=function, name=name, fields=fields, provisioned=provisioned)
 
 
 def plan_event_config(properties: Properties) -> tuple[str, EventConfig]:
