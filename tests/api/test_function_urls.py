@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .conftest import Api
-from .test_versions import function, published  # noqa: F401 - a fixture
+from .test_versions import function  # noqa: F401 - a fixture
 
 CORS = {"allow_origins": ["*"], "allow_methods": ["GET"], "max_age": 60, "allow_credentials": True}
 

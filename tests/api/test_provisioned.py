@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .conftest import Api
-from .test_versions import function, published  # noqa: F401 - a fixture
+from .test_versions import function  # noqa: F401 - a fixture
 
 
 def path_of(function: str, qualifier: str = "") -> str:  # noqa: F811

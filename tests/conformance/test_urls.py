@@ -143,3 +143,61 @@ def test_policies(client: Any, account: Account, create: Create) -> None:
     with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
         client.get_policy(FunctionName="guarded")
     assert missing.value.response["Message"] == "The resource you requested does not exist."
+
+
+def test_policies_of_versions_and_aliases(client: Any, account: Account, create: Create) -> None:
+    """Each has one of its own, with the same statement ids maybe; it goes with its version."""
+    create("several", Publish=True)
+    client.create_alias(FunctionName="several", Name="live", FunctionVersion="1")
+    given = {"FunctionName": "several", "StatementId": "s3", "Action": "lambda:InvokeFunction"}
+    given["Principal"] = "s3.amazonaws.com"
+    arn = account.arn("several")
+    for qualifier in ("1", "live"):
+        statement = json.loads(client.add_permission(**given, Qualifier=qualifier)["Statement"])
+        assert statement["Resource"] == f"{arn}:{qualifier}"
+        with pytest.raises(client.exceptions.ResourceConflictException):
+            client.add_permission(**given, Qualifier=qualifier)
+        policy = client.get_policy(FunctionName="several", Qualifier=qualifier)["Policy"]
+        assert json.loads(policy)["Statement"] == [statement]
+    assert json.loads(client.get_policy(FunctionName=f"{arn}:1")["Policy"])["Statement"][0]["Resource"] == f"{arn}:1"
+    for unset in ({}, {"Qualifier": "$LATEST"}):
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.get_policy(FunctionName="several", **unset)
+    with pytest.raises(client.exceptions.InvalidParameterValueException) as latest:
+        client.add_permission(**given, Qualifier="$LATEST")
+    assert latest.value.response["Error"]["Message"] == "We currently do not support adding policies for $LATEST."
+    for nowhere in ("9", "none"):
+        with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+            client.add_permission(**given, Qualifier=nowhere)
+        assert missing.value.response["Message"] == f"Function not found: {arn}:{nowhere}"
+    client.remove_permission(FunctionName="several", StatementId="s3", Qualifier="1")
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
+        client.remove_permission(FunctionName="several", StatementId="s3", Qualifier="1")
+    assert missing.value.response["Message"] == "No policy is associated with the given resource."
+    assert client.get_policy(FunctionName="several", Qualifier="live")["Policy"]
+
+
+def test_revision_ids_of_policies(client: Any, create: Create) -> None:
+    """A policy has that of what it is about, which changes with it; who knows another one is refused."""
+    create("revised", Publish=True)
+    client.create_alias(FunctionName="revised", Name="live", FunctionVersion="1")
+    for at in ({}, {"Qualifier": "1"}, {"Qualifier": "live"}):
+
+        def now(at: dict[str, str] = at) -> str:
+            if at.get("Qualifier") == "live":
+                return str(client.get_alias(FunctionName="revised", Name="live")["RevisionId"])
+            return str(client.get_function_configuration(FunctionName="revised", **at)["RevisionId"])
+
+        given = {"FunctionName": "revised", "StatementId": "s3", **at}
+        asked = {**given, "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
+        before = now()
+        for wrong in ("x", "00000000-0000-4000-8000-000000000000"):
+            with pytest.raises(client.exceptions.PreconditionFailedException):
+                client.add_permission(**asked, RevisionId=wrong)
+        client.add_permission(**asked, RevisionId=before)
+        added = now()
+        assert client.get_policy(FunctionName="revised", **at)["RevisionId"] == added != before
+        with pytest.raises(client.exceptions.PreconditionFailedException):
+            client.remove_permission(**given, RevisionId=before)
+        client.remove_permission(**given, RevisionId=added)
+        assert now() not in (before, added)

@@ -84,6 +84,32 @@ def test_publish_minds_what_the_caller_knows(client: Any, create: Create) -> Non
     assert refused.value.response["Error"]["Message"] == text
 
 
+def test_revision_ids(client: Any, create: Create) -> None:
+    """To publish a version changes that of `$LATEST`, to do it again without a change doesn't; an alias changes neither
+    of them."""
+    create("revisions")
+
+    def of(**at: str) -> str:
+        return str(client.get_function_configuration(FunctionName="revisions", **at)["RevisionId"])
+
+    before = of()
+    published = client.publish_version(FunctionName="revisions", RevisionId=before)["RevisionId"]
+    after = of()
+    assert len({before, published, after}) == 3
+    client.get_waiter("published_version_active").wait(FunctionName="revisions", Qualifier="1")
+    assert of(Qualifier="1") == published
+    with pytest.raises(client.exceptions.PreconditionFailedException):
+        client.publish_version(FunctionName="revisions", RevisionId=before)
+    client.publish_version(FunctionName="revisions", RevisionId=after)
+    client.create_alias(FunctionName="revisions", Name="live", FunctionVersion="1")
+    assert (of(), of(Qualifier="1")) == (after, published)
+    listed = client.list_functions(FunctionVersion="ALL")["Functions"]
+    assert {each["Version"]: each["RevisionId"] for each in listed if each["FunctionName"] == "revisions"} == {
+        "$LATEST": after,
+        "1": published,
+    }
+
+
 def test_aliases(client: Any, account: Account, create: Create) -> None:
     """Made, shown, moved, shared between two versions, removed; and called."""
     create("aliased", NUMBER.format(number=1), Publish=True)

@@ -13,9 +13,7 @@ from lateen.domain.access import Caller
 from lateen.domain.functions import Function
 from lateen.domain.versions import QUALIFIER, check_qualifier
 
-Of = Annotated[
-    str, PathParameter(schema_extra={"pattern": QUALIFIER}, description="A version's number, or an alias.")
-]
+Of = Annotated[str, PathParameter(schema_extra={"pattern": QUALIFIER}, description="A version's number, or an alias.")]
 
 
 class ProvisionedController(Controller):

@@ -13,6 +13,7 @@ from lateen.aws.invoke import InvokeOperations, Invoker
 from lateen.aws.layers import LayerOperations
 from lateen.aws.policies import PolicyOperations
 from lateen.aws.provisioned import ProvisionedOperations
+from lateen.aws.revisions import Revisions
 from lateen.aws.versions import VersionOperations
 from lateen.domain.master import MasterKey
 from lateen.ports.objects import Objects
@@ -46,7 +47,11 @@ def aws_api(
     metrics: Metrics,
 ) -> AwsApi:
     finding = Finding(
-        services.functions, versions=services.versions, aliases=services.aliases, runtimes=services.runtimes
+        services.functions,
+        versions=services.versions,
+        aliases=services.aliases,
+        runtimes=services.runtimes,
+        revisions=Revisions(versions=services.versions, extras=services.extras, policies=services.version_policies),
     )
     sync = services.urls.sync
     code_urls = CodeUrls(objects, master=master)
@@ -69,7 +74,13 @@ def aws_api(
         FunctionUrlOperations(
             sync, extras=services.extras, aliases=services.aliases, finding=finding, base_url=base_url
         ),
-        PolicyOperations(sync, extras=services.extras, aliases=services.aliases, finding=finding),
+        PolicyOperations(
+            sync,
+            extras=services.extras,
+            aliases=services.aliases,
+            versions=services.version_policies,
+            finding=finding,
+        ),
         AccountOperations(services.functions),
         LayerOperations(services.layers, services.layer_policies, code_urls=code_urls),
     )

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import uuid
 from typing import Any
 
 from lateen.aws.images import image_config_response
@@ -15,15 +14,16 @@ _RUNTIME_VERSION = "arn:aws:lambda:{region}::runtime:{digest}"
 _AWS_ENDINGS = (".x", ".al2023")
 
 
-def configuration_of(described: Described, place: Place, runtime: Runtime | None) -> Shown:
+def configuration_of(described: Described, place: Place, runtime: Runtime | None, revision: str) -> Shown:
     """`FunctionConfiguration` of one version, as get and update show it."""
-    return listed_configuration(described, place, runtime) | state_of(described.function, described.status)
+    return listed_configuration(described, place, runtime, revision) | state_of(described.function, described.status)
 
 
-def listed_configuration(described: Described, place: Place, runtime: Runtime | None) -> Shown:
+def listed_configuration(described: Described, place: Place, runtime: Runtime | None, revision: str) -> Shown:
     """As listings show it: without what became of it.
 
     Args:
+        revision: its `RevisionId`.
         runtime: the function's, where it is still installed.
     """
     function, aws = described.function, described.function.aws
@@ -39,7 +39,7 @@ def listed_configuration(described: Described, place: Place, runtime: Runtime | 
         "CodeSha256": code_sha256(function.code),
         "Version": function.version,
         "TracingConfig": {"Mode": aws.tracing_mode},
-        "RevisionId": revision_id(described),
+        "RevisionId": revision,
         "PackageType": "Zip" if function.image is None else "Image",
         "Architectures": list(aws.architectures),
         "EphemeralStorage": {"Size": aws.ephemeral_storage_mib},
@@ -89,19 +89,6 @@ def state_of(function: Function, status: FunctionStatus) -> Shown:
             return {"State": "Failed", "StateReason": reason, "StateReasonCode": "InternalError"} | failed
         return {"State": "Active"} | failed
     return {"State": "Active", "LastUpdateStatus": "Successful"}
-
-
-def revision_id(described: Described) -> str:
-    """Changes with each update, and again when that is through; the same for each reading in between."""
-    function = described.function
-    is_settled = described.status.state != "Pending"
-    step = "settled" if is_settled else "changing"
-    return revision_uuid(function.id, function.version, str(rolled_revision(function)), step)
-
-
-def revision_uuid(*parts: str) -> str:
-    """A UUID that follows from what it stands for, so that it is stored nowhere."""
-    return str(uuid.UUID(bytes=hashlib.sha256("\0".join(parts).encode()).digest()[:16], version=4))
 
 
 def code_sha256(code: Code) -> str:

@@ -4,6 +4,7 @@ from lateen.aws.calls import Call
 from lateen.aws.configurations import Shown, configuration_of, listed_configuration
 from lateen.aws.errors import function_not_found
 from lateen.aws.references import Reference
+from lateen.aws.revisions import Revisions
 from lateen.domain.errors import NotFound
 from lateen.domain.functions import LATEST, Described
 from lateen.domain.runtimes import Runtime
@@ -15,8 +16,17 @@ from lateen.services.versions import Versions
 
 
 class Finding:
-    def __init__(self, functions: Functions, *, versions: Versions, aliases: Aliases, runtimes: Runtimes) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        *,
+        versions: Versions,
+        aliases: Aliases,
+        runtimes: Runtimes,
+        revisions: Revisions,
+    ) -> None:
         self._functions = functions
+        self.revisions = revisions
         self._versions = versions
         self._aliases = aliases
         self._runtimes = runtimes
@@ -46,14 +56,16 @@ class Finding:
         except NotFound:
             raise function_not_found(reference.arn) from None
 
-    def shown(self, described: Described, reference: Reference) -> Shown:
+    async def shown(self, described: Described, reference: Reference) -> Shown:
         """`FunctionConfiguration`, under the name by which it was asked for."""
-        shown = configuration_of(described, reference.place, self._runtime(described))
+        revision = await self.revisions.of(described)
+        shown = configuration_of(described, reference.place, self._runtime(described), revision)
         return shown | {"FunctionArn": reference.arn}
 
-    def listed(self, described: Described, reference: Reference) -> Shown:
+    async def listed(self, described: Described, reference: Reference) -> Shown:
         """As `shown`, for a listing."""
-        shown = listed_configuration(described, reference.place, self._runtime(described))
+        revision = await self.revisions.of(described)
+        shown = listed_configuration(described, reference.place, self._runtime(described), revision)
         return shown | {"FunctionArn": reference.arn}
 
     def _runtime(self, described: Described) -> Runtime | None:

@@ -1,8 +1,7 @@
 """Function URLs: a function's own, `/{hash}`, and one of each alias, by the alias's hash.
 
 A URL of AuthType NONE is open while a statement of the resource policy (`policies.py`) lets everybody call it; one of
-AWS_IAM is for who signs with a key pair of the workspace. What of a function's own URL matters to calls is part of its
-desired state, and follows from what is stored here (`services/function_urls.py`); an alias's URL is a part of the alias.
+AWS_IAM is for who signs with a key pair of the workspace. `services/function_urls.py` says where that lies.
 """
 
 import time
@@ -213,5 +212,6 @@ def _cors(given: dict[str, Any]) -> Cors | None:
     try:
         check_cors(cors)
     except InvalidInput as exc:
-        raise invalid(f"The value of {exc.field} is not valid: {exc.reason}.") from None
+        names = {f"cors.{field}": f"Cors.{name}" for name, field in _CORS}
+        raise invalid(f"The value of {names.get(exc.field, 'Cors')} is not valid: {exc.reason}.") from None
     return cors

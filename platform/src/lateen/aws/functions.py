@@ -1,5 +1,6 @@
 """Functions: created, shown, listed, changed and deleted."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -9,7 +10,6 @@ from anyio import to_thread
 
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.code_urls import CodeUrls
-from lateen.aws.configurations import Shown, revision_id
 from lateen.aws.errors import conflict, function_not_found, invalid, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import bad_code, code_change, configuration_change, new_function
@@ -74,8 +74,8 @@ class FunctionOperations:
             raise _refused(exc) from exc
         if call.parameters.get("Publish"):
             number = (await self._versions.publish(call.caller, made.function.id)).version.function.version
-            return Answer(body=self._finding.shown(made, reference) | {"Version": number})
-        return Answer(body=self._finding.shown(made, reference))
+            return Answer(body=(await self._finding.shown(made, reference)) | {"Version": number})
+        return Answer(body=await self._finding.shown(made, reference))
 
     @operation("GetFunction")
     async def get_function(self, call: Call) -> Answer:
@@ -90,7 +90,7 @@ class FunctionOperations:
                 "RepositoryType": "S3",
                 "Location": self._code_urls.url(call.origin, function.code.artifact_key),
             }
-        body: dict[str, Any] = {"Configuration": self._finding.shown(described, reference), "Code": code}
+        body: dict[str, Any] = {"Configuration": await self._finding.shown(described, reference), "Code": code}
         if extras.tags:
             body["Tags"] = extras.tags
         if described.function.reserved_concurrency is not None:
@@ -100,7 +100,7 @@ class FunctionOperations:
     @operation("GetFunctionConfiguration")
     async def get_function_configuration(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
-        return Answer(body=self._finding.shown(await self._finding.found(call, reference), reference))
+        return Answer(body=await self._finding.shown(await self._finding.found(call, reference), reference))
 
     @operation("ListFunctions", missing="MasterRegion is ignored")
     async def list_functions(self, call: Call) -> Answer:
@@ -114,14 +114,16 @@ class FunctionOperations:
             raise invalid("Invalid Marker.") from None
         with_versions = given.get("FunctionVersion") == "ALL"
         qualifier = LATEST if with_versions else None
-        shown: list[Shown] = []
+        found: list[tuple[Described, Reference]] = []
         for each in page.items:
-            shown.append(self._finding.listed(each, Reference(each.function.name, qualifier, call.place)))
+            name = each.function.name
+            found.append((each, Reference(name, qualifier, call.place)))
             if with_versions:
-                shown += [
-                    self._finding.listed(one, Reference(one.function.name, one.function.version, call.place))
+                found += [
+                    (one, Reference(name, one.function.version, call.place))
                     for one in await self._published(call, each.function)
                 ]
+        shown = await asyncio.gather(*(self._finding.listed(*each) for each in found))
         body: dict[str, Any] = {"Functions": shown}
         if page.cursor is not None:
             body["NextMarker"] = page.cursor
@@ -134,7 +136,7 @@ class FunctionOperations:
         async def change(old: Function) -> FunctionChange:
             return configuration_change(old, call.parameters, self._runtimes)
 
-        return Answer(body=self._finding.shown(await self._update(call, reference, change), reference))
+        return Answer(body=await self._finding.shown(await self._update(call, reference, change), reference))
 
     @operation("UpdateFunctionCode", missing="as CreateFunction")
     async def update_function_code(self, call: Call) -> Answer:
@@ -145,14 +147,14 @@ class FunctionOperations:
 
         if call.parameters.get("DryRun"):
             described = await self._finding.draft(call, reference)
-            self._check_revision(call, described)
+            await self._check_revision(call, described)
             await change(described.function)
         else:
             described = await self._update(call, reference, change)
             if call.parameters.get("Publish"):
                 described = (await self._versions.publish(call.caller, described.function.id)).version
                 reference = Reference(reference.name, described.function.version, reference.place)
-        return Answer(body=self._finding.shown(described, reference))
+        return Answer(body=await self._finding.shown(described, reference))
 
     @operation("DeleteFunction")
     async def delete_function(self, call: Call) -> Answer:
@@ -183,7 +185,7 @@ class FunctionOperations:
         """Raises: `AwsError`: a wrong `RevisionId`, an update in progress, what the change holds."""
         for _ in range(ATTEMPTS):
             described = await self._finding.draft(call, reference)
-            self._check_revision(call, described)
+            await self._check_revision(call, described)
             self._check_settled(described, reference)
             function = described.function
             try:
@@ -206,8 +208,8 @@ class FunctionOperations:
             )
         return Reference(reference.name, None, reference.place)
 
-    def _check_revision(self, call: Call, described: Described) -> None:
-        if (given := call.parameters.get("RevisionId")) and given != revision_id(described):
+    async def _check_revision(self, call: Call, described: Described) -> None:
+        if (given := call.parameters.get("RevisionId")) and given != await self._finding.revisions.of(described):
             raise wrong_revision()
 
     def _check_settled(self, described: Described, reference: Reference) -> None:

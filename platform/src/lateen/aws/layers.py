@@ -9,9 +9,10 @@ from anyio import to_thread
 
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.code_urls import CodeUrls
-from lateen.aws.configurations import last_modified, revision_uuid
+from lateen.aws.configurations import last_modified
 from lateen.aws.errors import AwsError, conflict, invalid, no_such_resource, not_found
 from lateen.aws.function_requests import bad_code, code_from
+from lateen.aws.revisions import revision_uuid
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
 from lateen.domain.layers import LayerVersion, arn_of
 from lateen.services.layer_policies import LayerPolicies, LayerPolicy, Statement

@@ -1,23 +1,33 @@
-"""Resource policies of functions and aliases. A statement that lets everybody call a URL opens it; the others are kept
-and shown."""
+"""Resource policies of functions, versions and aliases. A statement that lets everybody call a URL opens it; the others
+are kept and shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from lateen.aws.calls import Answer, Call, operation
-from lateen.aws.configurations import revision_id, revision_uuid
-from lateen.aws.errors import AwsError, conflict, no_such_resource, not_found, not_offered, wrong_revision
+from lateen.aws.errors import (
+    AwsError,
+    conflict,
+    function_not_found,
+    invalid,
+    no_such_resource,
+    not_found,
+    wrong_revision,
+)
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
+from lateen.aws.revisions import alias_revision
 from lateen.domain.errors import NotFound
 from lateen.domain.function_urls import Statement
-from lateen.domain.functions import Function
-from lateen.domain.versions import is_alias_name
+from lateen.domain.functions import LATEST
+from lateen.domain.versions import is_alias_name, is_number
 from lateen.services.aliases import Aliases
-from lateen.services.function_extras import FunctionExtras
+from lateen.services.function_extras import Extras, FunctionExtras
 from lateen.services.function_urls import UrlSync
+from lateen.services.version_policies import VersionPolicies
 
 POLICY_LIMIT = 20 * 1024
 _CONDITIONS = (
@@ -31,25 +41,29 @@ Policy = tuple[Statement, ...]
 
 
 class PolicyOperations:
-    def __init__(self, sync: UrlSync, *, extras: FunctionExtras, aliases: Aliases, finding: Finding) -> None:
+    def __init__(
+        self,
+        sync: UrlSync,
+        *,
+        extras: FunctionExtras,
+        aliases: Aliases,
+        versions: VersionPolicies,
+        finding: Finding,
+    ) -> None:
         self._sync = sync
         self._extras = extras
         self._aliases = aliases
+        self._versions = versions
         self._finding = finding
 
-    @operation("AddPermission", missing="only a statement that opens a URL has an effect; not of versions")
+    @operation("AddPermission", missing="only a statement that opens a URL has an effect")
     async def add_permission(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
-        described = await self._finding.draft(call, reference)
-        if reference.qualifier is not None and not is_alias_name(reference.qualifier):
-            raise not_offered("A policy of a version")
+        if reference.qualifier == LATEST:
+            raise invalid("We currently do not support adding policies for $LATEST.")
         statement = _statement(call.parameters, reference)
 
         def change(old: Policy) -> Policy:
-            # GetPolicy tells one, GetFunction another; callers have either.
-            known = (_revision(described.function, reference, old), revision_id(described))
-            if (given := call.parameters.get("RevisionId")) and given not in known:
-                raise wrong_revision()
             sid = statement["Sid"]
             if any(each["Sid"] == sid for each in old):
                 raise conflict(
@@ -61,13 +75,11 @@ class PolicyOperations:
                 raise AwsError("PolicyLengthExceededException", text)
             return (*old, statement)
 
-        await self._change(call, described.function, reference, change)
+        await self._change(call, reference, change)
         return Answer(body={"Statement": msgspec.json.encode(statement).decode()})
 
-    @operation("RemovePermission", missing="not of versions")
+    @operation("RemovePermission")
     async def remove_permission(self, call: Call) -> Answer:
-        reference = call.reference(qualifier=True)
-        function = (await self._finding.found(call, reference)).function
         sid = call.parameters["StatementId"]
 
         def change(old: Policy) -> Policy:
@@ -78,54 +90,66 @@ class PolicyOperations:
                 raise not_found(f"Statement {sid} is not found in resource policy.")
             return kept
 
-        if reference.qualifier is not None and not is_alias_name(reference.qualifier):
-            change(())
-        await self._change(call, function, reference, change, closes=True)
+        await self._change(call, call.reference(qualifier=True), change, closes=True)
         return Answer(status=204)
 
-    @operation("GetPolicy", missing="not of versions")
+    @operation("GetPolicy")
     async def get_policy(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
-        function = (await self._finding.found(call, reference)).function
-        statements = await self._policy(call, function, reference)
+        described = await self._finding.found(call, reference)
+        function = described.function
+        if is_alias_name(reference.version):
+            alias = (await self._aliases.get(call.caller, function.id, reference.version)).alias
+            statements, revision = alias.policy, alias_revision(alias)
+        elif is_number(reference.version):
+            statements = (await self._versions.of(function, reference.version)).statements
+            revision = await self._finding.revisions.of(described)
+        else:
+            statements = (await self._extras.of(function)).policy
+            revision = await self._finding.revisions.of(described)
         if not statements:
             raise no_such_resource()
         policy = {"Version": "2012-10-17", "Id": "default", "Statement": statements}
-        revision = _revision(function, reference, statements)
         return Answer(body={"Policy": msgspec.json.encode(policy).decode(), "RevisionId": revision})
 
-    async def _policy(self, call: Call, function: Function, reference: Reference) -> Policy:
-        if (name := reference.qualifier) is None:
-            return (await self._extras.of(function)).policy
-        if not is_alias_name(name):
-            return ()
-        return (await self._aliases.get(call.caller, function.id, name)).alias.policy
-
     async def _change(
-        self,
-        call: Call,
-        function: Function,
-        reference: Reference,
-        change: Callable[[Policy], Policy],
-        *,
-        closes: bool = False,
+        self, call: Call, reference: Reference, change: Callable[[Policy], Policy], *, closes: bool = False
     ) -> None:
-        """`closes`: the change opens nothing, and may close what was open."""
-        if (name := reference.qualifier) is not None:
-            try:
+        """`closes`: the change opens nothing, and may close what was open. Raises: `AwsError`."""
+        described = await self._finding.found(call, reference)
+        function, given = described.function, call.parameters.get("RevisionId")
+
+        def checked(policy: Policy, revision: str) -> Policy:
+            """What it is after the change. Of a removal AWS minds the revision last."""
+            changed = change(policy) if closes else ()
+            if given and given != revision:
+                raise wrong_revision()
+            return changed if closes else change(policy)
+
+        try:
+            if is_alias_name(reference.version):
                 await self._aliases.change(
-                    call.caller, function.id, name, lambda old: msgspec.structs.replace(old, policy=change(old.policy))
+                    call.caller,
+                    function.id,
+                    reference.version,
+                    lambda old: replace(old, policy=checked(old.policy, alias_revision(old))),
                 )
-            except NotFound:
-                raise not_found(f"Function not found: {reference.arn}") from None
-            return
+                return
+            revision_at = await self._finding.revisions.at(described)
+            if is_number(reference.version):
+                await self._versions.change(
+                    function, reference.version, lambda old: checked(old.statements, revision_at(old.revision))
+                )
+                return
+        except NotFound:
+            raise function_not_found(reference.arn) from None
+
+        def changed(old: Extras) -> Extras:
+            return old.with_policy(checked(old.policy, revision_at(old.policy_revision)))
+
         if closes:  # before it is forgotten why it was open
-            before = await self._extras.of(function)
-            await self._sync.follow_once(call.caller, function, msgspec.structs.replace(before, policy=change(before.policy)))
-        extras = await self._extras.change(
-            function, lambda old: msgspec.structs.replace(old, policy=change(old.policy))
-        )
-        await self._sync.follow(call.caller, function, extras)
+            await self._sync.follow_once(call.caller, function, changed(await self._extras.of(function)))
+        await self._sync.follow(call.caller, function, await self._extras.change(function, changed))
 
 
 def _statement(given: dict[str, Any], reference: Reference) -> Statement:
@@ -149,7 +173,3 @@ def _statement(given: dict[str, Any], reference: Reference) -> Statement:
     if given.get("InvokedViaFunctionUrl"):
         condition.setdefault("Bool", {})["lambda:InvokedViaFunctionUrl"] = "true"
     return statement | ({"Condition": condition} if condition else {})
-
-
-def _revision(function: Function, reference: Reference, policy: Sequence[Statement]) -> str:
-    return revision_uuid(function.id, reference.qualifier or "", "policy", msgspec.json.encode(policy).decode())

@@ -1,14 +1,16 @@
 """Versions and aliases."""
 
+import asyncio
 from typing import Any
 
 from msgspec import UNSET
 
 from lateen.aws.calls import Answer, Call, operation
-from lateen.aws.configurations import Shown, code_sha256, revision_id, revision_uuid
+from lateen.aws.configurations import Shown, code_sha256
 from lateen.aws.errors import conflict, function_not_found, invalid, not_found, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
+from lateen.aws.revisions import alias_revision
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch
 from lateen.domain.functions import LATEST, Described
 from lateen.domain.pages import DEFAULT_LIMIT
@@ -27,12 +29,12 @@ class VersionOperations:
         self._versions = versions
         self._aliases = aliases
 
-    @operation("PublishVersion", missing="PublishTo is ignored; the RevisionId of $LATEST stays as it is")
+    @operation("PublishVersion", missing="PublishTo is ignored")
     async def publish_version(self, call: Call) -> Answer:
         reference = _unqualified(call)
         described = await self._finding.draft(call, reference)
         given = call.parameters
-        if given.get("RevisionId") and given["RevisionId"] != revision_id(described):
+        if given.get("RevisionId") and given["RevisionId"] != await self._finding.revisions.of(described):
             raise wrong_revision()
         sha256 = given.get("CodeSha256") or None
         if sha256 is not None and sha256 != (now := code_sha256(described.function.code)):
@@ -53,7 +55,7 @@ class VersionOperations:
         except NotFound:
             raise function_not_found(reference.arn) from None
         version = published.version
-        return Answer(body=self._finding.shown(version, _at(reference, version.function.version)))
+        return Answer(body=await self._finding.shown(version, _at(reference, version.function.version)))
 
     @operation("ListVersionsByFunction")
     async def list_versions_by_function(self, call: Call) -> Answer:
@@ -63,7 +65,7 @@ class VersionOperations:
         limit = min(call.parameters.get("MaxItems", DEFAULT_LIMIT), DEFAULT_LIMIT)
         shown: list[Shown] = []
         if marker is None:
-            shown.append(self._finding.listed(described, _at(reference, LATEST)))
+            shown.append(await self._finding.listed(described, _at(reference, LATEST)))
             if (limit := limit - 1) == 0:
                 return Answer(body={"Versions": shown, "NextMarker": FIRST})
         try:
@@ -72,7 +74,9 @@ class VersionOperations:
             )
         except InvalidInput:
             raise invalid("Invalid Marker.") from None
-        shown += [self._finding.listed(each, _at(reference, each.function.version)) for each in page.items]
+        shown += await asyncio.gather(
+            *(self._finding.listed(each, _at(reference, each.function.version)) for each in page.items)
+        )
         return Answer(body={"Versions": shown} | ({"NextMarker": page.cursor} if page.cursor else {}))
 
     @operation("CreateAlias")
@@ -123,7 +127,7 @@ class VersionOperations:
         for _ in range(ATTEMPTS):
             described = await self._finding.draft(call, reference)
             alias = await self._alias(call, reference, "Alias not found: ")
-            if given.get("RevisionId") and given["RevisionId"] != _revision(alias):
+            if given.get("RevisionId") and given["RevisionId"] != alias_revision(alias):
                 raise wrong_revision()
             weights = _weights(given)
             change = AliasChange(
@@ -199,15 +203,11 @@ def _shown(alias: Alias, reference: Reference) -> Shown:
         "Name": alias.name,
         "FunctionVersion": alias.target.version,
         "Description": alias.description,
-        "RevisionId": _revision(alias),
+        "RevisionId": alias_revision(alias),
     }
     if alias.target.weights:
         shown["RoutingConfig"] = {"AdditionalVersionWeights": dict(alias.target.weights)}
     return shown
-
-
-def _revision(alias: Alias) -> str:
-    return revision_uuid(alias.function_id, "alias", alias.hash, str(alias.revision))
 
 
 def _refused(exc: InvalidInput) -> Exception:

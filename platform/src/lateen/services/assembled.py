@@ -37,6 +37,7 @@ from lateen.services.provisioned import Provisioned
 from lateen.services.records import Records
 from lateen.services.runtimes import Disabled, Runtimes
 from lateen.services.statistics import Statistics
+from lateen.services.version_policies import VersionPolicies
 from lateen.services.versions import Versions
 from lateen.services.workspaces import Workspaces
 
@@ -49,6 +50,7 @@ class Services(Struct, frozen=True, kw_only=True):
     layers: Layers
     layer_policies: LayerPolicies
     versions: Versions
+    version_policies: VersionPolicies
     aliases: Aliases
     invocables: Invocables
     extras: FunctionExtras
@@ -143,6 +145,7 @@ def assemble(
         layers=layers,
         layer_policies=LayerPolicies(table, layers),
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),
+        version_policies=VersionPolicies(table),
         invocables=invocables,
         aliases=aliases,
         extras=extras,

@@ -21,6 +21,13 @@ class Extras(Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: UrlConfig | None = None
     policy: tuple[Statement, ...] = ()
     """The function's resource policy."""
+    policy_revision: int = 0
+    """Counts changes of the policy."""
+
+    def with_policy(self, policy: tuple[Statement, ...]) -> "Extras":
+        if policy == self.policy:
+            return self
+        return msgspec.structs.replace(self, policy=policy, policy_revision=self.policy_revision + 1)
 
 
 class FunctionExtras:

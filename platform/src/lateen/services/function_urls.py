@@ -110,7 +110,7 @@ class FunctionUrls:
 
             def changed(old: Extras) -> Extras:
                 config = self._config_after(old.url, url)
-                return replace(old, url=config, policy=self._policy_after(old.policy, config, function, None))
+                return replace(old, url=config).with_policy(self._policy_after(old.policy, config, function, None))
 
             extras = await self._extras.change(function, changed)
             await self.sync.follow(caller, function, extras)
@@ -136,7 +136,7 @@ class FunctionUrls:
             # Closed before it is forgotten why it was open; and after, for somebody may have opened it meanwhile.
             await self.sync.close(caller, function)
             await self._extras.change(
-                function, lambda old: replace(old, url=None, policy=without_opening(old.policy))
+                function, lambda old: replace(old, url=None).with_policy(without_opening(old.policy))
             )
             await self.sync.close(caller, function)
 

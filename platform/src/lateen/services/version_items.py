@@ -60,6 +60,15 @@ def provisioned_key(workspace_id: str, function_id: str, qualifier: str) -> Key:
     return Key(partition(workspace_id), f"{provisioned_prefix(function_id)}{qualifier}")
 
 
+def policies_prefix(function_id: str) -> str:
+    return f"POLICY#{function_id}#"
+
+
+def policy_key(workspace_id: str, function_id: str, version: str) -> Key:
+    """Of a published version's resource policy."""
+    return Key(partition(workspace_id), f"{policies_prefix(function_id)}{version.zfill(_DIGITS)}")
+
+
 def desired_key(function: Function) -> tuple[Key, int]:
     """The item that says what this version is, and its revision: a published one was written once."""
     if function.version == LATEST:
@@ -148,6 +157,7 @@ async def bury_versions(table: Table, function: Function) -> None:
         aliases_prefix(function.id),
         wanted_prefix(function.id),
         provisioned_prefix(function.id),
+        policies_prefix(function.id),
         f"STATUS#{function.id}-",
     )
     operations: list[Operation] = []

@@ -29,6 +29,7 @@ from lateen.services.version_items import (
     aliases_prefix,
     draft_in,
     items_of,
+    policy_key,
     provisioned_key,
     read_version,
     version_from,
@@ -110,6 +111,10 @@ class Versions:
         function = await self._live(caller, function_id)
         return await self._statuses.described(await read_version(self._table, function, version))
 
+    async def last(self, function: Function) -> int:
+        """Number of the last version that was published; 0: none was."""
+        return (await Head.read(self._table, function)).last
+
     async def list(
         self, caller: Caller, function_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Page[Described]:
@@ -155,6 +160,7 @@ class Versions:
                         Delete(status_key(published)),
                         Delete(config_key(function.id, version)),
                         Delete(provisioned_key(function.workspace_id, function.id, version)),
+                        Delete(policy_key(function.workspace_id, function.id, version)),
                     ]
                 )
             except RevisionConflict:

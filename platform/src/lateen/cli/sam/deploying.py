@@ -175,8 +175,8 @@ class _Deployment:
         if before is not None and fields["auth"] == "none":
             del fields["auth"]  # follows from the URL's settings
         function = stored(self._client, self._workspace_id, plan.name, fields, before)
-        if plan.urls[None] is not None:
-            url_set(self._client, function, None, plan.urls[None])
+        if (url := plan.urls[None]) is not None:
+            url_set(self._client, function, None, url)
         elif before is not None:
             url_removed(self._client, function, None)
         else:
@@ -217,10 +217,9 @@ class _Deployment:
             if (number := self._tried(resource_id, self._publish, function, version.description)) is None:
                 continue
             self._plans.has_version(resource_id, version.function, number)
-            if version.provisioned is not None and self._tried(
-                resource_id, self._keep_started, function, number, version.provisioned
-            ):
-                kept.append((function, number))
+            if version.provisioned is not None:
+                done = self._tried(resource_id, self._keep_started, function, number, version.provisioned)
+                kept += [] if done is None else [(function, number)]
         try:
             aliases = list(self._plans.aliases())
             configs = list(self._plans.event_configs())
