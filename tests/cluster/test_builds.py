@@ -274,6 +274,35 @@ async def test_a_build_s_script_is_held(cluster: Cluster) -> None:
     assert "root is read-only" in log
 
 
+async def test_a_job_that_nobody_wants_any_more_goes(cluster: Cluster) -> None:
+    """With the function that it was for, and not with one of two; the same source is built anew for the next."""
+    slow = "import time\ntime.sleep(60)\n"
+    own = {"own/pyproject.toml": PROJECT, "own/backend.py": slow}
+    files = {"code.py": HANDLER, "requirements.txt": "./own\n", **own}
+    functions = [await cluster.create(files, name) for name in ("a", "b")]
+    for function in functions:
+        assert await cluster.building.artifact(function) is None
+    (job,) = await until(cluster.jobs)
+    cluster.building.forget(functions[0].id)
+    await asyncio.sleep(1)
+    assert [each["metadata"]["uid"] for each in await cluster.jobs()] == [job["metadata"]["uid"]]
+    cluster.building.forget(functions[1].id)
+
+    async def has_gone() -> bool:
+        return not await cluster.jobs()
+
+    await until(has_gone)
+
+    async def another() -> list[Any]:
+        assert await cluster.building.artifact(functions[0]) is None
+        return await cluster.jobs()
+
+    (made,) = await until(another, every_s=0.5)
+    assert made["metadata"]["uid"] != job["metadata"]["uid"]
+    cluster.building.forget(functions[0].id)
+    await until(has_gone)
+
+
 async def test_a_job_outlives_who_asked_for_it(cluster: Cluster) -> None:
     """The next controller finds the Job and takes what it makes."""
     slow = "import time\ntime.sleep(10)\nraise SystemExit(5)\n"

@@ -55,7 +55,10 @@ class BuildPlace(Protocol):
 class Builder(BuildPlace, Protocol):
     def build(self, request: BuildRequest, *, log: Log) -> AbstractAsyncContextManager[Path]:
         """The artifact, a zip in a file that is there for as long as the context is open. The same request gives the
-        same bytes. A cancelled build ends with all its processes.
+        same bytes. A cancelled build ends here; elsewhere it may go on, for another process to ask for.
 
         Raises: `BuildRefused`, `BuildInterrupted`.
         """
+
+    async def discard(self, request: BuildRequest) -> None:
+        """Nobody wants a build any more that was cancelled: what of it may go on elsewhere ends."""

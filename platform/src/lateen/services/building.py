@@ -79,6 +79,7 @@ class Building:
         self._a_tenant = max(1, at_a_time - 1)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._unwanted: set[str] = set()
         self._settled: Callable[[str], Awaitable[None]] | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -121,6 +122,7 @@ class Building:
         for build_id, waiting in self._waiting.items():
             waiting.discard(function_id)
             if not waiting and (task := self._running.get(build_id)) is not None:
+                self._unwanted.add(build_id)
                 task.cancel()
 
     async def close(self) -> None:
@@ -133,6 +135,7 @@ class Building:
 
     def _over(self, build_id: str) -> None:
         self._running.pop(build_id, None)
+        self._unwanted.discard(build_id)
         for function_id in self._waiting.pop(build_id, ()):
             self._tell_later(function_id, 0.0)
 
@@ -263,6 +266,8 @@ class _Attempt:
             renewing.cancel()
             if outcome is None:
                 with move_on_after(_RELEASE_S, shield=True):
+                    if self._build.id in self._building._unwanted:
+                        await self._building._builder.discard(request)
                     await self._release(retry_at)
         await self._end(outcome)
 

@@ -83,7 +83,7 @@ class KubernetesBuilder(KubernetesBuildPlace):
 
     @asynccontextmanager
     async def build(self, request: BuildRequest, *, log: Log) -> AsyncIterator[Path]:
-        ref = Ref(JOB, self._config.namespace_of(request.workspace_id), build_name(request))
+        ref = self._job_of(request)
         incoming = f"{request.workspace_id}/{BUILDS_FOLDER}/incoming-{request.id}.zip"
         try:
             async with asyncio.timeout(self._config.builds.deadline_s + SLACK_S / 2):
@@ -108,6 +108,12 @@ class KubernetesBuilder(KubernetesBuildPlace):
             yield package
         await self._remove(ref)
         await self._objects.delete(incoming)
+
+    async def discard(self, request: BuildRequest) -> None:
+        await self._remove(self._job_of(request))
+
+    def _job_of(self, request: BuildRequest) -> Ref:
+        return Ref(JOB, self._config.namespace_of(request.workspace_id), build_name(request))
 
     async def _begin(self, request: BuildRequest, ref: Ref, incoming: str) -> None:
         """A Job runs for this request, or has ended well."""

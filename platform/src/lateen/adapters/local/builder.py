@@ -90,6 +90,9 @@ class LocalBuilder:
         finally:
             await asyncio.shield(asyncio.ensure_future(to_thread.run_sync(remove, str(work))))
 
+    async def discard(self, request: BuildRequest) -> None:
+        """A cancelled build has ended with all its processes."""
+
     async def _built(self, request: BuildRequest, command: BuildCommand, work: Path, cache: Path, log: Log) -> Path:
         inside = work / "environments" / "build"
         code = work / "code"
