@@ -19,7 +19,20 @@ from urllib.parse import urlsplit
 
 import httpx
 import load
-from servers import CONNECTIONS, HANDLER, REPOSITORY, SETTLE_S, SMALL, Lateen, end, free_port, goal, script, serve
+from servers import (
+    CONNECTIONS,
+    HANDLER,
+    REPOSITORY,
+    SETTLE_S,
+    SMALL,
+    Lateen,
+    end,
+    free_port,
+    goal,
+    script,
+    serve,
+    signed,
+)
 
 sys.path.append(str(REPOSITORY / "tests" / "support"))
 
@@ -45,18 +58,34 @@ class Figures(NamedTuple):
 class Row:
     """One way to a function, and the processes whose time it takes."""
 
-    def __init__(self, name: str, url: str, parts: Parts, requests: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        parts: Parts,
+        requests: int,
+        *,
+        host: str = "",
+        pair: tuple[str, str] | None = None,
+    ) -> None:
+        """Args:
+        host: what the server is called in requests, where that isn't its address.
+        pair: access key id and secret with which requests are signed as AWS's tools do.
+        """
         self.name = name
         self.parts = parts
         self.requests = requests
         self.rounds: list[Figures] = []
         where = urlsplit(url)
         self._host, self._port, self._path = where.hostname or "", where.port or 80, where.path or "/"
+        self._called = host or self._host
+        self._pair = pair
 
     def measure(self, scale: float) -> None:
         requests = max(200, int(self.requests * scale))
         body = b'{"text":"' + b"x" * (SMALL - 11) + b'"}'
-        request = load.request_bytes(self._path, self._port, body, host=self._host)
+        headers = signed(self._path, self._port, body, self._pair, host=self._called) if self._pair else {}
+        request = load.request_bytes(self._path, self._port, body, host=self._called, headers=headers)
         load.run(self._port, request, connections=CONNECTIONS, requests=requests // 10, host=self._host)
         time.sleep(SETTLE_S)
         pids = {part: of() for part, of in self.parts.items()}
@@ -123,6 +152,9 @@ def main() -> None:
     hop, floor, inside = rows["gateway"], rows["floor"], rows["floor-pod"]
     goal("the gateway's hop beside the floor", hop.cpu(HOP) / floor.cpu("all"), 2, "×")
     goal("the same beside the floor in a pod", hop.cpu(HOP) / inside.cpu("all"), 2, "×")
+    invoke = rows["signed"]
+    plain = hop.cpu(HOP) + hop.cpu(FUNCTION)
+    goal("a signed Invoke beside the plain URL", (invoke.cpu(HOP) + invoke.cpu(FUNCTION)) / plain, 3, "×")
     pod, embedded = rows["pod"], rows["embedded"]
     goal("the function's pod beside embedded", pod.cpu(FUNCTION) / embedded.cpu(FUNCTION), 1.1, "×")
     goal("the same without the kernel's part", pod.own(FUNCTION) / embedded.own(FUNCTION), 1.1, "×")
@@ -189,6 +221,16 @@ def start(release: Release, hello: Json, stack: contextlib.ExitStack) -> dict[st
         "pod": Row("straight to the pod", f"http://{address}:8080/{hello['hash']}", pods, 5_000),
         "gateway": Row("gateway → pod", release.gateway_url(hello), pods | gateways, 5_000),
     }
+    key = release.api.post("/api/keys", json={"workspace": "default"}).json()
+    stack.callback(release.api.delete, f"/api/keys/{key['id']}")
+    rows["signed"] = Row(
+        "signed Invoke → api → pod",
+        f"{release.service_url('api')}/2015-03-31/functions/{hello['name']}/invocations",
+        pods | {HOP: lambda: [*_component(release, "api")]},
+        3_000,
+        host=release.api.headers["host"],
+        pair=(key["aws_access_key_id"], key["aws_secret_access_key"]),
+    )
     if release.ingress:
         rows["ingress"] = Row("Ingress → pod", release.ingress_url(hello), pods, 5_000)
     return rows
@@ -212,7 +254,9 @@ def _component(release: Release, component: str) -> Iterator[int]:
 def report(rows: dict[str, Row]) -> None:
     rounds = len(rows["floor"].rounds)
     print(f"\n{SMALL} B events, {CONNECTIONS} connections, medians of {rounds} rounds\n")
-    print("| | requests a second | median ms | CPU µs a request (own code): function | gateway | writing records |")
+    print(
+        "| | requests a second | median ms | CPU µs a request (own code): function | gateway or api | writing records |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows.values():
         per_second = statistics.median(figures.per_second for figures in row.rounds)

@@ -76,10 +76,10 @@ class Row:
         return cpu_us, (load.cpu_s(around) - before_around) * 1e6 / requests, statistics.median(latencies)
 
 
-def signed(path: str, port: int, body: bytes, pair: tuple[str, str]) -> dict[str, str]:
+def signed(path: str, port: int, body: bytes, pair: tuple[str, str], *, host: str = "127.0.0.1") -> dict[str, str]:
     """Headers as boto3 sends them with an Invoke; good for five minutes."""
     sent = {"X-Amz-Invocation-Type": "RequestResponse"}
-    request = AWSRequest("POST", f"http://127.0.0.1:{port}{path}", data=body, headers=sent)
+    request = AWSRequest("POST", f"http://{host}:{port}{path}", data=body, headers=sent)
     request.headers["Content-Type"] = "application/json"
     SigV4Auth(Credentials(*pair), "lambda", "us-east-1").add_auth(request)
     return {name: value for name, value in request.headers.items() if name.lower() != "content-type"}
