@@ -438,6 +438,70 @@ def test_layers_are_opt(pods: Pods) -> None:
     assert function.line("ready")["fetch"] == {}
 
 
+EXTENSION = """#!/usr/local/bin/python3
+import http.client, json, os, sys
+
+def call(method, path, body=None, headers={}):
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    connection.request(method, "/2020-01-01/extension/" + path, body, headers)
+    answer = connection.getresponse()
+    return answer.headers, json.loads(answer.read())
+
+def note(*words):
+    with open("/tmp/noted", "a") as file:
+        print(*words, file=file)
+
+headers, told = call(
+    "POST", "register", json.dumps({"events": ["INVOKE", "SHUTDOWN"]}), {"Lambda-Extension-Name": "watcher"}
+)
+note("registered for", told["functionName"], "as", os.getuid())
+while True:
+    _, event = call("GET", "event/next", None, {"Lambda-Extension-Identifier": headers["Lambda-Extension-Identifier"]})
+    note(event["eventType"], event.get("requestId", event.get("shutdownReason")))
+    if event["eventType"] == "SHUTDOWN":
+        sys.exit()
+"""
+WATCHED = """
+import json, os, time
+started = open("/tmp/noted").read().splitlines()
+
+def handler(event, context):
+    if event["rawPath"] == "/long":
+        time.sleep(3)
+    if event["rawPath"] == "/too-long":
+        time.sleep(60)
+    return json.dumps(
+        {"id": context.aws_request_id, "uid": os.getuid(), "started": started,
+         "noted": open("/tmp/noted").read().splitlines()}
+    )
+"""
+
+
+def test_an_extension_in_a_layer(pods: Pods) -> None:
+    """It registers before the runtime starts, as the function's user, and is told of events and of the end."""
+    program = zipfile.ZipInfo("extensions/watcher")
+    program.external_attr = 0o100755 << 16
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr(program, EXTENSION)
+    function = pods.create(WATCHED, layers=(pods.layer("watcher", whole.getvalue()),), timeout_s=4)
+    function.first_answer_s()
+
+    def seen(path: str = "/") -> Json:
+        found: Json = json.loads(function.call(path)[1])
+        return found
+
+    first = seen()
+    assert f"registered for probe as {first['uid']}" in first["started"]
+    eventually(lambda: f"INVOKE {first['id']}" in seen()["noted"], "the event's note")
+    assert not any(note.startswith("SHUTDOWN") for note in seen()["noted"])
+    late = threading.Thread(target=function.call, args=("/too-long",))
+    late.start()
+    seen("/long")  # in another environment, which stays: what is in /tmp goes with the last one
+    late.join()
+    eventually(lambda: "SHUTDOWN timeout" in seen()["noted"], "the note of the end")
+
+
 def test_a_layer_that_is_missing_is_in_the_pods_status(pods: Pods) -> None:
     """By its ARN; no code runs without it."""
     absent = msgspec.structs.replace(pods.layer("absent", b"x"), key="default/layers/none/0.zip")
