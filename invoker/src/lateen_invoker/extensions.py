@@ -79,7 +79,6 @@ class Extensions:
         self._host = host
         self._loop = loop
         self._all = {name: Extension(name, is_external=True) for name in external}
-        self._has_external = bool(external)
         self._is_open = True
         self._is_runtime_ready = False
         self._has_runtime = not external
@@ -134,7 +133,8 @@ class Extensions:
         if process is None or process.exited.done() or not is_here:
             self._finish()
             return
-        limit_s = EXTERNAL_S if self._has_external else INTERNAL_S
+        has_external = any(each.is_external for each in self._all.values())
+        limit_s = EXTERNAL_S if has_external else INTERNAL_S
         event = {"eventType": SHUTDOWN, "deadlineMs": int((time.time() + limit_s) * 1000), "shutdownReason": reason}
         self._told_shutdown = lambda: self._tell_shutdown(event)
         self._timers.append(self._loop.call_later(limit_s, self._finish))

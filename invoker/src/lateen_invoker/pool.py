@@ -240,6 +240,7 @@ class Pool:
             self._tell_init_error(environment, init_error)
         if environment.extensions is not None:
             self._ending.add(environment)
+            self._keep_ticking()
         if environment.is_provisioned:
             self._provisioned -= 1
             self._lost(environment, init_error)
@@ -455,6 +456,11 @@ class Pool:
             if environment.state in (IDLE, DEAD):
                 continue
             active = True
+            if check_memory:
+                self._check_usage(environment)
+        for environment in list(self._ending):
+            active = True
+            environment.tick(now)
             if check_memory:
                 self._check_usage(environment)
         self._refuse_the_late(now)
