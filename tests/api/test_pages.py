@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from lateen.app import Platform
 from lateen.ui.attempts import AT_MOST, WITHIN_S, Attempts
-from lateen.ui.listing import PER_PAGE, Asked, listed, rows
+from lateen.ui.listing import PER_PAGE, Asked, listed, with_figures
 from lateen.ui.rendering import template_config
 from lateen.ui.sessions import COOKIE, LIVES_S, Session, Sessions
+from lateen_invoker.rollups import Rollup
 
 from .conftest import SOURCE, Api
 
@@ -365,14 +367,16 @@ def test_the_list_is_searched_sorted_and_cut_into_pages() -> None:
     """What has no figure comes last where many come first; functions that nobody called have 0 calls."""
     many = [a_row(f"f{number:02}", description="odd" if number % 2 else "") for number in range(60)]
     last_hour = {"f07": {"calls": 5, "errors": 1, "p95_ms": 2.0}, "f08": {"calls": 9, "errors": 0, "p95_ms": 1.0}}
-    found = listed(rows(many, last_hour), Asked.of("w", {"sort": "-calls"}))
+    found = listed(with_figures(many, last_hour), Asked.of("w", {"sort": "-calls"}))
     assert [row["name"] for row in found.rows[:3]] == ["f08", "f07", "f00"]
-    assert (found.page, found.pages, found.found, found.total) == (1, 3, 60, 60)
-    found = listed(rows(many, None), Asked.of("w", {"q": "ODD", "page": "2"}))
+    assert (found.total, found.summary) == (60, "60 functions · page 1 of 3")
+    assert [link.text for link in found.links] == ["Next"]
+    found = listed(with_figures(many, None), Asked.of("w", {"q": "ODD", "page": "2"}))
     assert [row["name"] for row in found.rows] == [f"f{number:02}" for number in range(51, 60, 2)]
     assert found.rows[0]["calls"] is None
+    assert [link.address for link in found.links] == ["/ui/functions?workspace=w&q=ODD"]
     for query in ({"sort": "password", "page": "-1"}, {"page": "9" * 400}, {"page": "٣"}, {"sort": "--name"}):
-        assert listed(rows(many, None), Asked.of("w", query)).rows[0]["name"] == "f00"
+        assert listed(with_figures(many, None), Asked.of("w", query)).rows[0]["name"] == "f00"
 
 
 async def test_an_address_of_the_list_brings_it_back(api: Api, browser: Browser) -> None:
@@ -389,9 +393,52 @@ async def test_an_address_of_the_list_brings_it_back(api: Api, browser: Browser)
     assert "Nothing is called like" in part.text
 
 
+async def test_the_list_by_name_reads_one_page(api: Api, browser: Browser) -> None:
+    """However many functions there are: the API's page, and where it goes on. A cursor of elsewhere is refused."""
+    names = [f"f{number:02}" for number in range(PER_PAGE + 3)]
+    for name in names:
+        await api.function(name=name)
+    first = await browser.get("/ui/functions")
+    assert _names(first.text) == names[:PER_PAGE]
+    assert "f00 to f24" in first.text
+    [more] = re.findall(r'rel="next" href="([^"]+)"', first.text)
+    second = await browser.get(more.replace("&amp;", "&"))
+    assert _names(second.text) == names[PER_PAGE:]
+    assert 'rel="first" href="/ui/functions?workspace=default"' in second.text
+    assert 'rel="next"' not in second.text
+    other = await api.workspace("other")
+    refused = await browser.get(more.replace("&amp;", "&").replace("=default", f"={other}"))
+    assert refused.status_code == 400
+    assert "Back to the functions" in refused.text
+
+
+async def test_figures_of_the_last_hour(api: Api, browser: Browser) -> None:
+    """However the functions are put in order or looked for."""
+    busy = await api.function(name="busy")
+    await api.function(name="idle")
+    now_s = int(time.time())
+    errors_and_more, bin_and_calls = [2, 0, 0, 0], [10, 7]
+    minute = [now_s % 3600 // 60, *errors_and_more, *bin_and_calls]
+    rollup = Rollup(
+        function_id=busy["id"], series="MINUTES", start=now_s - now_s % 3600, writer="w", slots=[minute]
+    )  # fmt: skip
+    await api.platform.records.store(busy["id"], [], [rollup])
+    for query in ("", "?q=python", "?sort=-calls", "?sort=-name"):
+        page = await browser.get(f"/ui/functions{query}")
+        figures = {
+            name: re.findall(r'<td class="number[^"]*">([^<]*)</td>', row)[:2]
+            for name, row in zip(_names(page.text), page.text.split("<tr>")[2:], strict=True)
+        }
+        assert figures == {"busy": ["7", "2"], "idle": ["0", "0"]}, query
+
+
 async def test_forms_have_a_limit(api: Api, browser: Browser) -> None:
     answer = await browser.post("/ui/keys", token="x" * 70_000)
     assert answer.status_code == 413
+
+
+def _names(page: str) -> list[str]:
+    return re.findall(r'<a class="name" href="[^"]*">([^<]*)</a>', page)
 
 
 def _base64(text: str) -> str:

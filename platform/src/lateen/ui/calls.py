@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlencode
 
 import msgspec
 
+_PAGE = 100
+
 
 class Refused(Exception):
     """The API's answer was a problem."""
@@ -102,16 +104,17 @@ class Calls:
     async def delete(self, path: str) -> None:
         await self._send("DELETE", path)
 
+    async def page(self, path: str, *, limit: int, cursor: str | None = None) -> tuple[list[Any], str | None]:
+        """Some items of a list, and the cursor of those after them."""
+        found = await self.get(path, limit=limit, **({"cursor": cursor} if cursor else {}))
+        return found["items"], found["next_cursor"]
+
     async def all(self, path: str, *, at_most: int) -> list[Any]:
         """The items of all pages of a list, or the first `at_most`."""
-        items: list[Any] = []
-        query: dict[str, str | int] = {"limit": 100}
-        while len(items) < at_most:
-            page = await self._send("GET", path, query=query)
-            items += page["items"]
-            if page["next_cursor"] is None:
-                break
-            query["cursor"] = page["next_cursor"]
+        items, cursor = await self.page(path, limit=_PAGE)
+        while cursor is not None and len(items) < at_most:
+            more, cursor = await self.page(path, limit=_PAGE, cursor=cursor)
+            items += more
         return items[:at_most]
 
     async def _send(self, method: str, path: str, **request: Any) -> Any:

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
+from msgspec import structs
 
 from lateen.ui.calls import Calls, Refused
 from lateen.ui.forms import checked_form
-from lateen.ui.listing import MOST, Asked, Row, listed, rows
+from lateen.ui.listing import MOST, PER_PAGE, Asked, Listed, Row, listed, listed_by_name, with_figures
 from lateen.ui.rendering import PageRequest, page
 from lateen.ui.signing_in import SessionsDep
 from lateen.ui.workspaces import remembered, workspaces
@@ -28,9 +30,7 @@ class FunctionPages(Controller):
         """The whole page, or its table where htmx asks."""
         known, workspace = await workspaces(request, calls)
         asked = Asked.of(workspace["id"], dict(request.query_params))
-        path = f"/api/workspaces/{workspace['id']}/functions"
-        functions, last_hour = await asyncio.gather(calls.all(path, at_most=MOST), _last_hour(calls, workspace["id"]))
-        found = listed(rows(functions, last_hour), asked)
+        found = await _listed(calls, asked)
         is_part = request.headers.get("hx-target") == "functions"
         answer: Response[Any] = page(
             request,
@@ -39,7 +39,6 @@ class FunctionPages(Controller):
             workspace=workspace,
             asked=asked,
             listed=found,
-            most=MOST,
         )
         answer.headers["Set-Cookie"] = remembered(workspace)
         answer.headers["Vary"] = "HX-Target"
@@ -112,12 +111,40 @@ def _suggested(runtimes: list[Row]) -> Row:
     return max(usable, key=lambda each: (versions[each["runtime"]], each["name"]))
 
 
-async def _last_hour(calls: Calls, workspace_id: str) -> dict[str, Row] | None:
-    """By function. None: it isn't known at the moment, which keeps nobody from the list."""
+async def _listed(calls: Calls, asked: Asked) -> Listed:
+    """With figures of the shown functions only, unless all are put in order by them: each is a read of its own."""
+    functions = f"/api/workspaces/{asked.workspace}/functions"
+    statistics = f"/api/workspaces/{asked.workspace}/statistics"
+    if asked.is_as_the_api_lists:
+        (items, cursor), last_hour = await asyncio.gather(
+            calls.page(functions, limit=PER_PAGE, cursor=asked.after),
+            _last_hour(_items(calls.page(statistics, limit=PER_PAGE, cursor=asked.after))),
+        )
+        return listed_by_name(with_figures(items, last_hour), asked, cursor)
+    if asked.is_by_figures:
+        items, last_hour = await asyncio.gather(
+            calls.all(functions, at_most=MOST), _last_hour(calls.all(statistics, at_most=MOST))
+        )
+        return listed(with_figures(items, last_hour), asked)
+    found = listed(await calls.all(functions, at_most=MOST), asked)
+    last_hour = await _last_hour(_totals(calls, found.rows))
+    return structs.replace(found, rows=with_figures(found.rows, last_hour))
+
+
+async def _items(page: Awaitable[tuple[list[Row], str | None]]) -> list[Row]:
+    return (await page)[0]
+
+
+async def _totals(calls: Calls, functions: list[Row]) -> list[Row]:
+    found = await asyncio.gather(*(calls.get(f"/api/functions/{each['id']}/statistics") for each in functions))
+    return [each["totals"] | {"function_id": each["function_id"]} for each in found]
+
+
+async def _last_hour(figures: Awaitable[list[Row]]) -> dict[str, Row] | None:
+    """By function. None: they aren't known at the moment, which keeps nobody from the list."""
     try:
-        found = await calls.all(f"/api/workspaces/{workspace_id}/statistics", at_most=MOST)
+        return {each["function_id"]: each for each in await figures}
     except Refused as exc:
         if exc.status == 401:
             raise
         return None
-    return {each["function_id"]: each for each in found}
