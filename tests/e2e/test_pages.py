@@ -149,6 +149,62 @@ def test_what_is_wrong_is_said_beside_its_field(person: Callable[..., Person], k
     ada.check_accessible()
 
 
+def test_a_zip_that_is_dropped(person: Callable[..., Person], key: str, tmp_path: Path) -> None:
+    """On the editor it is the code; beside it nothing happens, and of two neither is taken."""
+    archive = tmp_path / "dropped.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("code.py", "def handler(event, context):\n    return 'dropped'\n")
+    ada = person()
+    ada.sign_in(key)
+    ada.open("/ui/functions/new")
+    page = ada.page
+    page.get_by_label("Name", exact=True).fill("dropped")
+    page.get_by_label("Runtime").select_option("python3.12")
+    carried = page.evaluate_handle(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+            const carried = [new DataTransfer(), new DataTransfer()];
+            carried.forEach((each, more) => {
+                for (let i = 0; i <= more; i += 1) each.items.add(new File([bytes], "dropped.zip"));
+            });
+            return carried;
+        }""",
+        base64.b64encode(archive.read_bytes()).decode(),
+    )
+    one, two = (carried.get_property(each) for each in ("0", "1"))
+    page.dispatch_event("main h1", "drop", {"dataTransfer": one})
+    page.dispatch_event(".code .editor", "drop", {"dataTransfer": two})
+    expect(page.locator("#code-error")).to_contain_text("One file")
+    expect(page.locator("[data-archive]")).to_be_hidden()
+    page.dispatch_event(".code .editor", "drop", {"dataTransfer": one})
+    expect(page.locator("[data-archive-name]")).to_have_text("dropped.zip")
+    page.get_by_role("button", name="Create function").click()
+    expect(page.locator(".state")).to_have_text("Active")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("dropped")
+
+
+def test_a_page_that_is_out_of_date(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """It belongs to a session that has ended in another tab: nothing is done, and nothing is said to be done."""
+    function = a_function(api, "kept", "def handler(event, context):\n    return 1\n")
+    ada = person()
+    ada.refusals = {403}
+    ada.sign_in(key)
+    ada.open(f"/ui/functions/{function['id']}")
+    first, ada.page = ada.page, ada.context.new_page()
+    ada.page.set_default_timeout(60_000)
+    ada.open("/ui/keys")
+    ada.page.get_by_role("button", name="Sign out").click()
+    ada.sign_in(key)
+    first.get_by_role("button", name="Delete kept").click()
+    first.get_by_role("button", name="Delete function kept").click()
+    expect(first.get_by_role("heading", name="That did not work")).to_be_visible()
+    expect(first.locator("#toasts")).to_be_empty()
+    first.get_by_role("link", name="Back to the functions").click()
+    expect(first.get_by_role("link", name="kept")).to_be_visible()
+    expect(first.locator("#toasts")).to_be_empty()
+
+
 def test_a_function_that_fails(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
     """Its error, its trace, and what it printed before."""
     code = "def handler(event, context):\n    print('almost')\n    raise ValueError('no signature')\n"
@@ -286,7 +342,16 @@ def test_search_sort_and_phones(person: Callable[..., Person], api: httpx.Client
     page.get_by_role("link", name="Show all functions").click()
     page.get_by_role("link", name="Name").click()
     expect(page.locator("thead th").first).to_have_attribute("aria-sort", "descending")
+    expect(page.get_by_role("link", name="Name")).to_be_focused()
+    page.get_by_label("Search functions").fill("ers")
+    expect(page.locator("tbody th a")).to_have_text(["webhook-orders", "invoice-pdf"])
+    page.get_by_label("Search functions").fill("")
+    expect(page.locator("tbody tr")).to_have_count(3)
     eventually(lambda: page.reload() and page.locator("td.bad").count() == 1, "the error of the last minutes is there")
+    for path in ("/ui/functions", "/ui/keys"):
+        ada.open(path)
+        assert page.locator(".table-frame").evaluate("table => table.scrollWidth <= table.clientWidth"), path
+    ada.open("/ui/functions")
     ben = person()
     ben.sign_in(key)
     _picture(ben, "functions.png")

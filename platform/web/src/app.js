@@ -1,9 +1,8 @@
 // What every page has: htmx, the theme, copying, dialogs, short messages.
-import htmx from "htmx.org";
+import "htmx.org";
 import { SIGN_IN } from "./api.js";
-import { $, $$, say, toast } from "./dom.js";
+import { $, $$, FLASH, say, toast } from "./dom.js";
 
-const FLASH = "lateen-flash";
 const YEAR_S = 31536000;
 
 // Without TLS, and not on this machine, browsers have no clipboard but the old one.
@@ -32,7 +31,6 @@ document.addEventListener("click", async (event) => {
     root.dataset.theme = isDark ? "light" : "dark";
     // Read by the server, so that the next page comes in it.
     document.cookie = `lateen_theme=${root.dataset.theme}; Path=/ui; Max-Age=${YEAR_S}; SameSite=Strict`;
-    document.dispatchEvent(new CustomEvent("lateen:theme"));
   }
 });
 
@@ -40,7 +38,7 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
-// The page that a form leads to says what was done.
+// The page that a form leads to says what was done, unless it says why not.
 document.addEventListener("submit", (event) => {
   const said = event.target.dataset.flash;
   if (said) sessionStorage.setItem(FLASH, said);
@@ -83,8 +81,6 @@ document.addEventListener("DOMContentLoaded", () => {
   const said = sessionStorage.getItem(FLASH);
   if (said) {
     sessionStorage.removeItem(FLASH);
-    toast(said);
+    if (!$("[data-refused]")) toast(said);
   }
 });
-
-window.htmx = htmx;

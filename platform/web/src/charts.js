@@ -1,6 +1,6 @@
 // The charts of a function: calls, errors, durations and cold starts of an hour, a day or a week.
 import { api, parsed, refusal } from "./api.js";
-import { $, $$, element, milliseconds } from "./dom.js";
+import { $, $$, element, milliseconds, svg } from "./dom.js";
 
 const EVERY_MS = 30_000;
 const HEIGHT = 180;
@@ -49,30 +49,23 @@ async function load() {
 function draw() {
   const { totals, buckets } = last;
   $("#charts [data-totals]").replaceChildren(
-    ...total("Calls", whole(totals.calls)),
-    ...total("Errors", `${whole(totals.errors)}${totals.calls ? ` (${((100 * totals.errors) / totals.calls).toFixed(1)} %)` : ""}`),
-    ...total("Timeouts", whole(totals.timeouts)),
-    ...total("Refused", whole(totals.throttles)),
-    ...total("Cold starts", whole(totals.cold_starts)),
-    ...total("p50", milliseconds(totals.p50_ms)),
-    ...total("p95", milliseconds(totals.p95_ms)),
-    ...total("p99", milliseconds(totals.p99_ms)));
+    total("Calls", whole(totals.calls)),
+    total("Errors", `${whole(totals.errors)}${totals.calls ? ` (${((100 * totals.errors) / totals.calls).toFixed(1)} %)` : ""}`),
+    total("Timeouts", whole(totals.timeouts)),
+    total("Refused", whole(totals.throttles)),
+    total("Cold starts", whole(totals.cold_starts)),
+    total("p50", milliseconds(totals.p50_ms)),
+    total("p95", milliseconds(totals.p95_ms)),
+    total("p99", milliseconds(totals.p99_ms)));
   grid.replaceChildren(...CHARTS.map((chart) => figure(chart, buckets)));
   table(buckets);
 }
 
-const total = (name, value) => [element("div", {}, element("dt", {}, name), element("dd", {}, value))];
+const total = (name, value) => element("div", {}, element("dt", {}, name), element("dd", {}, value));
 
 function figure(chart, buckets) {
   const legend = chart.series.length > 1 || chart.isLine ? element("ul", { class: "legend" }, ...chart.series.map(({ name, look }) => element("li", {}, svg("svg", { width: 16, height: 8, "aria-hidden": "true" }, svg("line", { x1: 0, x2: 16, y1: 4, y2: 4, class: `line ${look}` })), name))) : null;
   return element("figure", { class: "chart card" }, element("figcaption", {}, chart.title), plot(chart, buckets), legend);
-}
-
-function svg(name, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
 }
 
 function plot({ id, title, format, isLine, series }, buckets) {

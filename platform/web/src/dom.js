@@ -10,8 +10,18 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+export function svg(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
 export const $ = (selector, within = document) => within.querySelector(selector);
 export const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// Where sessionStorage has what the next page is to say.
+export const FLASH = "lateen-flash";
 
 export function toast(text) {
   const shown = element("p", { class: "toast" }, text);

@@ -1,7 +1,7 @@
 // The pages with an editor: a new function, and the code and settings of one.
 import { api, parsed, refusal, upload } from "./api.js";
 import { differenceIn } from "./code_view.js";
-import { $, element, size, toast } from "./dom.js";
+import { $, FLASH, element, size, toast } from "./dom.js";
 import { packageField } from "./package_field.js";
 import { watchPairs } from "./pairs.js";
 import { isComplete, setSetting, settingsOf, showErrors, showProgress } from "./settings_form.js";
@@ -154,7 +154,7 @@ function edit(form) {
       const answer = await send(review, "PATCH", path, JSON.stringify(asked), { "If-Match": `"${revision}"` });
       if (answer.status === 200) {
         review.dataset.saved = "yes";
-        sessionStorage.setItem("lateen-flash", `Revision ${answer.body.revision} is saved`);
+        sessionStorage.setItem(FLASH, `Revision ${answer.body.revision} is saved`);
         location.reload();
       } else if (answer.status === 412) await conflict();
       else {

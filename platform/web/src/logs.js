@@ -2,6 +2,7 @@
 import { api, parsed, refusal } from "./api.js";
 import { $, element, milliseconds } from "./dom.js";
 import { events } from "./event_stream.js";
+import { errorOf, factsOf, logOf } from "./record.js";
 
 const PAGE = 50;
 // Pages asked for at a time, where a filter leaves little of each.
@@ -117,7 +118,7 @@ function add(record, { isNew }) {
   shown.add(record.request_id);
   const made = row(record, isNew);
   if (isNew) {
-    const next = [...list.children].find((each) => (each.dataset.timestamp ?? "") <= record.timestamp && each.dataset.timestamp);
+    const next = [...list.children].find((each) => each.dataset.timestamp <= record.timestamp);
     list.insertBefore(made, next ?? null);
     while (list.children.length > MOST_SHOWN) {
       list.lastElementChild.remove();
@@ -154,21 +155,11 @@ function excerpt(record) {
 }
 
 function whole(record) {
-  const fact = (name, value, title) => [element("dt", {}, name), element("dd", { title }, value)];
-  const cold = record.cold ? `cold${record.init_duration_ms == null ? "" : `, ${milliseconds(record.init_duration_ms)} to initialise`}` : "warm";
   return element("div", { class: "log-record" },
-    element("dl", { class: "facts-list" },
-      ...fact("Request", element("code", {}, record.request_id)),
-      ...fact("Arrived", record.timestamp),
-      ...fact("Version", record.version),
-      ...fact("Duration", milliseconds(record.duration_ms)),
-      ...fact("Waited", milliseconds(record.queued_ms)),
-      ...fact("Start", cold + (record.cold_reason ? ` (${record.cold_reason})` : "")),
-      ...fact("Memory", `${record.memory_peak_mib} of ${record.memory_mib} MiB`)),
-    record.error ? element("p", { class: "error" }, element("strong", {}, record.error.type), record.error.message ? `: ${record.error.message}` : "") : null,
-    record.error?.trace?.length ? element("pre", { class: "trace", tabindex: "0" }, record.error.trace.join("\n")) : null,
+    factsOf(record),
+    ...(record.error ? errorOf(record.error) : []),
     record.log_truncated ? element("p", { class: "muted" }, "What it printed is cut in the middle.") : null,
-    element("pre", { class: "log", tabindex: "0", "aria-label": "Log" }, record.log_tail || "It printed nothing."));
+    logOf(record));
 }
 
 live.addEventListener("click", () => {

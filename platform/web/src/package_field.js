@@ -5,7 +5,7 @@ import { $, element, size } from "./dom.js";
 const MOST_TEXT = 512 * 1024;
 const MOST = 50 * 1024 * 1024;
 
-// {base64(), text(), archive(), setText, setFile, file, reset}. `archive()`: {name, size} of a file that isn't shown.
+// {text, setText, archive, setArchive, file, setFile, base64}. `archive()`: {name, size} of a file that isn't shown, else null.
 export function packageField(box, { archive = null, onChange }) {
   const source = $("[data-source]", box);
   const host = element("div", { class: "editor" });

@@ -1,14 +1,9 @@
 // Rows of a name and a value.
-import { $, $$, element } from "./dom.js";
+import { $, $$, element, svg } from "./dom.js";
 
-const cross = () => {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", width: 16, height: 16, fill: "none", stroke: "currentColor", "stroke-width": 1.75, "aria-hidden": "true" })) svg.setAttribute(key, value);
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", "M6 6l12 12M18 6L6 18");
-  svg.append(path);
-  return svg;
-};
+const cross = () =>
+  svg("svg", { viewBox: "0 0 24 24", width: 16, height: 16, fill: "none", stroke: "currentColor", "stroke-width": 1.75, "aria-hidden": "true" },
+    svg("path", { d: "M6 6l12 12M18 6L6 18" }));
 
 export function addPair(list, name = "", value = "") {
   const attributes = { spellcheck: "false", autocomplete: "off" };

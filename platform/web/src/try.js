@@ -3,6 +3,7 @@
 import { api, parsed } from "./api.js";
 import { $, $$, element, milliseconds, say, size, toast } from "./dom.js";
 import { pairsOf, setPairs, watchPairs } from "./pairs.js";
+import { errorOf, factsOf, logOf } from "./record.js";
 
 const LOG_WAIT_S = 10;
 const FOLD_FROM = 40;
@@ -70,17 +71,16 @@ function joined(pairs) {
   return found;
 }
 
-// What a caller of the URL would get of what the handler returned: {status, headers, body (bytes), note}.
+// What a caller of the URL would get of what the handler returned: {status, headers, cookies, body (bytes)}.
 function responseOf(text) {
   const value = parsed(text);
-  const plain = (given, type) => ({ status: 200, headers: { "content-type": type }, cookies: [], body: new TextEncoder().encode(given) });
   if (value && typeof value === "object" && !Array.isArray(value) && "statusCode" in value) {
     const headers = Object.fromEntries(Object.entries(value.headers ?? {}).map(([name, each]) => [name.toLowerCase(), String(each)]));
     headers["content-type"] ??= "application/json";
     const body = typeof value.body === "string" ? value.body : value.body == null ? "" : JSON.stringify(value.body);
     return { status: Number(value.statusCode), headers, cookies: value.cookies ?? [], body: value.isBase64Encoded ? bytesOf(body) : new TextEncoder().encode(body) };
   }
-  return plain(typeof value === "string" ? value : text, "application/json");
+  return { status: 200, headers: { "content-type": "application/json" }, cookies: [], body: new TextEncoder().encode(typeof value === "string" ? value : text) };
 }
 
 function bytesOf(base64) {
@@ -157,9 +157,8 @@ function failure(answer, problem) {
   if (!error) return [statusLine(answer.status, problem?.title ?? ""), element("p", { class: "error" }, problem?.detail ?? "The function gave no answer.")];
   return [
     element("p", { class: "status-line bad" }, element("strong", {}, "Failed"), " The function raised an error. Callers of its URL get 502."),
-    element("p", { class: "error" }, element("strong", {}, error.type), error.message ? `: ${error.message}` : ""),
-    error.trace.length ? element("pre", { class: "trace", tabindex: "0" }, error.trace.join("\n")) : null,
-  ].filter(Boolean);
+    ...errorOf(error),
+  ];
 }
 
 function bodyOf(bytes, type) {
@@ -206,14 +205,9 @@ async function showRecord(box, requestId, took) {
     return;
   }
   box.replaceChildren(
-    element("dl", { class: "facts-list" },
-      element("dt", {}, "Duration"), element("dd", {}, milliseconds(record.duration_ms)),
-      element("dt", {}, "Start"), element("dd", { title: record.cold_reason ?? "" }, record.cold ? `cold${record.init_duration_ms == null ? "" : `, ${milliseconds(record.init_duration_ms)} to initialise`}` : "warm"),
-      element("dt", {}, "Waited"), element("dd", {}, milliseconds(record.queued_ms)),
-      element("dt", {}, "Memory"), element("dd", {}, `${record.memory_peak_mib} of ${record.memory_mib} MiB`),
-      element("dt", {}, "Request"), element("dd", {}, element("code", {}, record.request_id))),
+    factsOf(record),
     element("h3", {}, "Log of this call"),
-    element("pre", { class: "log", tabindex: "0" }, record.log_tail || "It printed nothing."),
+    logOf(record),
   );
 }
 

@@ -1,0 +1,25 @@
+// What a call's record says of it, in the test panel and in the logs.
+import { element, milliseconds } from "./dom.js";
+
+const fact = (name, value) => [element("dt", {}, name), element("dd", {}, value)];
+
+function start({ cold, init_duration_ms: init, cold_reason: reason }) {
+  if (!cold) return "warm";
+  return `cold${init == null ? "" : `, ${milliseconds(init)} to initialise`}${reason ? ` (${reason})` : ""}`;
+}
+
+export const factsOf = (record) => element("dl", { class: "facts-list" },
+  ...fact("Request", element("code", {}, record.request_id)),
+  ...fact("Arrived", record.timestamp),
+  ...fact("Version", record.version),
+  ...fact("Duration", milliseconds(record.duration_ms)),
+  ...fact("Waited", milliseconds(record.queued_ms)),
+  ...fact("Start", start(record)),
+  ...fact("Memory", `${record.memory_peak_mib} of ${record.memory_mib} MiB`));
+
+export const errorOf = ({ type, message, trace }) => [
+  element("p", { class: "error" }, element("strong", {}, type), message ? `: ${message}` : ""),
+  ...(trace?.length ? [element("pre", { class: "trace", tabindex: "0" }, trace.join("\n"))] : []),
+];
+
+export const logOf = (record) => element("pre", { class: "log", tabindex: "0", "aria-label": "Log" }, record.log_tail || "It printed nothing.");
