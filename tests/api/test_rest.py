@@ -24,7 +24,7 @@ async def test_workspace_from_first_to_last(api: Api) -> None:
     assert path == f"/api/workspaces/{workspace['id']}"
     assert made.headers["etag"] == '"1"'
     assert set(workspace) == {
-        "id", "name", "description", "account_id", "quota", "revision", "created_at", "updated_at"
+        "id", "name", "description", "account_id", "quota", "code_buckets", "revision", "created_at", "updated_at"
     }  # fmt: skip
     assert (await api("GET", path)).json() == workspace
     changed = await api("PATCH", path, json={"description": ""})

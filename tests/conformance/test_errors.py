@@ -217,7 +217,14 @@ def test_what_lambda_itself_refuses(client: Any) -> None:
     bad = "Could not unzip uploaded file. Please check your file, then try to upload again."
     assert refused(client, Code={"ZipFile": b"no zip"}) == bad
     assert refused(client, Code={"ZipFile": b"PK\x03\x04 and no more"}) == bad
-    assert "does not exist" in refused(client, Code={"S3Bucket": "bucket", "S3Key": "key"})
+    with pytest.raises(ClientError) as denied:
+        client.create_function(
+            FunctionName="x", Runtime="python3.12", Role=ROLE, Handler="app.handler",
+            Code={"S3Bucket": "bucket", "S3Key": "key"},
+        )  # fmt: skip
+    error = denied.value.response["Error"]
+    assert error["Code"] == "AccessDeniedException"
+    assert error["Message"].startswith("Your access has been denied by S3, please make sure your request credentials")
     start = (
         "Lambda was unable to configure your environment variables because the environment variables you have provided"
     )

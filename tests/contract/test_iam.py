@@ -6,12 +6,13 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from aws_policies import BUCKET, TABLE, Need, granted, is_allowed, read_policy, recorded
+from aws_policies import BUCKET, PACKAGES, TABLE, Need, granted, is_allowed, read_policy, recorded
 from botocore.session import get_session
 from cluster_stores import ClusterStores
 from invoker_process import package
@@ -58,6 +59,7 @@ def filled(name: str) -> dict[str, Any]:
     text = (POLICIES / f"{name}.json").read_text()
     for placeholder, value in {"REGION": "us-east-1", "ACCOUNT": "111122223333", "TABLE": "lateen"}.items():
         text = text.replace(placeholder, value)
+    text = text.replace("PACKAGES", PACKAGES.rpartition(":")[2])
     found: dict[str, Any] = json.loads(text.replace("BUCKET", BUCKET.rpartition(":")[2]))
     return found
 
@@ -102,6 +104,33 @@ async def test_api(settings: ClusterSettings) -> None:
     with recorded() as needs:
         await use_api(settings)
     check("api", needs)
+
+
+@pytest.mark.cluster
+async def test_code_from_buckets(settings: ClusterSettings) -> None:
+    """Beside its own policy the api reads packages, versions among them; nothing of its own bucket for callers."""
+    bucket = f"packages-{token_hex(6)}"
+    client = get_session().create_client("s3", region_name=settings.region)
+    client.create_bucket(Bucket=bucket)
+    client.put_object(Bucket=bucket, Key="app.zip", Body=package({"code.py": "def handler(event, context): pass"}))
+    process = ApiProcess(settings)
+    new = {"name": "packed", "runtime": "python3.12"}
+    async with process.running(), client_of(process.app, (settings.secrets / "admin-token").read_text()) as http:
+
+        async def create(**code: str) -> int:
+            return (await http.post("/api/workspaces/default/functions", json=new | {"code_s3": code})).status_code
+
+        for listed, status in (([settings.bucket], 400), ([bucket], 200)):
+            answer = await http.patch("/api/workspaces/default", json={"code_buckets": listed})
+            assert answer.status_code == status
+        with recorded() as needs:
+            assert await create(bucket=settings.bucket, key="installation") == 403
+            assert not [need for need in needs if need.action.startswith("s3:")]
+            # A server without versions has none, but is asked for them.
+            assert await create(bucket=bucket, key="app.zip", version="0") in (201, 400)
+            assert await create(bucket=bucket, key="app.zip") in (201, 409)
+    check("code-buckets", {need for need in needs if need.resource.startswith(PACKAGES)})
+    assert {need.action for need in needs if need.resource.startswith(BUCKET)} <= granted(filled("api"))
 
 
 @pytest.mark.cluster
@@ -233,7 +262,9 @@ def test_function_pods_reach_nothing_else() -> None:
 def test_no_policy_has_wildcards() -> None:
     """Actions are named one by one, and resources are one table and one bucket."""
     files = sorted(POLICIES.glob("*.json"))
-    assert [file.stem for file in files] == ["api", "controller", "function-pods", "gateway", "migrate", "worker"]
+    assert [file.stem for file in files] == [
+        "api", "code-buckets", "controller", "function-pods", "gateway", "migrate", "worker"
+    ]  # fmt: skip
     for file in files:
         policy = read_policy(file)
         assert policy["Version"] == "2012-10-17"
@@ -244,6 +275,7 @@ def test_no_policy_has_wildcards() -> None:
                 "arn:aws:s3:::BUCKET",
                 "arn:aws:s3:::BUCKET/*",
                 "arn:aws:s3:::BUCKET/events/*",
+                "arn:aws:s3:::PACKAGES/*",
             )
 
 

@@ -26,6 +26,7 @@ from lateen.gateway.pool import Pool
 from lateen.http_protocol import LateenProtocol
 from lateen.services.aliases import Aliases
 from lateen.services.artifacts import Artifacts
+from lateen.services.code_sources import CodeSources
 from lateen.services.controller import Controller
 from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
@@ -59,7 +60,10 @@ class Stores:
         self.objects = FileObjects(folder / "objects")
         self.commands = RuntimeCommands()
         runtimes = Runtimes(RUNTIMES, table=self.table, disabled=self.commands.disabled)
-        self.functions = Functions(self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors)
+        sources = CodeSources(self.table)
+        self.functions = Functions(
+            self.table, self.objects, runtimes=runtimes, master=self.master, cursors=cursors, sources=sources
+        )
         self.versions = Versions(
             self.table, functions=self.functions, artifacts=Artifacts(self.objects), cursors=cursors
         )
@@ -67,10 +71,20 @@ class Stores:
         self.provisioned = Provisioned(self.table, functions=self.functions, cursors=cursors)
         self.keys = Keys(self.table, master=self.master, cursors=cursors)
         self.layers = Layers(
-            self.table, self.objects, used=self.functions.layers_of, cursors=cursors, region="eu-central-1"
+            self.table,
+            self.objects,
+            used=self.functions.layers_of,
+            sources=sources,
+            cursors=cursors,
+            region="eu-central-1",
         )
         self.workspaces = Workspaces(
-            self.table, functions=self.functions, layers=self.layers, keys=self.keys, cursors=cursors
+            self.table,
+            functions=self.functions,
+            layers=self.layers,
+            keys=self.keys,
+            sources=sources,
+            cursors=cursors,
         )
         self.records = Records(self.table, functions=self.functions, cursors=cursors, retention_s=3600)
 

@@ -25,6 +25,7 @@ from lateen.domain.errors import (
 from lateen.domain.functions import Described, Function
 from lateen.ports.deployer import Observation
 from lateen.ports.table import ItemNotFound, Key
+from lateen.services.code_sources import CodeSources
 from lateen.services.cursors import Cursors
 from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.idempotency import Once
@@ -505,6 +506,7 @@ async def test_a_workspace_has_room_for_so_many(services: Services) -> None:
         runtimes=services.runtimes,
         master=MASTER,
         cursors=Cursors(MASTER),
+        sources=CodeSources(services.table),
         most=2,
         monotonic=services.clock,
     )

@@ -20,6 +20,8 @@ from lateen.adapters.s3_wire import S3Wire
 
 TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/lateen"
 BUCKET = "arn:aws:s3:::lateen-111122223333"
+PACKAGES = "arn:aws:s3:::packages"
+"""What stands for a bucket whose name begins so."""
 
 # TransactWriteItems has no action of its own: it needs those of the single operations.
 _TRANSACTED = {"Put": "PutItem", "Delete": "DeleteItem", "Update": "UpdateItem", "ConditionCheck": "ConditionCheckItem"}
@@ -99,7 +101,9 @@ def _needs(service: str, operation: str, arguments: dict[str, Any]) -> Iterator[
     if service == "dynamodb":
         yield from _dynamodb_needs(operation, arguments)
     elif operation in _OBJECT_CALLS:
-        yield Need(f"s3:{_OBJECT_CALLS[operation]}", f"{BUCKET}/{arguments['Key']}")
+        bucket = PACKAGES if arguments.get("Bucket", "").startswith("packages-") else BUCKET
+        action = _OBJECT_CALLS[operation] + ("Version" if "VersionId" in arguments else "")
+        yield Need(f"s3:{action}", f"{bucket}/{arguments['Key']}")
     else:
         yield Need(f"s3:{_BUCKET_CALLS[operation]}", BUCKET)
 

@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.build_commands import BuildCommands
 from lateen.adapters.local.builder import BuildLimits, LocalBuilder
+from lateen.adapters.local.code_store import LocalCodeStore
 from lateen.adapters.local.deployer import LocalDeployer, LocalSettings
 from lateen.adapters.local.probe import isolation_here
 from lateen.adapters.local.readable import SYSTEM, keep_apart
@@ -88,6 +89,7 @@ class Platform:
         # Opening the table takes the folder's lock, so it comes before whatever else is written there.
         self.table = SqliteTable(folder / DATABASE)
         self.objects = FileObjects(folder / "objects")
+        self._code_store = LocalCodeStore(region=settings.region)
         master = MasterKey(master_key(folder))
         commands = self._commands = RuntimeCommands()
         build_commands = BuildCommands(commands)
@@ -98,6 +100,7 @@ class Platform:
             runtimes=settings.runtimes or RUNTIMES,
             disabled=commands.disabled,
             build_place=build_commands,
+            code_store=self._code_store,
             retention_days=settings.retention_days,
             region=settings.region,
             # All changes are made in this process, which tells of them.
@@ -247,6 +250,7 @@ class Platform:
         folder = self.settings.data.absolute()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.table.close)
+            stack.push_async_callback(self._code_store.close)
             self.administrator_secret = await self.keys.administrator(
                 administrator_secret(folder), lambda secret: save_administrator_secret(folder, secret)
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lateen.cli.buckets import S3Place
 from lateen.cli.refusals import Refused
 from lateen.cli.sam.functions import FunctionPlan, Runtimes
 from lateen.cli.sam.intrinsics import NotYet
@@ -299,15 +300,17 @@ def test_what_is_not_deployed_is_named(tmp_path: Path) -> None:
         ("Runtime: cobol74", "the runtime 'cobol74' is not offered; here are: script3, compiled1"),
         ("Runtime: missing1", "the runtime 'missing1' can't be used here: no compiler"),
         ("Runtime: !ImportValue x", "Fn::ImportValue is not known here"),
-        ("{Runtime: script, CodeUri: s3://bucket/key}", "code in S3 is not fetched"),
-        ("{Runtime: script, CodeUri: {Bucket: b, Key: k}}", "code in S3 is not fetched"),
+        ("{Runtime: script, CodeUri: !Ref Bucket}", "refers to 'Bucket' (AWS::S3::Bucket)"),
+        ("{Runtime: script, CodeUri: {Bucket: !Ref Bucket, Key: k}}", "refers to 'Bucket' (AWS::S3::Bucket)"),
         ("{Runtime: script, Layers: ['arn:aws:lambda:us-east-1:017000801446:layer:x:1']}", "is not of this workspace"),
     ],
 )
 def test_functions_that_are_not_deployed(tmp_path: Path, properties: str, why: str) -> None:
     """The others are; the command ends with 1."""
     properties = properties if properties.startswith("{") else f"{{{properties}}}"
-    plans = plans_of(tmp_path, f"Resources: {{F: {{Type: AWS::Serverless::Function, Properties: {properties}}}}}")
+    function = f"{{Type: AWS::Serverless::Function, Properties: {properties}}}"
+    text = f"Resources: {{F: {function}, Bucket: {{Type: AWS::S3::Bucket}}}}"
+    plans = plans_of(tmp_path, text)
     assert plans.function("F") is None
     assert why in plans.failed["F"]
 
@@ -319,6 +322,8 @@ def test_functions_that_are_not_deployed(tmp_path: Path, properties: str, why: s
         ("CodeUri: /etc", "leads out of the template's folder"),
         ("CodeUri: link", "leads out of the template's folder"),
         ("CodeUri: nothing", "there is no 'nothing'"),
+        ("CodeUri: s3://bucket", "F.CodeUri: 's3://bucket' is not of the form s3://BUCKET/KEY"),
+        ("CodeUri: {Bucket: b}", "F.CodeUri: a path, or a bucket and a key in it"),
         ("Timeout: soon", "F.Timeout: a whole number"),
         ("FunctionName: a b", "can't be a function's name"),
         ("Description: [a]", "F.Description: a text"),
@@ -446,6 +451,53 @@ def test_builds(tmp_path: Path) -> None:
     built = tmp_path / ".aws-sam" / "build"
     built.mkdir(parents=True)
     assert plan(built, "makefile") == "script3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "place"),
+    [
+        ("Serverless", "CodeUri: s3://packages/team/app.zip", S3Place("packages", "team/app.zip")),
+        ("Serverless", "CodeUri: 's3://packages/a?b.zip?versionId=3/x'", S3Place("packages", "a?b.zip", "3/x")),
+        ("Serverless", "CodeUri: !Sub 's3://${B}/app.zip'", S3Place("given", "app.zip")),
+        ("Serverless", "CodeUri: {Bucket: !Ref B, Key: app.zip, Version: v}", S3Place("given", "app.zip", "v")),
+        ("Lambda", "Code: {S3Bucket: !Ref B, S3Key: app.zip}", S3Place("given", "app.zip")),
+        ("Lambda", "Code: {S3Bucket: b, S3Key: k, S3ObjectVersion: 7}", S3Place("b", "k", "7")),
+        ("Lambda", "Code: s3://packages/app.zip", S3Place("packages", "app.zip")),
+    ],
+)
+def test_code_in_a_bucket(tmp_path: Path, kind: str, given: str, place: S3Place) -> None:
+    """Both ways of saying it. It was built before it was put there, whatever `BuildMethod` says."""
+    text = f"""
+        Parameters: {{B: {{Type: String, Default: given}}}}
+        Resources:
+          F:
+            Type: AWS::{kind}::Function
+            Metadata: {{BuildMethod: makefile}}
+            Properties: {{Runtime: script, Handler: a.b, {given}}}
+        """
+    plan = planned(plans_of(tmp_path, text))
+    assert (plan.code, plan.fields["runtime"]) == (place, "script3")
+    assert plan.fields.keys().isdisjoint({"code", "code_s3"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("Serverless", "ContentUri: s3://packages/layer.zip"),
+        ("Serverless", "ContentUri: {Bucket: packages, Key: layer.zip}"),
+        ("Lambda", "Content: {S3Bucket: packages, S3Key: layer.zip}"),
+    ],
+)
+def test_a_layer_in_a_bucket(tmp_path: Path, kind: str, given: str) -> None:
+    text = f"""
+        Resources:
+          L:
+            Type: AWS::{kind}::LayerVersion
+            Metadata: {{BuildMethod: script}}
+            Properties: {{{given}}}
+        """
+    (layer,) = plans_of(tmp_path, text).layers()
+    assert layer.content == S3Place("packages", "layer.zip")
 
 
 def test_a_folder_s_own_yaml_is_no_template(tmp_path: Path) -> None:

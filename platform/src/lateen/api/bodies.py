@@ -9,6 +9,8 @@ from lateen.api.fields import (
     AliasVersion,
     Architectures,
     Base64,
+    Bucket,
+    CodeBuckets,
     CorsHeaders,
     CorsMaxAge,
     CorsMethods,
@@ -30,12 +32,14 @@ from lateen.api.fields import (
     MaximumEventAge,
     MaximumRetryAttempts,
     Name,
+    ObjectText,
     Provisioned,
     Routing,
     RuntimeName,
     Variables,
     Version,
 )  # fmt: skip
+from lateen.domain.code_places import CodePlace
 from lateen.domain.errors import InvalidInput
 from lateen.domain.events import EventInvokeChange
 from lateen.domain.function_urls import AuthType, FunctionUrl
@@ -59,14 +63,25 @@ class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     name: Name
     description: Description = ""
     quota: WorkspaceQuota = WorkspaceQuota()
+    code_buckets: CodeBuckets = []
 
 
 class UpdateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is absent stays as it is; `quota` is replaced as a whole."""
+    """What is absent stays as it is; `quota` and `code_buckets` are replaced as a whole."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     quota: WorkspaceQuota | UnsetType = UNSET
+    code_buckets: CodeBuckets | UnsetType = UNSET
+
+
+class S3Object(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A zip in one of the workspace's `code_buckets`. It is read once, now."""
+
+    bucket: Bucket
+    key: ObjectText
+    version: ObjectText | None = None
+    """null: the newest."""
 
 
 class ImageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,13 +95,14 @@ class ImageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `code` and its `runtime`, or an `image`."""
+    """Either code, as `code` or `code_s3`, and its `runtime`, or an `image`."""
 
     name: Name
     runtime: RuntimeName | UnsetType = UNSET
     """A whole name (`python3.12`), or the first of a pair (`python`) with `version`."""
     version: Version | None = None
     code: Base64 | UnsetType = UNSET
+    code_s3: S3Object | UnsetType = UNSET
     image: ImageUri | UnsetType = UNSET
     """A container image with a client of the Lambda Runtime API, such as those made from AWS's base images."""
     image_config: ImageSettings | UnsetType = UNSET
@@ -116,6 +132,7 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runtime: RuntimeName | UnsetType = UNSET
     version: Version | UnsetType | None = UNSET
     code: Base64 | UnsetType = UNSET
+    code_s3: S3Object | UnsetType = UNSET
     image: ImageUri | UnsetType = UNSET
     """Of a function that has one. The same again, with a tag, is a new revision: what the tag leads to may be new."""
     image_config: ImageSettings | UnsetType = UNSET
@@ -133,8 +150,11 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class PublishLayer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Either `content` or `content_s3`."""
+
     name: LayerName
-    content: LayerContent
+    content: LayerContent | UnsetType = UNSET
+    content_s3: S3Object | UnsetType = UNSET
     description: Description = ""
     runtimes: LayerRuntimes = []
     """What it is said to be for; nothing is refused for that."""
@@ -237,7 +257,7 @@ def new_function(asked: CreateFunction) -> NewFunction:
         name=asked.name,
         runtime=None if asked.runtime is UNSET else asked.runtime,
         version=asked.version,
-        code=None if asked.code is UNSET else decode_base64(asked.code),
+        code=None if (code := _code_of(asked)) is UNSET else code,
         image=_image_of(asked),
         handler=asked.handler,
         environment=asked.environment,
@@ -250,6 +270,18 @@ def new_function(asked: CreateFunction) -> NewFunction:
         description=asked.description,
         layers=asked.layers,
     )
+
+
+def _code_of(asked: CreateFunction | UpdateFunction) -> bytes | CodePlace | UnsetType:
+    if asked.code_s3 is UNSET:
+        return UNSET if asked.code is UNSET else decode_base64(asked.code)
+    if asked.code is not UNSET:
+        raise InvalidInput("code_s3", "not beside `code`")
+    return _place_of(asked.code_s3)
+
+
+def _place_of(asked: S3Object) -> CodePlace:
+    return CodePlace(bucket=asked.bucket, key=asked.key, version=asked.version)
 
 
 def _image_of(asked: CreateFunction) -> Image | None:
@@ -315,7 +347,7 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         name=asked.name,
         runtime=asked.runtime,
         version=asked.version,
-        code=UNSET if asked.code is UNSET else decode_base64(asked.code),
+        code=_code_of(asked),
         image_uri=asked.image,
         image_config=UNSET if asked.image_config is UNSET else _image_config(asked.image_config),
         handler=asked.handler,
@@ -335,9 +367,17 @@ def new_layer(asked: PublishLayer) -> NewLayer:
     """Raises: `InvalidInput`, `TooLarge` for the content."""
     return NewLayer(
         name=asked.name,
-        content=decode_base64(asked.content, "content"),
+        content=_content_of(asked),
         description=asked.description,
         runtimes=tuple(asked.runtimes),
         architectures=tuple(asked.architectures),
         license=asked.license,
     )
+
+
+def _content_of(asked: PublishLayer) -> bytes | CodePlace:
+    if asked.content is not UNSET and asked.content_s3 is UNSET:
+        return decode_base64(asked.content, "content")
+    if asked.content_s3 is UNSET or asked.content is not UNSET:
+        raise InvalidInput("content", "either this or `content_s3` is required")
+    return _place_of(asked.content_s3)

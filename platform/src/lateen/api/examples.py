@@ -14,6 +14,7 @@ _WORKSPACE: dict[str, Any] = {
     "description": "",
     "account_id": "123456789012",
     "quota": {"pods": 50, "cpu": "20", "memory": None},
+    "code_buckets": ["packages"],
     "revision": 1,
     "created_at": _WHEN,
     "updated_at": _WHEN,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from lateen.domain.code_places import BUCKET, MAX_LISTED, TEXT_LENGTH
 from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
 from lateen.domain.functions import ACCOUNT_CONCURRENCY, UNRESERVED
 from lateen.domain.images import DIRECTORY_LENGTH, REFERENCE, REFERENCE_LENGTH, WORDS
@@ -27,6 +28,16 @@ Base64 = Annotated[
         examples=["ZGVmIGhhbmRsZXIoZXZlbnQsIGNvbnRleHQpOgogICAgcmV0dXJuICJoZWxsbyIK"],
         # Checked by what decodes it: a pattern over megabytes keeps everybody waiting.
         extra_json_schema={"contentEncoding": "base64", "pattern": r"^[A-Za-z0-9+/]+={0,2}\Z"},
+    ),
+]
+Bucket = Annotated[str, Meta(pattern=BUCKET, examples=["packages"])]
+ObjectText = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH, pattern=DESCRIPTION)]
+CodeBuckets = Annotated[
+    list[Annotated[str, Meta(min_length=3, max_length=TEXT_LENGTH, pattern=DESCRIPTION)]],
+    Meta(
+        max_length=MAX_LISTED,
+        description="S3 buckets that callers may take code from: `bucket`, or `bucket/folder` for what lies below.",
+        examples=[["packages", "releases/team-a"]],
     ),
 ]
 ImageUri = Annotated[

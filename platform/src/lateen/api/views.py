@@ -45,6 +45,8 @@ class WorkspaceView(Struct, frozen=True, kw_only=True):
     account_id: Annotated[str, Meta(examples=["123456789012"])]
     """What the workspace is called in ARNs."""
     quota: Quota
+    code_buckets: list[str]
+    """S3 buckets, or folders in them, that callers may take code from."""
     revision: int
     created_at: Timestamp
     updated_at: Timestamp
@@ -363,6 +365,7 @@ def workspace_view(workspace: Workspace) -> WorkspaceView:
         description=workspace.description,
         account_id=workspace.account_id,
         quota=workspace.quota,
+        code_buckets=list(workspace.code_buckets),
         revision=workspace.revision,
         created_at=workspace.created_at,
         updated_at=workspace.updated_at,

@@ -48,6 +48,7 @@ class WorkspaceController(Controller):
             name=data.name,
             description=data.description,
             quota=_quota(data.quota),
+            code_buckets=data.code_buckets,
             once=await once(request, idempotency_key),
         )
         return _answer(made, status=201)
@@ -85,6 +86,7 @@ class WorkspaceController(Controller):
             name=data.name,
             description=data.description,
             quota=UNSET if data.quota is UNSET else _quota(data.quota),
+            code_buckets=data.code_buckets,
         )
         expected = await _expected(if_match, workspace_id, use_cases, caller)
         return _answer(await use_cases.workspaces.update(caller, workspace_id, change, expected=expected))

@@ -10,6 +10,7 @@ from lateen.aws.configurations import aws_name
 from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
 from lateen.aws.images import check_only_image, image_config, image_uri, new_image
 from lateen.domain.aws_settings import AwsSettings
+from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput, TooLarge
 from lateen.domain.functions import Function
@@ -156,15 +157,16 @@ def check_runtime(name: str, runtimes: Runtimes) -> None:
         ) from exc
 
 
-def code_from(given: dict[str, Any], operation: str) -> bytes:
-    """The zip that is sent along. Raises: `AwsError`."""
+def code_from(given: dict[str, Any], operation: str) -> bytes | CodePlace:
+    """The zip that is sent along, or where it lies. Raises: `AwsError`."""
+    if given.get("S3ObjectStorageMode", "COPY") != "COPY":
+        raise not_offered("Code that stays in its bucket")
     if "ZipFile" not in given:
-        if "S3Bucket" in given or "S3Key" in given:
-            raise invalid(
-                "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket "
-                "does not exist"
-            )
-        raise invalid("Please provide a source for function code.")
+        if "S3Bucket" not in given or "S3Key" not in given:
+            raise invalid("Please provide a source for function code.")
+        return CodePlace(bucket=given["S3Bucket"], key=given["S3Key"], version=given.get("S3ObjectVersion"))
+    if any(name in given for name in ("S3Bucket", "S3Key", "S3ObjectVersion")):
+        raise invalid("Please do not provide other FunctionCode parameters when providing a ZipFile.")
     try:
         code = decode_base64(given["ZipFile"], "zipFile")
     except TooLarge:
@@ -179,7 +181,9 @@ def code_from(given: dict[str, Any], operation: str) -> bytes:
 
 
 def bad_code(exc: InvalidInput | TooLarge) -> AwsError:
-    """For what was found in the zip."""
+    """For what was found in the zip, or in the place of it."""
+    if isinstance(exc, InvalidInput) and exc.field in ("code_s3", "content_s3"):
+        return invalid(exc.reason)
     if "unzipped size" in str(exc):
         return invalid("Unzipped size must be smaller than 262144000 bytes")
     return invalid(f"{_BAD_ZIP} ({exc})" if "not a zip" not in str(exc) else _BAD_ZIP)

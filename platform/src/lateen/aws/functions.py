@@ -52,9 +52,9 @@ class FunctionOperations:
 
     @operation(
         "CreateFunction",
-        missing="images on Kubernetes only. Code from S3, VpcConfig, FileSystemConfigs, KMSKeyArn, SnapStart and code "
-        "signing are refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, DeadLetterConfig are only "
-        "shown",
+        missing="images on Kubernetes only. S3ObjectStorageMode REFERENCE, VpcConfig, FileSystemConfigs, KMSKeyArn, "
+        "SnapStart and code signing are refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, "
+        "DeadLetterConfig are only shown",
     )
     async def create_function(self, call: Call) -> Answer:
         reference = call.reference()
@@ -148,7 +148,7 @@ class FunctionOperations:
         if call.parameters.get("DryRun"):
             described = await self._finding.draft(call, reference)
             await self._check_revision(call, described)
-            await change(described.function)
+            await self._changed(call, described.function, change, is_rehearsal=True)
         else:
             described = await self._update(call, reference, change)
             if call.parameters.get("Publish"):
@@ -187,18 +187,32 @@ class FunctionOperations:
             described = await self._finding.draft(call, reference)
             await self._check_revision(call, described)
             self._check_settled(described, reference)
-            function = described.function
             try:
-                return await self._functions.update(
-                    call.caller, function.id, await change(function), expected=function.revision
-                )
+                return await self._changed(call, described.function, change)
             except RevisionMismatch:
                 continue
             except NotFound:
                 raise function_not_found(reference.arn) from None
-            except (InvalidInput, TooLarge) as exc:
-                raise _refused(exc) from exc
         raise _in_progress(reference)
+
+    async def _changed(
+        self,
+        call: Call,
+        function: Function,
+        change: Callable[[Function], Awaitable[FunctionChange]],
+        *,
+        is_rehearsal: bool = False,
+    ) -> Described:
+        try:
+            return await self._functions.update(
+                call.caller,
+                function.id,
+                await change(function),
+                expected=None if is_rehearsal else function.revision,
+                is_rehearsal=is_rehearsal,
+            )
+        except (InvalidInput, TooLarge) as exc:
+            raise _refused(exc) from exc
 
     def _unqualified(self, call: Call) -> Reference:
         reference = call.reference()
@@ -232,7 +246,7 @@ def _in_progress(reference: Reference) -> Exception:
 
 
 def _refused(exc: InvalidInput | TooLarge) -> Exception:
-    if isinstance(exc, TooLarge) or exc.field == "code":
+    if isinstance(exc, TooLarge) or exc.field in ("code", "code_s3"):
         return bad_code(exc)
     # What is said of layers is AWS's text already, and of an image more than its name for the field.
     return invalid(exc.reason if exc.field in ("layers", "image") else str(exc))

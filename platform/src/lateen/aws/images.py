@@ -64,7 +64,7 @@ def _uri_in(given: dict[str, Any], otherwise: str) -> str:
     otherwise: the text of the refusal where it is missing, or not alone.
     """
     uri: str = given.get("ImageUri") or ""
-    if not uri or any(name in given for name in ("ZipFile", "S3Bucket", "S3Key")):
+    if not uri or any(name in given for name in ("ZipFile", "S3Bucket", "S3Key", "S3ObjectVersion")):
         raise invalid(otherwise)
     if not is_reference(uri):
         raise invalid(f"Source image {uri} is not valid. Provide a valid source image.")

@@ -30,7 +30,7 @@ class LayerOperations:
         self._policies = policies
         self._code_urls = code_urls
 
-    @operation("PublishLayerVersion", missing="content from S3 is refused")
+    @operation("PublishLayerVersion", missing="S3ObjectStorageMode REFERENCE is refused")
     async def publish_layer_version(self, call: Call) -> Answer:
         given, name = call.parameters, _name(call)
         content = await to_thread.run_sync(code_from, given["Content"], "PublishLayerVersion")
@@ -45,7 +45,7 @@ class LayerOperations:
         try:
             layer = await self._layers.publish(call.caller, call.workspace_id, new)
         except (InvalidInput, TooLarge) as exc:
-            if isinstance(exc, TooLarge) or exc.field == "content":
+            if isinstance(exc, TooLarge) or exc.field in ("content", "content_s3"):
                 raise bad_code(exc) from exc
             raise
         return Answer(body=self._whole(call, layer))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from lateen.cli.buckets import CodePath, S3Place
 from lateen.cli.client import Client
 from lateen.cli.configuration import body_from, configuration_options, variables_given
 from lateen.cli.connection import Connection, with_connection
@@ -28,7 +29,7 @@ _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _
 
 
 @click.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
+@click.argument("path", type=CodePath(), required=False)
 @click.option("--name", help="The function's name; else the file's or folder's, or the image's.")
 @click.option(
     "--parameter",
@@ -47,7 +48,7 @@ _NAMES = "give it one with --name: at most 64 letters of a to z, digits, - and _
 def deploy(
     connection: Connection,
     /,
-    path: Path | None,
+    path: Path | S3Place | None,
     name: str | None,
     parameters: dict[str, str],
     workspace: str | None,
@@ -59,15 +60,16 @@ def deploy(
 
     PATH is a source file, a zip, or a folder, of which version control, caches and virtual environments are left out,
     and what its .lateenignore names as a .gitignore would. What the code depends on is installed for it where it runs.
-    Images, made from AWS's base images or with any other client of the Lambda Runtime API, run on Kubernetes only.
-    What isn't given stays as it is; of a new function it is the default.
+    s3://BUCKET/KEY, with ?versionId=VERSION for an older one, is a zip in a bucket that the workspace may use. Images,
+    made from AWS's base images or with any other client of the Lambda Runtime API, run on Kubernetes only. What isn't
+    given stays as it is; of a new function it is the default.
 
     PATH may be a SAM or CloudFormation template, or a folder with a template.yaml. Its functions, layers, versions,
     aliases and URLs are deployed, and all else in it is named. Nothing is removed.
     """
     if (path is None) == (options["image"] is None):
         raise click.UsageError("give either PATH or --image")
-    if path is not None and (template := template_at(path)) is not None:
+    if isinstance(path, Path) and (template := template_at(path)) is not None:
         _check_no_options(name, options)
         with Client(connection) as client:
             done = deploy_template(client, template, parameters=parameters, workspace=workspace, wait=not no_wait)
@@ -113,15 +115,15 @@ def _show_deployed(done: Deployed, output: Output) -> None:
 
 
 def deployed(
-    client: Client, path: Path | None, *, name: str | None, workspace: str | None, options: dict[str, Any]
+    client: Client, path: Path | S3Place | None, *, name: str | None, workspace: str | None, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Create or update; nothing is changed if everything is as it was. Says on stderr which of them it was.
 
     Args:
         path: None: an image, which is among the options.
     """
-    code = b"" if path is None else pack(path)
-    name = name or (name_in(options["image"]) if path is None else path.resolve().stem)
+    code = pack(path) if isinstance(path, Path) else b""
+    name = name or _name_of(path, options)
     if not re.match(NAME, name):
         raise Refused(f"{name!r} can't be a function's name", hint=_NAMES)
     where = workspace_named(client, workspace)
@@ -129,14 +131,29 @@ def deployed(
     fields = image_fields(options, known=before.get("image_config") if before else None)
     fields |= body_from(options, known=before["environment"] if before else {})
     runtimes = []
-    if path is not None:
+    if isinstance(path, S3Place):
+        fields["code_s3"] = path.fields
+    elif path is not None:
         if before is None or _is_source(path, code):
             runtimes = client.call("GET", "/lambda/runtimes")
         fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
     fields |= layers_from(client, where["id"], options)
-    if before is None and "runtime" not in fields and path is not None:
-        fields["runtime"] = _runtime_for(runtimes, path, code)
+    if before is None and "runtime" not in fields:
+        if isinstance(path, S3Place):
+            raise Refused("the runtime is not given", hint="name one with --runtime, such as python3.12")
+        if path is not None:
+            fields["runtime"] = _runtime_for(runtimes, path, code)
     return stored(client, where["id"], name, fields, before)
+
+
+def _name_of(path: Path | S3Place | None, options: dict[str, Any]) -> str:
+    match path:
+        case None:
+            return name_in(options["image"])
+        case S3Place():
+            return path.stem
+        case Path():
+            return path.resolve().stem
 
 
 def _is_source(path: Path, code: bytes) -> bool:

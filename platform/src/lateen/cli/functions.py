@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from lateen.cli.buckets import CodePath, S3Place
 from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
@@ -60,7 +61,7 @@ def info(connection: Connection, name: str, workspace: str | None, output: Outpu
 @click.command()
 @click.argument("name", shell_complete=function_names)
 @click.option("--name", "new_name", metavar="NAME", help="Its new name; the URL stays.")
-@click.option("--code", type=click.Path(exists=True, path_type=Path), help="Its new code: a file, a zip or a folder.")
+@click.option("--code", type=CodePath(), help="Its new code: a file, a zip or a folder, or s3://BUCKET/KEY.")
 @image_options
 @configuration_options
 @workspace_option
@@ -72,7 +73,7 @@ def update(
     /,
     name: str,
     new_name: str | None,
-    code: Path | None,
+    code: Path | S3Place | None,
     workspace: str | None,
     no_wait: bool,
     output: Output,
@@ -86,7 +87,9 @@ def update(
         fields |= layers_from(client, before["workspace"], options)
         if new_name is not None:
             fields["name"] = new_name
-        if code is not None:
+        if isinstance(code, S3Place):
+            fields["code_s3"] = code.fields
+        elif code is not None:
             fields["code"] = base64.b64encode(pack(code)).decode()
         if not fields and not options["unset"] and not options["env"]:
             raise click.UsageError("nothing to change: give at least one option")

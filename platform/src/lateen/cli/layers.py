@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import click
 
+from lateen.cli.buckets import CodePath, S3Place
 from lateen.cli.client import Client
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named, workspace_option
@@ -34,7 +35,7 @@ def layer() -> None:
 
 @layer.command()
 @click.argument("name")
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", type=CodePath())
 @click.option("--runtime", "runtimes", multiple=True, metavar="NAME", help="What it is for; again for more.")
 @click.option("--description", help="What is in it.")
 @workspace_option
@@ -43,23 +44,20 @@ def layer() -> None:
 def publish(
     connection: Connection,
     name: str,
-    path: Path,
+    path: Path | S3Place,
     runtimes: tuple[str, ...],
     description: str | None,
     workspace: str | None,
     output: Output,
 ) -> None:
-    """Make PATH, a folder or a zip, the next version of layer NAME, and print its ARN.
+    """Make PATH, a folder, a zip or s3://BUCKET/KEY, the next version of layer NAME, and print its ARN.
 
     What is in it is seen in /opt by functions that have it: python/ and nodejs/node_modules/ hold packages, bin/
     programs, lib/ libraries.
     """
-    content = pack(path)
-    if not content.startswith(_ZIP):
-        raise Refused(f"{path} is no zip", hint="name a zip or a folder")
     body = {
         "name": name,
-        "content": base64.b64encode(content).decode(),
+        **(_packed(path) if isinstance(path, Path) else {"content_s3": path.fields}),
         "runtimes": list(runtimes),
         "description": description or "",
     }
@@ -109,6 +107,13 @@ def delete(connection: Connection, name: str, version: int, workspace: str | Non
     if output == "json":
         show_json({"name": name, "version": version, "deleted": True})
     note(f"removed version {version} of layer '{name}'")
+
+
+def _packed(path: Path) -> dict[str, str]:
+    content = pack(path)
+    if not content.startswith(_ZIP):
+        raise Refused(f"{path} is no zip", hint="name a zip or a folder")
+    return {"content": base64.b64encode(content).decode()}
 
 
 def layers_from(client: Client, workspace_id: str, options: dict[str, Any]) -> dict[str, list[str]]:

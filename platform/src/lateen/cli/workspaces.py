@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lateen.cli.buckets import SCHEME
 from lateen.cli.client import Client
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named
@@ -20,6 +21,16 @@ def quota_options(command: Callable[..., None]) -> Callable[..., None]:
     for option, example in (("--memory", "64Gi"), ("--cpu", "20"), ("--pods", "50")):
         command = click.option(option, metavar=example, help=_QUOTA_HELP)(command)
     return command
+
+
+def code_buckets_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--code-bucket",
+        "code_buckets",
+        metavar="BUCKET[/FOLDER]",
+        multiple=True,
+        help="An S3 bucket that its callers may take code from, or a folder in one; again for more.",
+    )(command)
 
 
 @click.group(name="workspace")
@@ -44,12 +55,14 @@ def list_workspaces(connection: Connection, output: Output) -> None:
 @click.argument("name")
 @click.option("--description", help="What it is for.")
 @quota_options
+@code_buckets_option
 @output_option
 @with_connection
 def create(
     connection: Connection,
     name: str,
     description: str | None,
+    code_buckets: tuple[str, ...],
     output: Output,
     pods: str | None,
     cpu: str | None,
@@ -59,6 +72,8 @@ def create(
     body: dict[str, Any] = {"name": name} | ({"description": description} if description is not None else {})
     if quota := _quota({"pods": pods, "cpu": cpu, "memory": memory}):
         body["quota"] = quota
+    if code_buckets:
+        body["code_buckets"] = _buckets(code_buckets)
     with Client(connection) as client, hints(already_exists="'lateen workspace list' shows the names that are taken"):
         _show(client.call("POST", "/api/workspaces", body=json.dumps(body).encode()), output)
 
@@ -78,6 +93,8 @@ def show(connection: Connection, name: str, output: Output) -> None:
 @click.option("--name", "new_name", metavar="NAME", help="Its new name.")
 @click.option("--description", help="Its new description.")
 @quota_options
+@code_buckets_option
+@click.option("--no-code-buckets", is_flag=True, help="Take all others off that list.")
 @output_option
 @with_connection
 def update(
@@ -85,21 +102,28 @@ def update(
     name: str,
     new_name: str | None,
     description: str | None,
+    code_buckets: tuple[str, ...],
+    no_code_buckets: bool,
     output: Output,
     pods: str | None,
     cpu: str | None,
     memory: str | None,
 ) -> None:
-    """Rename a workspace, or change its description or quota."""
+    """Rename a workspace, or change its description, its quota, or the buckets that code may be taken from."""
     given = (("name", new_name), ("description", description))
     changes: dict[str, Any] = {key: value for key, value in given if value is not None}
     quota = _quota({"pods": pods, "cpu": cpu, "memory": memory})
-    if not changes and not quota:
-        raise click.UsageError("nothing to change: give --name, --description, --pods, --cpu or --memory")
+    if not changes and not quota and not code_buckets and not no_code_buckets:
+        raise click.UsageError(
+            "nothing to change: give --name, --description, --pods, --cpu, --memory or --code-bucket"
+        )
     with Client(connection) as client:
         found = workspace_named(client, name)
         if quota:
             changes["quota"] = found["quota"] | quota
+        if code_buckets or no_code_buckets:
+            kept = [] if no_code_buckets else found["code_buckets"]
+            changes["code_buckets"] = list(dict.fromkeys([*kept, *_buckets(code_buckets)]))
         _show(client.call("PATCH", f"/api/workspaces/{found['id']}", body=json.dumps(changes).encode()), output)
 
 
@@ -153,7 +177,12 @@ def _show(workspace: dict[str, Any], output: Output) -> None:
         show_json(workspace)
     else:
         limits = (f"{name} {value}" for name, value in workspace["quota"].items() if value is not None)
-        show_fields(workspace | {"quota": ", ".join(limits)})
+        shown = {"quota": ", ".join(limits), "code_buckets": ", ".join(workspace["code_buckets"])}
+        show_fields(workspace | shown)
+
+
+def _buckets(given: tuple[str, ...]) -> list[str]:
+    return [each.removeprefix(SCHEME) for each in given]
 
 
 def _quota(asked: dict[str, str | None]) -> dict[str, Any]:

@@ -14,7 +14,16 @@ from lateen.api.dependencies import UseCases
 from lateen.api.metrics import Metrics
 from lateen.api.origins import Origins
 from lateen.aws.assembled import aws_api
-from lateen.cluster.parts import RUNTIMES, connecting_of, master_of, objects_of, queue_of, readiness_of, table_of
+from lateen.cluster.parts import (
+    RUNTIMES,
+    code_store_of,
+    connecting_of,
+    master_of,
+    objects_of,
+    queue_of,
+    readiness_of,
+    table_of,
+)
 from lateen.cluster.settings import ClusterSettings
 from lateen.gateway.invocations import Invocations
 from lateen.services.assembled import assemble
@@ -30,6 +39,7 @@ class ApiProcess:
         config = FunctionsConfig.read(settings.functions_config)
         self._table = table_of(settings)
         self._objects = objects_of(settings)
+        self._code_store = code_store_of(settings)
         master = master_of(settings)
         self._queue = queue_of(settings)
         services = assemble(
@@ -41,6 +51,8 @@ class ApiProcess:
             most_functions=config.workspace_limits.functions,
             build_place=KubernetesBuildPlace(config),
             images=config.function_images.policy,
+            code_store=self._code_store,
+            own_bucket=settings.bucket,
             retention_days=settings.retention_days,
             region=settings.region,
         )
@@ -86,6 +98,7 @@ class ApiProcess:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._table.close)
             stack.push_async_callback(self._objects.close)
+            stack.push_async_callback(self._code_store.close)
             if self._queue is not None:
                 stack.push_async_callback(self._queue.close)
             stack.push_async_callback(self._connecting.pool.close)

@@ -9,6 +9,7 @@ from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.service_endpoints import ServiceEndpoints
 from lateen.adapters.redis_queue import RedisQueue
 from lateen.adapters.s3 import S3Objects
+from lateen.adapters.s3_code import S3Code
 from lateen.api.health import Readiness
 from lateen.cluster.settings import ClusterSettings
 from lateen.domain.master import MasterKey
@@ -35,6 +36,11 @@ def table_of(settings: ClusterSettings) -> DynamoTable:
 def objects_of(settings: ClusterSettings) -> S3Objects:
     """Connects to nothing yet."""
     return S3Objects(settings.bucket, region=settings.region, path_style=settings.s3_path_style)
+
+
+def code_store_of(settings: ClusterSettings) -> S3Code:
+    """Connects to nothing yet."""
+    return S3Code(region=settings.region, path_style=settings.s3_path_style)
 
 
 def queue_of(settings: ClusterSettings) -> RedisQueue | None:

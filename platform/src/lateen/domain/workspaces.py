@@ -29,6 +29,8 @@ class Workspace(Struct, frozen=True, kw_only=True):
     """12 digits: what the workspace is called in ARNs."""
     description: str = ""
     quota: Quota = Quota()
+    code_buckets: tuple[str, ...] = ()
+    """From where its callers may take code; see `code_places.py`."""
     revision: int = 0
     created_at: str
     updated_at: str

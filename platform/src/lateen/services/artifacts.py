@@ -30,9 +30,9 @@ class Artifacts:
         """`packages.package`, in a thread."""
         return await to_thread.run_sync(lambda: package(code, file=file), limiter=self._threads)
 
-    async def layer(self, content: bytes) -> Package:
-        """A layer's zip, checked as a function's. Raises: `InvalidInput`, `TooLarge`."""
-        return await to_thread.run_sync(package_of_zip, content, "content", limiter=self._threads)
+    async def zip(self, content: bytes, field: str) -> Package:
+        """As `package`, for what can only be a zip. Raises: `InvalidInput`, `TooLarge`."""
+        return await to_thread.run_sync(package_of_zip, content, field, limiter=self._threads)
 
     async def store(self, code: Code, made: Package) -> None:
         await self._objects.put(code.artifact_key, made.artifact)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from lateen.domain.images import ImagePolicy
 from lateen.domain.master import MasterKey
 from lateen.ports.builder import BuildPlace
+from lateen.ports.code_store import CodeStore
 from lateen.ports.objects import Objects
 from lateen.ports.queue import Queue
 from lateen.ports.table import Table
@@ -17,6 +18,7 @@ from lateen.services.artifacts import Artifacts
 from lateen.services.build_recipes import understood_by
 from lateen.services.build_settings import BuildSettings
 from lateen.services.builds import Builds
+from lateen.services.code_sources import CodeSources
 from lateen.services.cursors import Cursors
 from lateen.services.dead_letters import DeadLetters
 from lateen.services.event_configs import EventConfigs
@@ -101,6 +103,8 @@ def assemble(
     disabled: Disabled = lambda _: None,
     build_place: BuildPlace | None = None,
     images: ImagePolicy = NO_IMAGES,
+    code_store: CodeStore | None = None,
+    own_bucket: str | None = None,
     most_functions: int | None = None,
     retention_days: int = RETENTION_DAYS,
     region: str = "us-east-1",
@@ -114,6 +118,8 @@ def assemble(
         known_s: for how long what was read may be taken for true; infinite where this process makes all changes.
         build_place: where code is built that needs it; None: none is.
         images: those that functions may be made of; without it none.
+        code_store: users' buckets, from which code may be taken; without it none.
+        own_bucket: the one of them that is `objects`.
         most_functions: of one workspace; None: any number.
         now, monotonic: clocks, in seconds; for tests.
     Raises: `ValueError` that names the file, if a `runtime.toml` is wrong.
@@ -122,6 +128,7 @@ def assemble(
     catalogue = Runtimes(runtimes, table=table, disabled=disabled, now=now)
     build_settings = BuildSettings(table, master=master, prefixes=understood_by(catalogue.list()))
     builds = Builds(table, settings=build_settings, place=build_place, now=now)
+    sources = CodeSources(table, code_store, own_bucket=own_bucket)
     functions = Functions(
         table,
         objects,
@@ -129,13 +136,14 @@ def assemble(
         master=master,
         cursors=cursors,
         builds=builds,
+        sources=sources,
         images=images,
         most=most_functions,
         now=now,
         monotonic=monotonic,
     )
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
-    layers = Layers(table, objects, used=functions.layers_of, cursors=cursors, region=region, now=now)
+    layers = Layers(table, objects, used=functions.layers_of, sources=sources, cursors=cursors, region=region, now=now)
     invocables = Invocables(table, lives_s=known_s, clock=monotonic)
     functions.subscribe(invocables.changed)
     aliases, extras = Aliases(table, functions=functions, cursors=cursors, now=now), FunctionExtras(table)
@@ -151,7 +159,9 @@ def assemble(
         extras=extras,
         urls=FunctionUrls(functions, extras=extras, aliases=aliases, region=region, now=now),
         keys=keys,
-        workspaces=Workspaces(table, functions=functions, layers=layers, keys=keys, cursors=cursors, now=now),
+        workspaces=Workspaces(
+            table, functions=functions, layers=layers, keys=keys, sources=sources, cursors=cursors, now=now
+        ),
         records=Records(table, functions=functions, cursors=cursors, retention_s=retention_days * 24 * 3600, now=now),
         statistics=Statistics(table, functions=functions, now=now),
         log_streams=LogStreams(table, functions=functions, now=now),

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lateen.domain.aws_settings import AwsSettings
+from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.function_urls import FunctionUrl
@@ -19,6 +20,7 @@ from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import Workspace
 from lateen.services.artifacts import Artifacts
 from lateen.services.builds import Builds
+from lateen.services.code_sources import CodeSources
 from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
 from lateen.services.zips import MAX_UNZIPPED
@@ -51,8 +53,9 @@ class NewFunction(Struct, frozen=True, kw_only=True):
     """Needed, but for an image."""
     version: str | None = None
     """Of the pair `runtime: python, version: "3.12"`; None: `runtime` is a whole name."""
-    code: bytes | None = None
-    """One source file, or a zip; see `packages.py`, also for what decodes Base64. Needed, but for an image."""
+    code: bytes | CodePlace | None = None
+    """One source file, or a zip; see `packages.py`, also for what decodes Base64. What lies in a bucket
+    is a zip. Needed, but for an image."""
     image: Image | None = None
     """In the place of code, runtime and handler."""
     handler: str | None = None
@@ -78,7 +81,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     runtime: str | UnsetType = UNSET
     version: str | UnsetType | None = UNSET
     """Only beside `runtime`, or alone for another version of the same runtime."""
-    code: bytes | UnsetType = UNSET
+    code: bytes | CodePlace | UnsetType = UNSET
     handler: str | UnsetType | None = UNSET
     """None: the runtime's default."""
     image_uri: str | UnsetType = UNSET
@@ -102,6 +105,7 @@ class Drafts:
         runtimes: Runtimes,
         artifacts: Artifacts,
         *,
+        sources: CodeSources,
         builds: Builds | None,
         images: ImagePolicy,
         now: Callable[[], float],
@@ -109,6 +113,7 @@ class Drafts:
         self._images = images
         self._runtimes = runtimes
         self._artifacts = artifacts
+        self._sources = sources
         self._builds = builds
         self._now = now
 
@@ -149,7 +154,9 @@ class Drafts:
         if runtime is None:
             _check_has_only_an_image(new, None, ("runtime", "version", "code"))
             return self._with_image(function), None
-        package = await self._artifacts.package(_needed("code", new.code), file=runtime.file)
+        if new.code is None:
+            raise InvalidInput("code", "required")
+        package = await self._package(workspace.id, new.code, runtime)
         function = await self._built(_with_code(function, package, runtime), package.artifact, runtime)
         _check_size(function)
         return function, package
@@ -189,7 +196,7 @@ class Drafts:
         package = None
         if change.code is not UNSET:
             runtime = runtime or self._known_runtime(old)
-            package = packages.get(runtime.file) or await self._artifacts.package(change.code, file=runtime.file)
+            package = packages.get(runtime.file) or await self._package(old.workspace_id, change.code, runtime)
             packages[runtime.file] = package
             new = await self._built(_with_code(new, package, runtime), package.artifact, runtime)
         elif runtime is not None and old.code.source_file not in (None, runtime.file):
@@ -203,6 +210,12 @@ class Drafts:
         only_reserved = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency) == old
         rolled = rolled_revision(old) if only_reserved else 0
         return msgspec.structs.replace(new, rolled=rolled, updated_at=iso_ms(self._now())), package
+
+    async def _package(self, workspace_id: str, code: bytes | CodePlace, runtime: Runtime) -> Package:
+        if isinstance(code, bytes):
+            return await self._artifacts.package(code, file=runtime.file)
+        async with self._sources.fetched(workspace_id, code, "code_s3") as fetched:
+            return await self._artifacts.zip(fetched, "code")
 
     def _changed_image(
         self,

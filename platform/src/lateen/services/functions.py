@@ -21,6 +21,7 @@ from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
 from lateen.services.builds import Artifact, Builds
+from lateen.services.code_sources import CodeSources
 from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
@@ -68,6 +69,7 @@ class Functions:
         runtimes: Runtimes,
         master: MasterKey,
         cursors: Cursors,
+        sources: CodeSources,
         builds: Builds | None = None,
         images: ImagePolicy = NO_IMAGES,
         most: int | None = None,
@@ -82,7 +84,7 @@ class Functions:
         self._table = table
         self._artifacts = Artifacts(objects)
         self.images = images
-        self._drafts = Drafts(runtimes, self._artifacts, builds=builds, images=images, now=now)
+        self._drafts = Drafts(runtimes, self._artifacts, sources=sources, builds=builds, images=images, now=now)
         self._statuses = Statuses(table, now=now)
         self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
         self._counts = FunctionCounts(table, most=most, monotonic=monotonic)
@@ -125,7 +127,8 @@ class Functions:
     async def create(
         self, caller: Caller, workspace_id: str, new: NewFunction, *, once: Once | None = None
     ) -> Described:
-        """Raises: `NotFound` (workspace), `InvalidInput`, `TooLarge`, `AlreadyExists`, `Conflict`."""
+        """Raises: `NotFound` (workspace), `InvalidInput`, `TooLarge`, `AlreadyExists`, `Conflict`; of code in a bucket
+        also `Forbidden`, `Unavailable`."""
         workspace = await read_workspace(self._table, caller, workspace_id)
         if (made := await self._made(caller, once)) is not None:
             return made
@@ -218,14 +221,22 @@ class Functions:
         raise Unavailable("the function's code is missing in the object store")
 
     async def update(
-        self, caller: Caller, function_id: str, change: FunctionChange, *, expected: int | None = None
+        self,
+        caller: Caller,
+        function_id: str,
+        change: FunctionChange,
+        *,
+        expected: int | None = None,
+        is_rehearsal: bool = False,
     ) -> Described:
         """Without `expected` updates that race apply one after the other; with it the later one is refused. What
         changes nothing keeps the revision.
 
         Args:
             expected: the revision that the caller knows (`If-Match`).
-        Raises: `NotFound`, `InvalidInput`, `TooLarge`, `AlreadyExists`, `RevisionMismatch`.
+            is_rehearsal: the change is checked and not made.
+        Raises: `NotFound`, `InvalidInput`, `TooLarge`, `AlreadyExists`, `RevisionMismatch`; of code in a bucket also
+            `Forbidden`, `Unavailable`.
         """
         packages: dict[str, Package] = {}
         for _ in range(ATTEMPTS):
@@ -235,7 +246,7 @@ class Functions:
                 _check_expected(old, expected)
                 used = await self._layers_after(old, change)
                 new, package = await self._drafts.changed(old, change, packages, used.layers)
-                if new == old:
+                if new == old or is_rehearsal:
                     return await self._statuses.described(old)
                 await check_reserved(self._table, new, before=old.reserved_concurrency)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from lateen.domain.access import Caller
+from lateen.domain.code_places import CodePlace
 from lateen.domain.errors import Conflict, NotFound
 from lateen.domain.layers import LayerVersion, arn_of, check_layer_name, check_texts, is_layer_name
 from lateen.domain.names import new_id
@@ -17,6 +18,7 @@ from lateen.domain.workspaces import Workspace
 from lateen.ports.objects import Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
+from lateen.services.code_sources import CodeSources
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.idempotency import Idempotency, Once
 from lateen.services.layer_items import (
@@ -42,7 +44,7 @@ class NewLayer(Struct, frozen=True, kw_only=True):
     """What a publish asks for."""
 
     name: str
-    content: bytes
+    content: bytes | CodePlace
     """A zip."""
     description: str = ""
     runtimes: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Layers:
         objects: Objects,
         *,
         used: Callable[[str], Awaitable[set[str]]],
+        sources: CodeSources,
         cursors: Cursors,
         region: str,
         now: Callable[[], float] = time.time,
@@ -68,6 +71,7 @@ class Layers:
         self._table = table
         self._objects = objects
         self._artifacts = Artifacts(objects)
+        self._sources = sources
         self._sweep = LayerSweep(table, objects, used=used, now=now)
         self._cursors = cursors
         self._region = region
@@ -77,7 +81,10 @@ class Layers:
     async def publish(
         self, caller: Caller, workspace_id: str, new: NewLayer, *, once: Once | None = None
     ) -> LayerVersion:
-        """The next version. Raises: `NotFound` (workspace), `InvalidInput`, `TooLarge`, `Conflict`."""
+        """The next version.
+
+        Raises: `NotFound` (workspace), `InvalidInput`, `TooLarge`, `Conflict`; `Forbidden`, `Unavailable` (a bucket).
+        """
         workspace = await read_workspace(self._table, caller, workspace_id)
         if (made := await self._made(caller, once)) is not None:
             return made
@@ -85,7 +92,7 @@ class Layers:
         check_texts(
             description=new.description, license=new.license, runtimes=new.runtimes, architectures=new.architectures
         )
-        package = await self._artifacts.layer(new.content)
+        package = await self._package(workspace.id, new.content)
         # An id of its own for each, so that no publish can bring back a blob that is about to be swept.
         key = f"{workspace.id}/layers/{new_id()}/{package.sha256}.zip"
         await self._objects.put(key, package.artifact)
@@ -158,6 +165,12 @@ class Layers:
     async def url(self, layer: LayerVersion) -> str:
         """Where its zip can be fetched for a while."""
         return await self._objects.url(layer.key)
+
+    async def _package(self, workspace_id: str, content: bytes | CodePlace) -> Package:
+        if isinstance(content, bytes):
+            return await self._artifacts.zip(content, "content")
+        async with self._sources.fetched(workspace_id, content, "content_s3") as fetched:
+            return await self._artifacts.zip(fetched, "content")
 
     async def _store(
         self, caller: Caller, workspace: Workspace, new: NewLayer, key: str, package: Package, once: Once | None

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -16,6 +17,7 @@ from lateen.domain.workspaces import DEFAULT_ID, Quota, Workspace
 from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
 from lateen.services.build_settings import settings_key
 from lateen.services.builds import remove_builds
+from lateen.services.code_sources import CodeSources
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.functions import Functions
 from lateen.services.idempotency import Idempotency, Once
@@ -36,6 +38,7 @@ class WorkspaceChange(Struct, frozen=True, kw_only=True):
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     quota: Quota | UnsetType = UNSET
+    code_buckets: Sequence[str] | UnsetType = UNSET
 
 
 class Workspaces:
@@ -46,6 +49,7 @@ class Workspaces:
         functions: Functions,
         layers: Layers,
         keys: Keys,
+        sources: CodeSources,
         cursors: Cursors,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -53,6 +57,7 @@ class Workspaces:
         self._functions = functions
         self._layers = layers
         self._keys = keys
+        self._sources = sources
         self._cursors = cursors
         self._now = now
         self._idempotency = Idempotency(table, now=now)
@@ -65,7 +70,7 @@ class Workspaces:
             except NotFound:
                 pass
             try:
-                return await self._store(self._new(DEFAULT_ID, DEFAULT_ID, "", Quota()))
+                return await self._store(self._new(DEFAULT_ID, DEFAULT_ID))
             except RevisionConflict:
                 continue
         raise Conflict(BUSY)
@@ -77,16 +82,20 @@ class Workspaces:
         name: str,
         description: str = "",
         quota: Quota | None = None,
+        code_buckets: Sequence[str] = (),
         once: Once | None = None,
     ) -> Workspace:
         """Raises: `Forbidden`, `InvalidInput`, `AlreadyExists`, `Conflict` (by `once`)."""
         caller.must_be_installation()
         check_name(name)
         check_description(description)
+        self._sources.check(code_buckets)
         for _ in range(ATTEMPTS):
             if (outcome := await self._idempotency.outcome(caller, once)) is not None:
                 return msgspec.convert(outcome, Workspace)
-            workspace = self._new(new_id(), name, description, quota or Quota())
+            workspace = self._new(
+                new_id(), name, description=description, quota=quota or Quota(), code_buckets=tuple(code_buckets)
+            )
             made = msgspec.to_builtins(msgspec.structs.replace(workspace, revision=1))
             try:
                 return await self._store(workspace, *self._idempotency.record(caller, once, made))
@@ -148,9 +157,12 @@ class Workspaces:
                 name=old.name if change.name is UNSET else change.name,
                 description=old.description if change.description is UNSET else change.description,
                 quota=old.quota if change.quota is UNSET else change.quota,
+                code_buckets=old.code_buckets if change.code_buckets is UNSET else tuple(change.code_buckets),
             )
             check_name(new.name)
             check_description(new.description)
+            if change.code_buckets is not UNSET:
+                self._sources.check(new.code_buckets)
             if new == old:
                 return old
             new = msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
@@ -230,13 +242,12 @@ class Workspaces:
             return
         raise Conflict(BUSY)
 
-    def _new(self, workspace_id: str, name: str, description: str, quota: Quota) -> Workspace:
+    def _new(self, workspace_id: str, name: str, **more: Any) -> Workspace:
         now = iso_ms(self._now())
         return Workspace(
             id=workspace_id,
             name=name,
-            description=description,
-            quota=quota,
+            **more,
             account_id=new_account_id(),
             created_at=now,
             updated_at=now,

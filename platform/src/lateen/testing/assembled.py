@@ -7,6 +7,7 @@ from msgspec import structs
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.images import ImagePolicy
 from lateen.domain.master import MasterKey
+from lateen.ports.code_store import CodeStore
 from lateen.ports.objects import Objects
 from lateen.ports.table import Table
 from lateen.services import assembled
@@ -44,6 +45,8 @@ def assemble(
     clock: ManualClock,
     disabled: Disabled = lambda _: None,
     images: ImagePolicy = NO_IMAGES,
+    code_store: CodeStore | None = None,
+    own_bucket: str | None = None,
 ) -> Services:
     services = assembled.assemble(
         table,
@@ -52,6 +55,8 @@ def assemble(
         runtimes=runtimes,
         disabled=disabled,
         images=images,
+        code_store=code_store,
+        own_bucket=own_bucket,
         retention_days=RETENTION_DAYS,
         now=clock,
         monotonic=clock,

@@ -13,6 +13,7 @@ from uuid import uuid4
 from msgspec import Struct, field
 
 from lateen.cli.aliases import moved
+from lateen.cli.buckets import S3Place
 from lateen.cli.client import Client
 from lateen.cli.env import DEFAULT_REGION
 from lateen.cli.lookup import function_if_any, workspace_named
@@ -80,7 +81,7 @@ class _Deployment:
         self._plans = plans
         self._wait = wait
         self._packed: dict[str, bytes] = {}
-        """What functions and layers hold, by logical id."""
+        """What functions and layers hold, by logical id; not of those in a bucket."""
         self._planned: list[str] = []
         """Logical ids of the functions that are to be deployed."""
         self.outcome = Deployed(left_out=plans.left_out, failed=plans.failed)
@@ -89,6 +90,8 @@ class _Deployment:
         """Finds what is wrong with the template, and reads all that is sent."""
         plans = self._plans
         for layer in plans.layers():
+            if isinstance(layer.content, S3Place):
+                continue
             content = pack(layer.content)
             if not content.startswith(_ZIP):
                 raise Refused(f"{layer.id}: {layer.content} is no zip", hint="name a zip or a folder")
@@ -96,7 +99,7 @@ class _Deployment:
         for resource_id in plans.names:
             if (plan := plans.function(resource_id)) is not None:
                 self._planned.append(resource_id)
-                if plan.code is not None:
+                if plan.code is not None and not isinstance(plan.code, S3Place):
                     self._packed[resource_id] = _code_of(plan.code, plan.inline_name)
         for _ in (*plans.versions(), *plans.aliases(), *plans.event_configs()):
             pass
@@ -150,18 +153,28 @@ class _Deployment:
     def _published(self, layer: LayerPlan) -> dict[str, Any]:
         """The newest version if it is this one, else the next one."""
         path = f"/api/workspaces/{self._workspace_id}/layers"
-        content = self._packed[layer.id]
         newest: list[dict[str, Any]] = self._client.call("GET", f"{path}/{layer.name}/versions", params={"limit": 1})[
             "items"
         ]
-        wanted = layer.fields | {"sha256": hashlib.sha256(content).hexdigest()}
-        if newest and all(newest[0][name] == value for name, value in wanted.items()):
-            note(f"layer '{layer.name}' is unchanged at version {newest[0]['version']}")
-            return newest[0]
-        body = {"name": layer.name, "content": base64.b64encode(content).decode(), **layer.fields}
+
+        def is_newest(sha256: str) -> bool:
+            wanted = layer.fields | {"sha256": sha256}
+            return bool(newest) and all(newest[0][name] == value for name, value in wanted.items())
+
+        if isinstance(layer.content, S3Place):
+            sent: dict[str, Any] = {"content_s3": layer.content.fields}
+        else:
+            content = self._packed[layer.id]
+            if is_newest(hashlib.sha256(content).hexdigest()):
+                return _unchanged(newest[0])
+            sent = {"content": base64.b64encode(content).decode()}
+        body = {"name": layer.name, **sent, **layer.fields}
         made: dict[str, Any] = self._client.call(
             "POST", path, body=json.dumps(body).encode(), headers={"idempotency-key": str(uuid4())}
         )
+        if is_newest(made["sha256"]):  # which of a bucket's is known only now
+            self._client.call("DELETE", f"{path}/{layer.name}/versions/{made['version']}")
+            return _unchanged(newest[0])
         note(f"published version {made['version']} of layer '{layer.name}'")
         return made
 
@@ -170,7 +183,9 @@ class _Deployment:
         had = before["environment"] if before is not None else {}
         variables = {name: had[name] for name in plan.kept if name in had} | plan.fields["environment"]
         fields = plan.fields | {"environment": variables}
-        if plan.id in self._packed:
+        if isinstance(plan.code, S3Place):
+            fields["code_s3"] = plan.code.fields
+        elif plan.id in self._packed:
             fields["code"] = base64.b64encode(self._packed[plan.id]).decode()
         if before is not None and fields["auth"] == "none":
             del fields["auth"]  # follows from the URL's settings
@@ -270,6 +285,11 @@ class _Deployment:
             self._plans.failed[resource_id] = refusal.message
             note(f"error: {resource_id}: {refusal.message}")
             return None
+
+
+def _unchanged(layer: dict[str, Any]) -> dict[str, Any]:
+    note(f"layer '{layer['name']}' is unchanged at version {layer['version']}")
+    return layer
 
 
 def _code_of(given: Path | str, inline_name: str) -> bytes:

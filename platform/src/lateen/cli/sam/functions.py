@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from lateen.cli.buckets import SCHEME, S3Place, place_from
 from lateen.cli.refusals import Refused
 from lateen.cli.sam.intrinsics import Intrinsics
 from lateen.cli.sam.properties import LeftOut, Properties, Skipped, is_function
@@ -77,6 +78,13 @@ class EventConfig(Struct, frozen=True, kw_only=True):
     fields: dict[str, Any]
 
 
+class Uri(Struct, frozen=True):
+    """A path as the template has it, and where."""
+
+    text: str
+    where: str
+
+
 class FunctionPlan(Struct, frozen=True, kw_only=True):
     id: str
     """Logical."""
@@ -85,7 +93,7 @@ class FunctionPlan(Struct, frozen=True, kw_only=True):
     """Of a create or an update, without the code."""
     kept: tuple[str, ...]
     """Variables whose values can't be known: those that the function has stay."""
-    code: Path | str | None
+    code: Path | S3Place | str | None
     """Inline code is text; None: there is an image."""
     inline_name: str
     """Of the file that inline code is."""
@@ -117,18 +125,21 @@ def plan_function(
     properties = properties_of(template, resource, intrinsics, left_out)
     properties.raw("FunctionName")
     is_image = properties.text("PackageType") == "Image"
-    code: Path | str | None = None
+    code: Path | S3Place | str | None = None
     inline_name = ""
     if is_image:
         package = _image(resource, properties)
     else:
         if (given := properties.needed_text("Runtime")) is None:
             raise Refused(f"{properties.where}.Runtime: required")
-        runtime = runtimes.find(_built_by(template, resource, given, runtimes))
+        found = _code(resource, properties)
+        # What lies in a bucket was built before it was put there.
+        method = given if isinstance(found, S3Place) else _built_by(template, resource, given, runtimes)
+        runtime = runtimes.find(method)
         package = {"runtime": runtime["name"]}
         if (handler := properties.needed_text("Handler")) is not None:
             package["handler"] = handler
-        code = _code(template, resource, properties)
+        code = path_in(template, found) if isinstance(found, Uri) else found
         inline_name = f"{INLINE}{Path(runtime['file']).suffix}"
     variables, kept = _variables(properties)
     alias = properties.text("AutoPublishAlias")
@@ -223,8 +234,9 @@ def url_fields(given: Properties) -> dict[str, Any]:
     return {"auth_type": kind, "invoke_mode": mode, "cors": said or None}
 
 
-def path_in(template: Template, given: str, where: str) -> Path:
+def path_in(template: Template, uri: Uri) -> Path:
     """Raises: `Refused` for what leads out of the template's folder, or to nothing."""
+    given, where = uri.text, uri.where
     if "\0" in given:
         raise Refused(f"{where}: not a path")
     path = (template.folder / given).resolve()
@@ -246,7 +258,8 @@ def _built_by(template: Template, resource: Resource, runtime: str, runtimes: Ru
     return method
 
 
-def _code(template: Template, resource: Resource, properties: Properties) -> Path | str:
+def _code(resource: Resource, properties: Properties) -> Uri | S3Place | str:
+    """Inline code is text."""
     if resource.kind == PLAIN:
         given = properties.need("Code")
         if isinstance(given, dict) and isinstance(inline := given.get("ZipFile"), str):
@@ -257,11 +270,26 @@ def _code(template: Template, resource: Resource, properties: Properties) -> Pat
             properties.raw("CodeUri")
             return inline
         given, where = properties.need("CodeUri") or ".", f"{properties.where}.CodeUri"
-    if isinstance(given, str) and not given.startswith("s3://"):
-        return path_in(template, given, where)
+    return uri_or_place(given, where)
+
+
+def uri_or_place(given: Value, where: str) -> Uri | S3Place:
+    """What `CodeUri`, `ContentUri`, `Code` and `Content` say. Raises: `Refused`."""
     if given is None:
         raise Refused(f"{where}: required")
-    raise Skipped("code in S3 is not fetched; deploy the template that names its folder")
+    if isinstance(given, str):
+        if not given.startswith(SCHEME):
+            return Uri(given, where)
+        try:
+            return place_from(given)
+        except Refused as refusal:
+            raise Refused(f"{where}: {refusal.message}") from None
+    if isinstance(given, dict):
+        for names in (("Bucket", "Key", "Version"), ("S3Bucket", "S3Key", "S3ObjectVersion")):
+            bucket, key, version = (given.get(name) for name in names)
+            if isinstance(bucket, str) and isinstance(key, str) and isinstance(version, str | None):
+                return S3Place(bucket, key, version)
+    raise Refused(f"{where}: a path, or a bucket and a key in it")
 
 
 def _image(resource: Resource, properties: Properties) -> dict[str, Any]:

@@ -6,8 +6,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from lateen.cli.buckets import S3Place
 from lateen.cli.refusals import Refused
-from lateen.cli.sam.functions import EventConfig, event_config, path_in, provisioned_in, url_fields
+from lateen.cli.sam.functions import (
+    EventConfig,
+    Uri,
+    event_config,
+    path_in,
+    provisioned_in,
+    uri_or_place,
+    url_fields,
+)
 from lateen.cli.sam.properties import Properties, Skipped
 from lateen.cli.sam.templates import Resource, Template
 
@@ -23,7 +32,7 @@ _FUNCTION = re.compile(
 class LayerPlan(Struct, frozen=True, kw_only=True):
     id: str
     name: str
-    content: Path
+    content: Path | S3Place
     fields: dict[str, Any]
     """Of a publication, without name and content."""
 
@@ -59,14 +68,10 @@ def layer_name(resource: Resource, properties: Properties) -> str:
 def plan_layer(template: Template, resource: Resource, properties: Properties) -> LayerPlan:
     """Raises: `Skipped`, `NotYet`, `Refused`."""
     name = layer_name(resource, properties)
-    if resource.build_method is not None and not template.is_built:
-        raise Skipped("layers are not built; 'sam build' makes .aws-sam/build, which can be deployed")
     field = "ContentUri" if resource.kind == LAYERS[0] else "Content"
-    given = properties.need(field)
-    if not isinstance(given, str) or given.startswith("s3://"):
-        if given is None:
-            raise Refused(f"{properties.where}.{field}: required")
-        raise Skipped("content in S3 is not fetched; deploy the template that names its folder")
+    given = uri_or_place(properties.need(field), f"{properties.where}.{field}")
+    if isinstance(given, Uri) and resource.build_method is not None and not template.is_built:
+        raise Skipped("layers are not built; 'sam build' makes .aws-sam/build, which can be deployed")
     fields = {
         "description": properties.text("Description") or "",
         "runtimes": properties.texts("CompatibleRuntimes") or [],
@@ -75,8 +80,8 @@ def plan_layer(template: Template, resource: Resource, properties: Properties) -
     }
     properties.raw("RetentionPolicy")  # versions stay until somebody removes them
     properties.rest({})
-    where = f"{properties.where}.{field}"
-    return LayerPlan(id=resource.id, name=name, content=path_in(template, given, where), fields=fields)
+    content = path_in(template, given) if isinstance(given, Uri) else given
+    return LayerPlan(id=resource.id, name=name, content=content, fields=fields)
 
 
 def plan_version(properties: Properties) -> VersionPlan:
