@@ -17,7 +17,9 @@ BEYOND_A_SCHEMA = {
     "image", "image_config",  # only in a cluster
     "If-Match",  # its pattern is more than the generator can follow: it sends an empty one as valid
     "environment",  # its size as a whole, and reserved names
-    "reserved_concurrency",  # all functions of a workspace together have a limit
+    "reserved_concurrency", "requested",  # all functions of a workspace together have a limit
+    "auth",  # `none` only where the URL has no settings of its own
+    "cors",  # its size as a whole
     "routing",  # only beside a published version
     "variables",  # those that a runtime's builds understand, of which runtimes there are
 }  # fmt: skip

@@ -11,9 +11,9 @@ from lateen.api.requests import DEFAULT, Cursor, Limit
 from lateen.api.views import Page, ProvisionedConcurrencyView, page_of, provisioned_view
 from lateen.domain.access import Caller
 from lateen.domain.functions import Function
-from lateen.domain.versions import QUALIFIER, check_qualifier
+from lateen.domain.versions import PUBLISHED, check_qualifier
 
-Of = Annotated[str, PathParameter(schema_extra={"pattern": QUALIFIER}, description="A version's number, or an alias.")]
+Of = Annotated[str, PathParameter(schema_extra={"pattern": PUBLISHED}, description="A version's number, or an alias.")]
 
 
 class ProvisionedController(Controller):

@@ -20,6 +20,8 @@ NUMBER = r"^[1-9][0-9]{0,8}\Z"
 VERSION = r"^(\$LATEST|[1-9][0-9]{0,8})\Z"
 QUALIFIER = r"^(\$LATEST|[A-Za-z0-9_-]{1,128})\Z"
 """A version or an alias."""
+PUBLISHED = r"^[A-Za-z0-9_-]{1,128}\Z"
+"""The same without `$LATEST`."""
 OF_THE_FUNCTION = ("name", "auth", "url", "replicas", "reserved_concurrency")
 _OWN = (*OF_THE_FUNCTION, "version", "revision", "rolled", "created_at", "updated_at", "deleted_at")
 
