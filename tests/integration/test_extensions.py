@@ -1,5 +1,6 @@
 """Lambda extensions, external and internal: real programs beside a real runtime, embedded and under a pod's `init`."""
 
+import base64
 import json
 import sys
 import threading
@@ -74,7 +75,13 @@ def test_a_whole_life(start: Start, reports: Reports, client: str) -> None:
     assert not {"_HANDLER", "AWS_EXECUTION_ENV", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"} & set(environ)
 
     for number in (1, 2):
-        called = value(function.invoke({}))
+        answer = function.invoke({})
+        called = value(answer)
+        lines = base64.b64decode(answer.headers["x-amz-log-result"]).decode().splitlines()
+        assert [line for line in lines if line.startswith("EXTENSION")] == [
+            "EXTENSION\tName: a-first\tState: Ready\tEvents: [INVOKE]",
+            "EXTENSION\tName: b-second\tState: Ready\tEvents: [INVOKE,SHUTDOWN]",
+        ] * (number == 1)
         told = reports.wait("a-first", "INVOKE", number)
         event = told["event"]
         assert 0 < event.pop("deadlineMs") - told["now_ms"] <= 3000
@@ -153,7 +160,11 @@ def test_failing_at_the_start(start: Start, reports: Reports, does: str, error_t
     folder = function.init_error.message.partition("fork/exec ")[2].partition("/one:")[0]
     assert function.init_error.type == error_type
     assert function.init_error.message == f"RequestId:  Error: {how.format(folder=folder)}"
-    assert error(function.invoke({}))[0] == error_type
+    failed = function.invoke({})
+    assert error(failed)[0] == error_type
+    log = base64.b64decode(failed.headers["x-amz-log-result"]).decode()
+    assert "EXTENSION\tName: one\tState: Exited\tEvents: " in log
+    assert f"\tError Type: {error_type}\n" in log
     assert reports.of("function", "called") == []
 
 

@@ -230,7 +230,7 @@ class InPod:
 
     def invoke(self, event: Json) -> Answer:
         assert self._invoker is not None
-        return self._invoker.signed("/_lateen/invoke", "POST", json.dumps(event).encode())
+        return self._invoker.signed("/_lateen/invoke", "POST", json.dumps(event).encode(), log=True)
 
     @property
     def pid(self) -> int:

@@ -143,11 +143,14 @@ class PodInvoker:
             connection.request(method, f"/{HASH}{path}", headers=dict(headers or {}))
             return Answer(connection.getresponse())
 
-    def signed(self, target: str, method: str = "GET", body: bytes = b"", *, key: bytes = KEY) -> Answer:
+    def signed(
+        self, target: str, method: str = "GET", body: bytes = b"", *, key: bytes = KEY, log: bool = False
+    ) -> Answer:
         signature = signing.sign(key, method=method, target=target, source="", request_id="", now_s=time.time())
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
-            connection.request(method, target, body, {signing.SIGNATURE: signature})
+            headers = {signing.SIGNATURE: signature, **({"x-amz-log-type": "Tail"} if log else {})}
+            connection.request(method, target, body, headers)
             return Answer(connection.getresponse())
 
     def state(self) -> dict[str, Any]:

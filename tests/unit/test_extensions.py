@@ -49,6 +49,7 @@ class Host:
         self.process: Any = Process()
         self.ready = 0
         self.failed: list[tuple[str, str]] = []
+        self.notes: list[str] = []
         self.extensions = Extensions(self, asyncio.get_running_loop(), ["one", "two"])
         self.one = self.extensions.register("one", ["INVOKE", "SHUTDOWN"])
         self.two = self.extensions.register("two", ["SHUTDOWN"])
@@ -59,6 +60,9 @@ class Host:
 
     def extension_failed(self, error_type: str, how: str) -> None:
         self.failed.append((error_type, how))
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
     def asks(self, extension: Extension) -> list[dict[str, Any]]:
         """Returns: what it is told, when it is."""
@@ -150,4 +154,7 @@ async def test_one_that_has_failed_and_stays() -> None:
     async with asyncio.timeout(20):
         while not host.failed:
             await asyncio.sleep(0.05)
-    assert host.failed == [("Extension.InitError", "the extension one has failed")]
+    assert host.failed == [("Extension.InitError", "the extension has failed")]
+    assert host.notes == [
+        "EXTENSION\tName: one\tState: Failed\tEvents: [INVOKE,SHUTDOWN]\tError Type: Extension.InitError"
+    ]

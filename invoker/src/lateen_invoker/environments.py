@@ -275,6 +275,10 @@ class Environment:
             self._failed = (error_type, how)
         self.kill()
 
+    def note(self, line: str) -> None:
+        if self.logs is not None:
+            self.logs.note(line)
+
     def extension_ended(self, name: str, ended: Exit | str) -> None:
         if self.extensions is not None:
             self.extensions.extension_ended(name, ended)
@@ -303,6 +307,8 @@ class Environment:
             return
         if self.state == STARTING:
             self.init_duration_ms = (time.monotonic() - self.started_at) * 1000
+            if self.extensions is not None:
+                self.extensions.initialised()
         elif self.state == ANSWERED:
             self._settle()
         elif self.state != IDLE:

@@ -49,6 +49,9 @@ class Host(Protocol):
     def extension_failed(self, error_type: str, how: str) -> None:
         """The environment can't go on. `how`: for people."""
 
+    def note(self, line: str) -> None:
+        """For the function's log."""
+
 
 class Extension:
     """One of them. `send` of an extension that waits for its next event is called once."""
@@ -62,6 +65,12 @@ class Extension:
         self.send: Send | None = None
         self.due: Event | None = None
         """An event that it has not asked for yet."""
+
+    def described(self, error_type: str = "") -> str:
+        """A line for the function's log, as AWS writes it."""
+        name = "".join(each if each.isprintable() else "?" for each in self.name)
+        line = f"EXTENSION\tName: {name}\tState: {self.state}\tEvents: [{','.join(sorted(self.events))}]"
+        return f"{line}\tError Type: {error_type}" if error_type else line
 
     def tell(self, event: Event) -> None:
         self.state = _RUNNING
@@ -104,6 +113,11 @@ class Extensions:
     def holds_runtime(self) -> bool:
         """The runtime has asked for an event that it gets when the others have."""
         return self._is_runtime_ready
+
+    def initialised(self) -> None:
+        """So is the environment."""
+        for each in self._all.values():
+            self._host.note(each.described())
 
     def invoke(self, invocation: Invocation) -> None:
         """An event is about to be given to the runtime."""
@@ -167,9 +181,9 @@ class Extensions:
             if not self._awaited and self._told_shutdown is None:
                 self._finish()
         elif isinstance(ended, str):
-            self._host.extension_failed("Extension.LaunchError", ended)
+            self._fail(each, "Extension.LaunchError", ended)
         else:
-            self._host.extension_failed(self._failure or "Extension.Crash", _how(ended))
+            self._fail(each, self._failure or "Extension.Crash", _how(ended))
 
     # What extensions say.
 
@@ -242,7 +256,11 @@ class Extensions:
 
     def _still_there(self, each: Extension) -> None:
         if self._over is None and each.state == _FAILED:
-            self._host.extension_failed(self._failure, f"the extension {each.name} has failed")
+            self._fail(each, self._failure, "the extension has failed")
+
+    def _fail(self, each: Extension, error_type: str, how: str) -> None:
+        self._host.note(each.described(error_type))
+        self._host.extension_failed(error_type, how)
 
     def _are_ready(self) -> bool:
         # Who has not registered for events stays ready after its first word.

@@ -46,6 +46,12 @@ class LogPipe:
             text = text[:HEAD] + MARK.format(left_out).encode() + text[HEAD:]
         return text, left_out > 0
 
+    def note(self, line: str) -> None:
+        """One line of ours, behind what was printed by now."""
+        if self._fd >= 0 and ioctl(self._fd, FIONREAD, _NOTHING) != _NOTHING:
+            self._read(rounds=4)
+        self._keep(f"{line}\n".encode("utf-8", "replace"))
+
     def tick(self) -> None:
         """A new tick has a new budget; called while the environment is busy."""
         self._budget = BUDGET
