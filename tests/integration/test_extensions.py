@@ -1,6 +1,7 @@
 """Lambda extensions, external and internal: real programs beside a real runtime, embedded and under a pod's `init`."""
 
 import base64
+import http.client
 import json
 import sys
 import threading
@@ -72,6 +73,10 @@ def test_a_whole_life(start: Start, reports: Reports, client: str) -> None:
     }  # fmt: skip
     environ = reports.wait("b-second", "started")["environ"]
     assert environ["AWS_LAMBDA_FUNCTION_NAME"] == "probe"
+    if isinstance(function, Embedded):  # in a pod a function has its loopback for itself
+        connection = http.client.HTTPConnection(environ["AWS_LAMBDA_RUNTIME_API"])
+        connection.request("POST", "/2020-01-01/extension/register", "{}", {"Lambda-Extension-Name": "stranger"})
+        assert json.loads(connection.getresponse().read())["errorType"] == "Forbidden"
     assert not {"_HANDLER", "AWS_EXECUTION_ENV", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"} & set(environ)
 
     for number in (1, 2):
@@ -183,6 +188,7 @@ def test_failing_while_an_event_runs(start: Start, reports: Reports, does: str, 
     assert len(reports.of("bad", "started")) == 2
 
 
+@pytest.mark.parametrize("start", ["embedded"], indirect=True)
 def test_more_than_there_may_be(start: Start, reports: Reports) -> None:
     """Ten is the most."""
     function = start(FUNCTION, programs(*(f"e{number:02}" for number in range(11))))
@@ -271,6 +277,7 @@ def handler(event, context):
 )
 
 
+@pytest.mark.parametrize("start", ["embedded"], indirect=True)
 def test_refusals(start: Start) -> None:
     """What is wrong is 403 with AWS's name for it; telemetry, which there is none of, is the emulator's 202."""
     function = start(REFUSED, {})
