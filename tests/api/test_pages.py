@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from lateen.app import Platform
+from lateen.ports.table import TableUnavailable
 from lateen.ui.attempts import AT_MOST, WITHIN_S, Attempts
 from lateen.ui.listing import PER_PAGE, Asked, listed, with_figures
 from lateen.ui.rendering import template_config
@@ -142,11 +143,38 @@ def test_tokens_belong_to_one_session() -> None:
 
 
 async def test_signing_out(api: Api, browser: Browser) -> None:
-    """The browser forgets the key at once."""
-    answer = await browser.post("/ui/sign-out", token=await browser.token("/ui/keys"))
+    """The browser forgets the key at once, and a copy of its cookie is good for nothing; other sessions go on."""
+    other = Browser(api.platform)
+    await other.sign_in(api.secret)
+    [copied] = [each.value for each in browser.client.cookies.jar if each.name == COOKIE]
+    token = await browser.token("/ui/keys")
+    answer = await browser.post("/ui/sign-out", token=token)
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in")
     assert "Max-Age=0" in answer.headers["set-cookie"]
     assert (await browser.get("/ui/functions")).headers["location"] == "/ui/sign-in"
+    browser.client.cookies.set(COOKIE, copied, path="/ui")
+    assert (await browser.client.get("/ui/api/keys", headers={"x-csrf-token": token})).status_code == 401
+    assert (await browser.get("/ui/functions")).headers["location"] == "/ui/sign-in"
+    assert (await other.get("/ui/functions")).status_code == 200
+
+
+async def test_while_the_store_is_away(api: Api, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages say so, and nobody is signed out by that; who signs out is rid of the cookie all the same."""
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise TableUnavailable("away")
+
+    token = await browser.token("/ui/functions")
+    with monkeypatch.context() as patch:
+        for name in ("get", "query", "write"):
+            patch.setattr(api.platform.table, name, away)
+        page = await browser.get("/ui/functions")
+        assert (page.status_code, "Not available at the moment" in page.text) == (503, True)
+    assert (await browser.get("/ui/functions")).status_code == 200
+    monkeypatch.setattr(api.platform.table, "write", away)
+    answer = await browser.post("/ui/sign-out", token=token)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in")
+    assert "Max-Age=0" in answer.headers["set-cookie"]
 
 
 async def test_a_revoked_key_ends_its_sessions(api: Api) -> None:

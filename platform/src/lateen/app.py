@@ -44,6 +44,7 @@ from lateen.services.build_sweep import BuildSweep
 from lateen.services.building import Building
 from lateen.services.controller import Controller
 from lateen.services.deleted_records import DeletedRecords
+from lateen.services.ended_sessions import EndedSessions
 from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
 from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
@@ -218,7 +219,7 @@ class Platform:
             metrics=self.metrics,
             origins=Origins(hosts=settings.hosts, cors_origins=settings.cors_origins),
         )
-        self._management.pages = Pages(self._management, key=master.derive("ui"))
+        self._management.pages = Pages(self._management, key=master.derive("ui"), ended=EndedSessions(self.table))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

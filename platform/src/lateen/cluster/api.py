@@ -29,6 +29,7 @@ from lateen.gateway.invocations import Invocations
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
 from lateen.services.changes import ChangeWriter
+from lateen.services.ended_sessions import EndedSessions
 from lateen.services.events import Events
 from lateen.services.wanted_versions import Waking
 from lateen.ui.app import Pages
@@ -87,7 +88,7 @@ class ApiProcess:
             metrics=self.metrics,
             origins=Origins(hosts=settings.hosts, cors_origins=settings.cors_origins),
         )
-        self._management.pages = Pages(self._management, key=master.derive("ui"))
+        self._management.pages = Pages(self._management, key=master.derive("ui"), ended=EndedSessions(self._table))
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         served = self._aws if scope["type"] == "http" and self._aws.handles(scope) else self._management

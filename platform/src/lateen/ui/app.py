@@ -23,7 +23,7 @@ from lateen.ui.forms import ForgedForm
 from lateen.ui.function_pages import FunctionPages
 from lateen.ui.key_pages import KeyPages
 from lateen.ui.rendering import page, template_config
-from lateen.ui.sessions import COOKIE, Session, Sessions, cookie_header
+from lateen.ui.sessions import COOKIE, EndedSessions, Session, Sessions, cookie_header
 from lateen.ui.signing_in import SIGN_IN, NotSignedIn, SigningIn
 
 log = logging.getLogger(__name__)
@@ -47,26 +47,30 @@ _KEPT_FROM_THE_API = (b"cookie", b"authorization", b"x-csrf-token", b"x-request-
 
 
 class Pages:
-    def __init__(self, api: Any, *, key: bytes) -> None:
+    def __init__(self, api: Any, *, key: bytes, ended: EndedSessions) -> None:
         """Args:
         api: the ASGI application that serves the public API, and checks keys.
         key: 32 bytes for the sessions, the same in all replicas.
         """
         self._api = api
         self._sessions = Sessions(key)
-        self._app = _litestar(self._sessions, Api(api))
+        self._ended = ended
+        self._app = _litestar(self._sessions, ended, Api(api))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = _Headers(scope["headers"])
+        path = scope["path"]
+        is_asset = path.startswith(f"{ASSETS}/")
         session = self._sessions.open(headers.cookie(COOKIE)) or self._sessions.begin()
+        if session.is_signed_in and not is_asset and await self._ended.has_ended(session.id):
+            session = self._sessions.begin()
         has_token = self._sessions.is_token(session, headers.one(TOKEN_HEADER))
         scope["state"] |= {"session": session, "token": self._sessions.token(session), "has_token": has_token}
-        path = scope["path"]
         if path.startswith(FORWARDED):
             await self._forward(scope, receive, send, session, may=has_token)
             return
         wants = headers.one(b"sec-fetch-dest")
-        if not (path.startswith(f"{ASSETS}/") or has_token or wants == "document"):
+        if not (is_asset or has_token or wants == "document"):
             if wants:
                 await _refuse(send, 403, "forbidden", "the page is out of date; load it again")
             else:
@@ -142,7 +146,7 @@ async def _answer(send: Any, status: int, media_type: bytes, body: bytes) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
-def _litestar(sessions: Sessions, api: Api) -> Litestar:
+def _litestar(sessions: Sessions, ended: EndedSessions, api: Api) -> Litestar:
     async def calls(request: Request[Any, Any, Any]) -> Calls:
         state = request.scope["state"]
         session: Session = state["session"]
@@ -159,6 +163,7 @@ def _litestar(sessions: Sessions, api: Api) -> Litestar:
             "calls": Provide(calls),
             "api": provide(api),
             "sessions": provide(sessions),
+            "ended": provide(ended),
             "attempts": provide(Attempts()),
         },
         template_config=template_config(),

@@ -1,7 +1,7 @@
 """Sessions: a sealed cookie, which any replica opens with a key that all derive from the installation's master key.
 
-The cookie holds the API key of who signed in. Nothing is stored, so a session ends where its key is revoked, after
-`LIVES_S`, or with the browser's cookie. The token against forged requests follows from the session's id.
+The cookie holds the API key of who signed in. Nothing is stored but the end of a session that somebody signed out of;
+it ends as well where its key is revoked, and after `LIVES_S`. The token against forged requests follows from its id.
 """
 
 import base64
@@ -10,6 +10,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -33,6 +34,15 @@ class Session(Struct, frozen=True):
     @property
     def is_signed_in(self) -> bool:
         return bool(self.secret)
+
+
+class EndedSessions(Protocol):
+    """Sessions that were signed out of, for all replicas."""
+
+    async def end(self, session_id: str, *, until_s: int) -> None:
+        """`until_s`: Unix time at which the session is over by itself."""
+
+    async def has_ended(self, session_id: str) -> bool: ...
 
 
 class Sessions:

@@ -11,7 +11,7 @@ from lateen.ui.attempts import Attempts
 from lateen.ui.calls import Api, Refused
 from lateen.ui.forms import checked_form
 from lateen.ui.rendering import PageRequest, page
-from lateen.ui.sessions import Session, Sessions, cookie_header
+from lateen.ui.sessions import EndedSessions, Session, Sessions, cookie_header
 
 SIGN_IN = "/ui/sign-in"
 HOME = "/ui/functions"
@@ -19,6 +19,7 @@ _LONGEST = 200
 
 ApiDep = NamedDependency[SkipValidation[Api]]
 SessionsDep = NamedDependency[SkipValidation[Sessions]]
+EndedDep = NamedDependency[SkipValidation[EndedSessions]]
 AttemptsDep = NamedDependency[SkipValidation[Attempts]]
 
 
@@ -71,8 +72,11 @@ class SigningIn(Controller):
         return _to(HOME, cookie_header(sessions.seal(begun), secure=_is_secure(request)))
 
     @post("/sign-out", status_code=303)
-    async def sign_out(self, request: PageRequest, sessions: SessionsDep) -> Response[bytes]:
+    async def sign_out(self, request: PageRequest, sessions: SessionsDep, ended: EndedDep) -> Response[bytes]:
         await checked_form(request, sessions)
+        session: Session = request.scope["state"]["session"]
+        if session.is_signed_in:
+            await ended.end(session.id, until_s=session.expires_s)
         return _to(SIGN_IN, cookie_header("", secure=_is_secure(request), lives_s=0))
 
 
