@@ -177,7 +177,7 @@ async def test_an_image_that_cannot_be_pulled_is_told(tmp_path: Path) -> None:
         function = a_function()
         await setting.deployer.apply(function)
         told = await setting.until_state(function, "Failed")
-        assert (told.reason or "").startswith("The image of the invoker can't be pulled: ")
+        assert (told.reason or "").startswith("The image of the invoker can't be pulled (")
         assert "localhost/lateen/not-there:1" in (told.reason or "")
     finally:
         await setting.close()

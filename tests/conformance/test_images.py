@@ -3,14 +3,14 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import httpx
 import pytest
-from botocore.config import Config
+from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 from cluster_stores import ClusterStores
 from platform_processes import IMAGE_TAG, LATEEN, PlatformProcess, PlatformProcesses, kubectl, until
@@ -32,8 +32,9 @@ while True:
     urllib.request.urlopen(f"{address}{request_id}/response", json.dumps(answer).encode()).close()
 """
 """A client of its own."""
-PATIENT = Config(retries={"max_attempts": 8, "mode": "standard"}, read_timeout=90)
+PATIENT = ClientConfig(retries={"max_attempts": 8, "mode": "standard"}, read_timeout=90)
 """The stores' pods share the machine with all that runs here."""
+Config = dict[str, Any]
 ON_THE_CLUSTER = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
@@ -63,8 +64,13 @@ def test_embedded_says_why_not(account: Account, client: Any) -> None:
 class Cluster:
     """The platform's processes, and boto3 for a workspace of theirs."""
 
-    def __init__(self, folder: Path, stores: ClusterStores) -> None:
+    def __init__(
+        self, folder: Path, stores: ClusterStores, *, changed: Callable[[Config], Config] = lambda config: config
+    ) -> None:
+        """`changed`: of the document that the chart makes of its values."""
         self.platform = PlatformProcesses(folder, stores)
+        file = folder / "functions.json"
+        file.write_text(json.dumps(changed(json.loads(file.read_text()))))
         self.platform.prepare()
         self.api, self.gateway = self.platform.start("api"), self.platform.start("gateway")
         self.controller = self.platform.start("controller")

@@ -1,5 +1,7 @@
-"""Functions whose package is an image, over each table: made, changed, published, restored, deleted."""
+"""Functions whose package is an image, over each table: made, changed, published, restored, deleted, and kept by the
+digest that nodes have found."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.domain.errors import InvalidInput, NotFound
 from lateen.domain.functions import Function
 from lateen.domain.images import Image, ImageConfig, ImagePolicy
+from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.table import Table
 from lateen.services.functions import FunctionChange, NewFunction
+from lateen.services.resolving import Resolving
 from lateen.testing.assembled import ManualClock, Services, assemble
 
 RUNTIMES = Path(__file__).parents[2] / "runtimes"
@@ -54,9 +58,9 @@ async def test_an_image_is_all_of_its_code(services: Services) -> None:
     assert (function.runtime, function.handler, function.code.artifact_key, function.code.size) == ("", "", "", 0)
     found = (await services.functions.get(services.admin, function.id)).function
     assert found == function
-    assert found.image == Image(uri=URI)
+    assert found.image == Image(uri=URI, given_at=1)
     deployment = services.functions.deployment_for(found)
-    assert (deployment.image, deployment.artifact_key, deployment.handler) == (Image(uri=URI), "", "")
+    assert (deployment.image, deployment.artifact_key, deployment.handler) == (found.image, "", "")
     assert await services.functions.with_artifact(deployment) is deployment
     assert await services.functions.source(services.admin, function.id) is None
     assert [blob async for blob in services.objects.list()] == []
@@ -104,7 +108,7 @@ async def test_changes(services: Services) -> None:
     assert (same.revision, same.code.sha256 != first.code.sha256) == (2, True)
     config = ImageConfig(entry_point=("/bin/x",), command=("a",), working_directory="/b")
     configured = await changed(services, same, image_config=config)
-    assert configured.image == Image(uri=URI, config=config, pulls=1)
+    assert configured.image == Image(uri=URI, config=config, given_at=2)
     assert services.functions.deployment_for(configured).handler == "a"
     pinned = await changed(services, configured, image_uri=PINNED, timeout_s=9)
     assert (pinned.code.sha256, pinned.timeout_s) == (PINNED.rpartition(":")[2], 9)
@@ -124,9 +128,145 @@ async def test_versions_keep_their_image(services: Services) -> None:
     await changed(services, function, image_uri=OTHER)
     assert (await versions.publish(services.admin, function.id)).is_new
     first = (await versions.get(services.admin, function.id, "1")).function
-    assert first.image == Image(uri=URI)
+    assert first.image == Image(uri=URI, given_at=1)
     restored = (await versions.restore(services.admin, function.id, "1")).function
     assert (restored.image, restored.code) == (first.image, first.code)
     assert await services.functions.delete(services.admin, function.id)
     with pytest.raises(NotFound):
         await versions.get(services.admin, function.id, "1")
+
+
+ONE, TWO = "1" * 64, "2" * 64
+
+
+class Nodes:
+    """`ImageResolver`; the test says what nodes have to say, and lets them say it."""
+
+    def __init__(self, *said: str | Exception | None) -> None:
+        self.said = list(said)
+        self.asked: list[str] = []
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def digest(self, workspace_id: str, image: Image) -> str | None:
+        self.asked.append(image.uri)
+        await self.may.wait()
+        said = self.said.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+class Lookups:
+    """`Resolving`, and who was told."""
+
+    def __init__(self, services: Services, nodes: Nodes | None) -> None:
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.resolving = Resolving(services.table, resolver=nodes)
+        self.resolving.subscribe(self.told.put)
+
+    async def image(self, function: Function) -> Image:
+        """As it is deployed in the end. Raises: `ImageFailed`."""
+        while (found := await self.resolving.resolved(function)) is None:
+            assert await asyncio.wait_for(self.told.get(), 10) == function.id
+        assert found.image is not None
+        return found.image
+
+
+async def test_a_tag_is_looked_up_once_for_each_time_that_it_was_given(services: Services) -> None:
+    """The draft and the version of it have the same bytes, whichever is started first and whatever the tag does."""
+    nodes = Nodes(ONE, TWO, ONE)
+    lookups = Lookups(services, nodes)
+    function = await made(services)
+    await services.versions.publish(services.admin, function.id)
+    version = (await services.versions.get(services.admin, function.id, "1")).function
+    assert (await lookups.image(version)).pinned == f"ghcr.io/team/thing@sha256:{ONE}"
+    assert (await lookups.image(function)).digest == ONE
+    shown = (await services.functions.get(services.admin, function.id)).function
+    assert (shown.code.sha256, shown.image and shown.image.uri) == (ONE, URI)
+    configured = await changed(services, function, timeout_s=9)
+    assert (await lookups.image(configured)).digest == ONE
+    assert nodes.asked == [URI]
+
+    other = await changed(services, configured, image_uri=OTHER)
+    assert (await lookups.image(other)).pinned == f"ghcr.io/team/other@sha256:{TWO}"
+    assert (await lookups.image(await changed(services, other, image_uri=URI))).digest == ONE
+    assert nodes.asked == [URI, OTHER, URI]
+    pinned = await changed(services, other, image_uri=PINNED)
+    assert (await lookups.image(pinned)).pinned == PINNED
+    assert len(nodes.asked) == 3
+    digests = (await services.table.query(f"WS#{function.workspace_id}", begins="IMAGE#")).items
+    assert [item.data["digest"] for item in digests].count(TWO) == 0, "nothing has that image any more"
+    restored = (await services.versions.restore(services.admin, function.id, "1")).function
+    assert restored.code.sha256 == ONE
+    await services.functions.delete(services.admin, function.id)
+    partition = (await services.table.query(f"WS#{function.workspace_id}", begins="IMAGE#")).items
+    assert partition == []
+
+
+async def test_the_same_bytes_are_no_new_version(services: Services) -> None:
+    """Once both digests are known; and the caller may say which bytes are meant."""
+    lookups = Lookups(services, Nodes(ONE, ONE, TWO))
+    function = await made(services)
+    await lookups.image(function)
+    publish = services.versions.publish
+    assert (await publish(services.admin, function.id, code_sha256=ONE)).is_new
+    again = await changed(services, function, image_uri=URI)
+    await lookups.image(again)
+    assert not (await publish(services.admin, function.id)).is_new
+    moved = await changed(services, again, image_uri=URI)
+    await lookups.image(moved)
+    with pytest.raises(InvalidInput, match="code_sha256"):
+        await publish(services.admin, function.id, code_sha256=ONE)
+    second = await publish(services.admin, function.id, code_sha256=TWO)
+    assert (second.is_new, second.version.function.code.sha256) == (True, TWO)
+
+
+async def test_what_was_put_into_nodes_by_hand_runs_as_it_was_given(services: Services) -> None:
+    """Also where no node may ask a registry; and each time that it is given is told from the one before."""
+    function = await made(services)
+    assert (await Lookups(services, None).image(function)).pinned == URI
+    lookups = Lookups(services, Nodes(None, None))
+    first = await lookups.image(function)
+    assert (first.pinned, first.digest) == (URI, None)
+    again = await lookups.image(await changed(services, function, image_uri=URI))
+    assert (again.pinned, again.sha256 != first.sha256) == (URI, True)
+
+
+async def test_a_failure_is_told_and_tried_again(services: Services) -> None:
+    """Each time that somebody asks after it was told; it stays the reason until another attempt has ended."""
+    nodes = Nodes(ImageFailed("no password"), ImageFailed("no password"), ONE)
+    lookups = Lookups(services, nodes)
+    function = await made(services)
+    with pytest.raises(ImageFailed, match="no password"):
+        await lookups.image(function)
+    assert len(nodes.asked) == 1
+    for attempt in (2, 3):
+        nodes.may.clear()
+        for _ in range(2):
+            with pytest.raises(ImageFailed, match="no password"):
+                await lookups.resolving.resolved(function)
+            await asyncio.sleep(0)
+        assert len(nodes.asked) == attempt
+        nodes.may.set()
+        if attempt == 2:
+            await asyncio.sleep(0.05)
+            assert lookups.told.empty(), "the same again is no news"
+    assert await asyncio.wait_for(lookups.told.get(), 10) == function.id
+    assert (await lookups.image(function)).digest == ONE
+
+
+async def test_another_image_ends_the_attempt_before(services: Services) -> None:
+    nodes = Nodes(TWO)
+    nodes.may.clear()
+    lookups = Lookups(services, nodes)
+    function = await made(services)
+    assert await lookups.resolving.resolved(function) is None
+    await asyncio.sleep(0)
+    other = await changed(services, function, image_uri=OTHER)
+    assert await lookups.resolving.resolved(other) is None
+    await asyncio.sleep(0)
+    nodes.may.set()
+    assert (await lookups.image(other)).digest == TWO
+    assert nodes.asked == [URI, OTHER]
+    await lookups.resolving.close()

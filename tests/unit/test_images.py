@@ -89,7 +89,7 @@ def test_what_a_reference_says() -> None:
     assert (tagged.digest, pinned.digest) == (None, DIGEST)
     assert tagged.repository == pinned.repository == Image(uri="localhost:5000/a/b").repository == "localhost:5000/a/b"
     assert pinned.sha256 == DIGEST
-    again = msgspec.structs.replace(tagged, pulls=1)
+    again = msgspec.structs.replace(tagged, given_at=1)
     assert len({tagged.sha256, again.sha256, Image(uri="localhost:5000/a/b:2").sha256}) == 3
     newest = [Image(uri=f"a.b/c{end}").is_newest for end in ("", ":latest", ":1", f"@sha256:{DIGEST}")]
     assert newest == [True, True, False, False]
@@ -225,7 +225,7 @@ def test_the_same_tag_again_is_another_pod(tmp_path: Path) -> None:
     """For what it leads to may have changed."""
     config, function = config_for(tmp_path), of_image()
     assert function.image is not None
-    image = msgspec.structs.replace(function.image, pulls=1)
+    image = msgspec.structs.replace(function.image, given_at=2)
     again = msgspec.structs.replace(function, revision=2, image=image, artifact_sha256=image.sha256)
     assert made(function, config).template != made(again, config).template
 
@@ -246,7 +246,7 @@ def test_what_is_wrong_with_an_image() -> None:
     ended = {"exitCode": 1, "reason": "Error", "message": f"{said}\n"}
     assert reason([{"name": "entrypoint", "ready": False, "state": {"terminated": ended}}], []) == said
     pulled = {"name": "entrypoint", "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
-    assert reason([pulled], []) == "The image of the function can't be pulled: not found"
+    assert reason([pulled], []) == "The image of the function can't be pulled (ErrImagePull): not found"
     again = {
         "name": "runtime",
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},

@@ -156,11 +156,11 @@ def test_what_replaces_nothing_waits_for_nothing() -> None:
     [
         (
             {"initContainerStatuses": [waiting("invoker", "ErrImagePull", "no such image")]},
-            "The image of the invoker can't be pulled: no such image",
+            "The image of the invoker can't be pulled (ErrImagePull): no such image",
         ),
         (
             {"containerStatuses": [waiting("runtime", "ImagePullBackOff")]},
-            "The image of the runtime can't be pulled: ImagePullBackOff",
+            "The image of the runtime can't be pulled (ImagePullBackOff): no reason given",
         ),
         (
             {"containerStatuses": [waiting("runtime", "CreateContainerConfigError", "image will run as root")]},
@@ -230,7 +230,7 @@ def test_failures_of_pods(status: Manifest, reason: str) -> None:
 def test_failures_of_an_update() -> None:
     """Old pods that serve are told of; new ones that are ready beside others that are not, too."""
     broken = a_pod(ready=False, containerStatuses=[waiting("runtime", "ErrImagePull", "gone")])
-    reason = "The image of the runtime can't be pulled: gone"
+    reason = "The image of the runtime can't be pulled (ErrImagePull): gone"
     assert look(NOT_DONE, broken, a_pod("old")) == ("Failed", f"{reason} The version before goes on serving.")
     assert look(NOT_DONE, broken, a_pod("old", stopping=True)) == ("Failed", reason)
     assert look(NOT_DONE, broken, a_pod()) == ("Active", f"1 of 1 pods are ready. {reason}")

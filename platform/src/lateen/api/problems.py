@@ -15,6 +15,7 @@ from lateen.domain import errors
 from lateen.logs import request_id
 from lateen.ports.builder import BuildInterrupted, BuildRefused
 from lateen.ports.deployer import NotRunning, NotYetRunning
+from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
 from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
@@ -138,9 +139,10 @@ PROBLEMS: dict[type[Exception], str] = {
     QueueFull: "unavailable",
     TooManyStreams: "too-many-streams",
     BuildInterrupted: "unavailable",
-    # What the controller tells of a function; no request waits for a build.
+    # What the controller tells of a function; no request waits for a build, or for an image.
     BuildRefused: "conflict",
     BuildFailed: "conflict",
+    ImageFailed: "conflict",
     # A service that lets one of these through has a fault: it knows what is missing and the store doesn't.
     ItemNotFound: "internal",
     ObjectNotFound: "internal",

@@ -89,7 +89,7 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     revision: int
     """Counts changes of what you set; also the `ETag`."""
     code_sha256: str
-    """Of the zip, hex. Of an image its digest; where only a tag was given, of that."""
+    """Of the zip, hex. Of an image its digest, when that is known: see `state`."""
     code_size: int
     """Of the zip, bytes; 0 for an image."""
     created_at: Timestamp
@@ -113,7 +113,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     """`Active` also where it sleeps: a call starts it."""
     state_reason: str | None
     code_sha256: str
-    """Of the zip, hex. Of an image its digest; where only a tag was given, of that."""
+    """Of the zip, hex. Of an image its digest, when that is known: see `state`."""
     code_size: int
     """Of the zip, bytes."""
     published_at: Timestamp

@@ -52,7 +52,7 @@ def image_config_response(image: Image) -> dict[str, Any]:
 
 
 def image_location(image: Image) -> dict[str, Any]:
-    """Of `GetFunction`. What a tag leads to is known to nodes only, so only a digest is resolved."""
+    """Of `GetFunction`. What a tag leads to is known when nodes have said it."""
     shown = {"RepositoryType": "ECR", "ImageUri": image.uri}
     if image.digest is not None:
         shown["ResolvedImageUri"] = f"{image.repository}@sha256:{image.digest}"

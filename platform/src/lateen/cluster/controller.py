@@ -13,6 +13,7 @@ from lateen.adapters.kubernetes.api import KubernetesApi
 from lateen.adapters.kubernetes.builder import KubernetesBuilder, KubernetesBuildPlace
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.deployer import KubernetesDeployer
+from lateen.adapters.kubernetes.image_resolver import KubernetesImageResolver
 from lateen.adapters.kubernetes.leader import Leadership
 from lateen.adapters.kubernetes.runtime_images import RuntimeImages
 from lateen.api.metrics import ProcessMetrics
@@ -28,6 +29,7 @@ from lateen.services.deleted_records import DeletedRecords
 from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
 from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
+from lateen.services.resolving import Resolving
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -126,6 +128,15 @@ class _Leading:
             settings=services.build_settings,
             at_a_time=process._config.builds.at_a_time,
         )
+        resolver = KubernetesImageResolver(
+            process._api,
+            process._config,
+            ensure_place=self.deployer.ensure_place,
+            leads_for_s=process._leadership.leads_for_s,
+        )
+        # Where nodes never ask a registry, what they have under a name is what there is.
+        asks = process._config.images.pull_policy != "Never"
+        self._resolving = Resolving(table, resolver=resolver if asks else None)
         deleted = DeletedRecords(table, functions=services.functions)
         controller = Controller(
             functions=services.functions,
@@ -133,6 +144,7 @@ class _Leading:
             workspaces=services.workspaces,
             places=self.deployer,
             building=self._building,
+            resolving=self._resolving,
         )
         housekeeping = Housekeeping(
             [
@@ -164,3 +176,4 @@ class _Leading:
                     tasks.create_task(part())
         finally:
             await self._building.close()
+            await self._resolving.close()

@@ -45,14 +45,22 @@ class Image(Struct, frozen=True, kw_only=True):
     uri: str
     """The reference as it was given: `registry/repository`, `:tag`, `@sha256:digest`."""
     config: ImageConfig = ImageConfig()
-    pulls: int = 0
-    """How often the same reference was given again: what its tag leads to may be another image by then."""
+    given_at: int = 0
+    """The function's revision at which a reference with a tag was given: the same one may lead elsewhere by then."""
+    resolved: str | None = None
+    """Digest of what the tag led to then, 64 hex digits; empty: nodes know none. None: not asked yet. Never part of
+    what users want, but looked up beside it."""
 
     @property
     def digest(self) -> str | None:
         """64 hex digits; None: it can lead to one image today and to another one tomorrow."""
         found = _DIGEST.search(self.uri)
-        return None if found is None else found[1]
+        return found[1] if found is not None else self.resolved or None
+
+    @property
+    def pinned(self) -> str:
+        """The reference that is run: by its digest, where that is known."""
+        return f"{self.repository}@sha256:{self.resolved}" if self.resolved else self.uri
 
     @property
     def repository(self) -> str:
@@ -66,8 +74,13 @@ class Image(Struct, frozen=True, kw_only=True):
 
     @property
     def sha256(self) -> str:
-        """Of the image, where the reference says it; else of the reference, for there is nothing else to tell by."""
-        return self.digest or hashlib.sha256(f"{self.uri}\n{self.pulls}".encode()).hexdigest()
+        """Of the image, where that is known; else of the reference, for there is nothing else to tell by."""
+        return self.digest or self.reference
+
+    @property
+    def reference(self) -> str:
+        """64 hex digits that stand for what was given, and when."""
+        return hashlib.sha256(f"{self.uri}\n{self.given_at}".encode()).hexdigest()
 
 
 class ImagePolicy(Struct, frozen=True):

@@ -16,10 +16,12 @@ from lateen.domain.access import PLATFORM
 from lateen.domain.errors import LateenError, NotFound
 from lateen.domain.functions import LATEST, Function, State, deployment_id
 from lateen.ports.deployer import Deployer, Observation
+from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.places import Places
 from lateen.services.building import Building
 from lateen.services.builds import BuildFailed
 from lateen.services.functions import Functions
+from lateen.services.resolving import Resolving
 from lateen.services.version_runs import VersionRuns
 from lateen.services.workspaces import Workspaces
 
@@ -54,18 +56,21 @@ class Controller:
         workspaces: Workspaces | None = None,
         places: Places | None = None,
         building: Building | None = None,
+        resolving: Resolving | None = None,
         every_s: float = EVERY_S,
     ) -> None:
         """Args:
         building: for functions whose code has to be built.
         places: where workspaces' functions run, if that is for the controller to look after. `workspaces` are needed
             then, and the deployer is told of each function in each comparison.
+        resolving: for functions whose package is an image.
         """
         self._functions = functions
         self._deployer = deployer
         self._workspaces = workspaces
         self._places = places
         self._building = building
+        self._resolving = resolving
         self._settled: set[str] = set()
         self._every_s = every_s
         self._changed: dict[str, Function] = {}
@@ -82,6 +87,8 @@ class Controller:
         functions.subscribe(self._change)
         if building is not None:
             building.subscribe(self._built)
+        if resolving is not None:
+            resolving.subscribe(self._built)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -191,7 +198,7 @@ class Controller:
                 await self._again(deployed, retry)
 
     async def _built(self, function_id: str) -> None:
-        """Or not: a build that one of its versions waited for is over."""
+        """Or not: what one of its versions waited for is over."""
         try:
             function = (await self._functions.get(PLATFORM, function_id)).function
         except NotFound:
@@ -241,6 +248,8 @@ class Controller:
                 self._retries.pop(function.id, None)
                 if self._building is not None:
                     self._building.forget(function.id)
+                if self._resolving is not None:
+                    self._resolving.forget(function.id)
                 await self._deployer.remove(function.id)
                 return
             if function.version == LATEST:
@@ -253,8 +262,15 @@ class Controller:
                     await self._observe(function, "Pending", "The code is being built.")
                     return
             await self._settle(function.workspace_id)
-            await self._deployer.apply(self._functions.deployment_for(function, artifact, provisioned=provisioned))
-        except BuildFailed as exc:
+            deployed = function
+            if self._resolving is not None and function.image is not None:
+                found = await self._resolving.resolved(function)
+                if found is None:
+                    await self._observe(function, "Pending", "The image is being looked up.")
+                    return
+                deployed = found
+            await self._deployer.apply(self._functions.deployment_for(deployed, artifact, provisioned=provisioned))
+        except (BuildFailed, ImageFailed) as exc:
             await self._observe(function, "Failed", str(exc))
         except LateenError as exc:
             log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})

@@ -153,7 +153,9 @@ class Drafts:
         _check(function)
         if runtime is None:
             _check_has_only_an_image(new, None, ("runtime", "version", "code"))
-            return self._with_image(function), None
+            assert new.image is not None
+            image = msgspec.structs.replace(new.image, given_at=1)
+            return self._with_image(msgspec.structs.replace(function, image=image)), None
         if new.code is None:
             raise InvalidInput("code", "required")
         package = await self._package(workspace.id, new.code, runtime)
@@ -227,8 +229,9 @@ class Drafts:
     ) -> Function:
         _check_has_only_an_image(change, UNSET, ("runtime", "version", "code", "handler"))
         if change.image_uri is not UNSET:
-            is_again = change.image_uri == image.uri and image.digest is None
-            image = msgspec.structs.replace(image, uri=change.image_uri, pulls=image.pulls + is_again)
+            image = msgspec.structs.replace(image, uri=change.image_uri)
+            if image.digest is None:
+                image = msgspec.structs.replace(image, given_at=old.revision + 1)
         if change.image_config is not UNSET:
             image = msgspec.structs.replace(image, config=change.image_config)
         new = msgspec.structs.replace(old, **values, layers=layers, image=image)

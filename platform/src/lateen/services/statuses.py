@@ -9,6 +9,7 @@ from lateen.domain.times import iso_ms
 from lateen.ports.deployer import Deployment, Observation
 from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
 from lateen.services.function_items import function_key, status_key, status_key_of
+from lateen.services.image_digests import with_digest
 from lateen.services.version_items import desired_key
 
 
@@ -50,7 +51,7 @@ class Statuses:
 
     async def described(self, function: Function) -> Described:
         status, _ = await self._read(function)
-        return Described(function, status_shown(function, status))
+        return Described(await with_digest(self._table, function), status_shown(function, status))
 
     async def is_due(self, function: Function) -> bool:
         """Whether nothing was reported about the current revision, or not how it ended."""

@@ -34,6 +34,10 @@ def provisioned_prefix(function_id: str) -> str:
     return f"PROVISIONED#{function_id}#"
 
 
+def digests_prefix(function_id: str) -> str:
+    return f"IMAGE#{function_id}#"
+
+
 def head_key(function: Function) -> Key:
     return Key(partition(function.workspace_id), f"VERSIONS#{function.id}")
 
@@ -159,6 +163,7 @@ async def bury_versions(table: Table, function: Function) -> None:
         provisioned_prefix(function.id),
         policies_prefix(function.id),
         f"STATUS#{function.id}-",
+        digests_prefix(function.id),
     )
     operations: list[Operation] = []
     for prefix in prefixes:

@@ -21,6 +21,7 @@ from lateen.services.cursors import Cursors, check_limit
 from lateen.services.event_configs import config_key
 from lateen.services.function_items import function_from, function_key, id_key, item_of, live_function, status_key
 from lateen.services.functions import Functions
+from lateen.services.image_digests import with_digest
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, partition
 from lateen.services.version_items import (
@@ -77,7 +78,7 @@ class Versions:
         Args:
             description: of the version; None: the function's.
             expected: the function's revision that the caller knows.
-            code_sha256: of the zip that the caller knows, hex.
+            code_sha256: of the zip, or the image, that the caller knows, hex.
         Raises: `NotFound`, `InvalidInput`, `RevisionMismatch`.
         """
         if description is not None:
@@ -86,7 +87,7 @@ class Versions:
         async with self._locks.setdefault(function_id, asyncio.Lock()):
             for _ in range(ATTEMPTS):
                 function = await self._live(caller, function_id)
-                _check_expected(function, expected, code_sha256)
+                _check_expected(await with_digest(self._table, function), expected, code_sha256)
                 head = await Head.read(self._table, function)
                 if (known := await self._unchanged(function, head.last)) is not None:
                     return Published(await self._statuses.described(known), is_new=False)
@@ -214,7 +215,15 @@ class Versions:
             item = await self._table.get(version_key(function.workspace_id, function.id, str(last)))
         except ItemNotFound:
             return None
-        return as_now(version_from(item), function) if is_same(draft_in(item), function) else None
+        same = is_same(await self._as_run(draft_in(item)), await self._as_run(function))
+        return as_now(version_from(item), function) if same else None
+
+    async def _as_run(self, function: Function) -> Function:
+        """Of an image whose digest is known it is no matter when the tag that led there was given."""
+        found = await with_digest(self._table, function)
+        if found.image is None or found.image.digest is None:
+            return function
+        return msgspec.structs.replace(found, image=msgspec.structs.replace(found.image, given_at=0))
 
 
 def _check_expected(function: Function, expected: int | None, code_sha256: str | None) -> None:

@@ -313,7 +313,7 @@ class KubernetesDeployer:
                 deployment,
                 self._config,
                 command=command_of(deployment.image),
-                image=deployment.image.uri,
+                image=deployment.image.pinned,
                 has_init=False,
                 retention_s=self._retention_s,
             )

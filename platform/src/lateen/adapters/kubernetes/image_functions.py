@@ -12,6 +12,8 @@ from lateen_invoker.control import RuntimeCommand
 
 TAKING = "entrypoint"
 """The container that takes the image's entry point out of the way."""
+LOOKUP = "registry"
+"""The container, of another pod, that has the registry asked for the image."""
 ENTRY_POINT = "/lambda-entrypoint.sh"
 _TAKEN = "/lateen/entrypoint"
 

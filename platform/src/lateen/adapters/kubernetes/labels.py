@@ -28,6 +28,7 @@ INSTANCE = "app.kubernetes.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 _FUNCTION_NAME = "lateen-function"
 _BUILD_NAME = "lateen-build"
+_LOOKUP_NAME = "lateen-image"
 BUILD = "lateen.dev/build"
 
 
@@ -71,6 +72,11 @@ def pods_of_functions(config: FunctionsConfig) -> dict[str, str]:
 
 def build_labels(config: FunctionsConfig, *, workspace_id: str, build: str) -> dict[str, str]:
     return {**common_labels(config), NAME: _BUILD_NAME, WORKSPACE: workspace_id, BUILD: build}
+
+
+def lookup_labels(config: FunctionsConfig, *, workspace_id: str) -> dict[str, str]:
+    """Of what says where an image's tag leads to; no policy lets its pods' connections in or out."""
+    return {**common_labels(config), NAME: _LOOKUP_NAME, WORKSPACE: workspace_id}
 
 
 def pods_of_builds(config: FunctionsConfig) -> dict[str, str]:

@@ -28,7 +28,7 @@ def function_rules() -> list[Rule]:
         _rule("", ["serviceaccounts"], _KEPT),
         _rule("", ["secrets"], ["create", "patch", "delete"]),
         _rule("", ["pods"], ["list", "watch"]),
-        # Builds, and what they print.
+        # Builds, and what they print; where images' tags lead.
         _rule("batch", ["jobs"], ["get", "create", "delete"]),
         _rule("", ["pods/log"], ["get"]),
     ]

@@ -38,10 +38,10 @@ _CREDENTIALS = "/etc/lateen/aws"
 _TOKEN = "/etc/lateen/token"  # noqa: S105 - a folder
 _CA = "/etc/lateen/ca"
 
-_INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
+INIT_VOLUME: Manifest = {"name": "init", "emptyDir": {"sizeLimit": "16Mi"}}
 _LAYERS_VOLUME: Manifest = {"name": "layers", "emptyDir": {"sizeLimit": f"{CODE_MIB}Mi"}}
 """With the code's together they hold 250 MiB and one zip, which is what the pod's disk is limited to."""
-_BRIEF: Manifest = {
+BRIEF: Manifest = {
     "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "32Mi"},
     "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"},
 }
@@ -83,14 +83,14 @@ def pod_template_for(
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "initContainers": [
             _invoker(deployment, config),
-            *([] if has_init else [_copying(config)]),
+            *([] if has_init else [copying(config)]),
             *([_taking(deployment, config)] if _is_own(deployment) else []),
         ],
         "containers": [_runtime(deployment, config, image, has_init=has_init)],
         "volumes": [
             *_volumes(deployment, config, configuration),
             *([_LAYERS_VOLUME] if deployment.layers else []),
-            *([] if has_init else [_INIT_VOLUME]),
+            *([] if has_init else [INIT_VOLUME]),
         ],
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": pods.node_selector,
@@ -205,7 +205,7 @@ def _code(deployment: Deployment, **more: Any) -> list[Manifest]:
     return [] if deployment.image is not None else [{"name": "code", "mountPath": _CODE, **more}]
 
 
-def _copying(config: FunctionsConfig) -> Manifest:
+def copying(config: FunctionsConfig) -> Manifest:
     """Puts `init` where the runtime's image has none. Runs beside the invoker, and before the runtime."""
     return {
         "name": "init",
@@ -213,23 +213,23 @@ def _copying(config: FunctionsConfig) -> Manifest:
         "imagePullPolicy": config.images.pull_policy,
         # The image has no shell and no cp.
         "command": ["python", "-c", "import shutil; shutil.copy('/lateen/init', '/copied/init')"],
-        "resources": _BRIEF,
+        "resources": BRIEF,
         "securityContext": {**CONFINED, "runAsUser": INVOKER_USER, "runAsGroup": INVOKER_USER},
         "volumeMounts": [{"name": "init", "mountPath": "/copied"}],
     }
 
 
 def _taking(deployment: Deployment, config: FunctionsConfig) -> Manifest:
-    """Runs after `_copying`, and nothing of the image but what it reads there."""
+    """Runs after `copying`, and nothing of the image but what it reads there."""
     assert deployment.image is not None
     user = user_of(deployment.function_id, config)
     return {
         "name": TAKING,
-        "image": deployment.image.uri,
+        "image": deployment.image.pinned,
         "imagePullPolicy": pull_policy_of(deployment.image, config),
         "command": taking_command(),
         "workingDir": "/",
-        "resources": _BRIEF,
+        "resources": BRIEF,
         "securityContext": {**CONFINED, "runAsUser": user, "runAsGroup": user},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "init", "mountPath": "/lateen"}],

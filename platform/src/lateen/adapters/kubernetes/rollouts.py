@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from lateen.adapters.kubernetes.image_functions import ENTRY_POINT, TAKING
+from lateen.adapters.kubernetes.image_functions import ENTRY_POINT, LOOKUP, TAKING
 from lateen.adapters.kubernetes.kinds import POD, Manifest
 from lateen.adapters.kubernetes.labels import TEMPLATE
 from lateen.adapters.kubernetes.pod_manifests import INVOKER, RUNTIME
 from lateen.domain.functions import State
 
 _TEXT_LIMIT = 400
-_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"})
+PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"})
 _CREATE = frozenset(
     {
         "CreateContainerConfigError",
@@ -23,7 +23,7 @@ _CREATE = frozenset(
         "PostStartHookError",
     }
 )
-_WHAT = {INVOKER: "the invoker", RUNTIME: "the runtime", TAKING: "the function"}
+_WHAT = {INVOKER: "the invoker", RUNTIME: "the runtime", TAKING: "the function", LOOKUP: "the function"}
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ def _is_complete(live: Manifest, template: str, replicas: int, counted: str) -> 
 
 def _problem_of(live: Manifest, template: str, pods: Sequence[Manifest]) -> str | None:
     for pod in pods:
-        if (problem := _problem_of_pod(pod)) is not None:
+        if (problem := problem_of_pod(pod)) is not None:
             return problem
     if (live["spec"]["template"]["metadata"].get("annotations") or {}).get(TEMPLATE) != template:
         return None  # the conditions are those of an earlier template
@@ -129,7 +129,7 @@ def refusal_text(message: str) -> str:
     return f"The cluster refuses it: {clean(message)}."
 
 
-def _problem_of_pod(pod: Manifest) -> str | None:
+def problem_of_pod(pod: Manifest) -> str | None:
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
         return (
@@ -144,7 +144,7 @@ def _problem_of_pod(pod: Manifest) -> str | None:
             return f"There is no room in the cluster: {clean(condition.get('message', ''))}"
     first = status.get("initContainerStatuses") or ()
     for container in (*first, *(status.get("containerStatuses") or ())):
-        if (problem := _problem_of_container(container)) is not None:
+        if (problem := problem_of_container(container)) is not None:
             if "ends again" in problem and any(each["name"] == TAKING for each in first):
                 # Nothing else of such a container ends by itself: `init` was not what the image starts.
                 problem += f" The image's entry point may be another one than {ENTRY_POINT}; name it (EntryPoint)."
@@ -152,14 +152,14 @@ def _problem_of_pod(pod: Manifest) -> str | None:
     return None
 
 
-def _problem_of_container(container: Manifest) -> str | None:
+def problem_of_container(container: Manifest) -> str | None:
     name = container["name"]
     what = _WHAT.get(name, "a container")
     state, last = container.get("state") or {}, (container.get("lastState") or {}).get("terminated") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or last
     reason = waiting.get("reason", "")
-    if reason in _PULL:
-        return f"The image of {what} can't be pulled: {clean(waiting.get('message') or reason)}"
+    if reason in PULL:
+        return f"The image of {what} can't be pulled ({reason}): {clean(waiting.get('message') or 'no reason given')}"
     if reason in _CREATE:
         return f"The container of {what} can't be started: {clean(waiting.get('message') or reason)}"
     if container.get("ready") or not ended or not (waiting or state.get("terminated")):
