@@ -7,13 +7,24 @@ from typing import Any
 import pytest
 from cluster_stores import ClusterStores
 from image_registry import PASSWORD, ImageRegistry, docker_config, need_registry
-from platform_processes import kubectl, until
+from platform_processes import IMAGE_TAG, kubectl, until
 
 from .conftest import checked
-from .test_images import BASE, ON_THE_CLUSTER, Cluster, Config, called, create, failure_of, wait
+from .test_images import ON_THE_CLUSTER, Cluster, Config, called, create, failure_of, wait
 
 pytestmark = ON_THE_CLUSTER
 NAME = "team/thing"
+BASE = f"localhost/lateen/provided.al2023:{IMAGE_TAG}"
+"""Small, and in the node by hand."""
+PROGRAM = """
+api=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation
+while true; do
+    id=$(curl -s -D - -o /dev/null "$api/next" | sed -n 's/^lambda-runtime-aws-request-id: *//Ip' | tr -d '\\r')
+    curl -s -o /dev/null -d "\\"$GREETING\\"" "$api/$id/response"
+done
+"""
+"""A client of the Runtime API that says what the image says."""
+SAYING = {"ImageConfig": {"EntryPoint": ["/bin/bash", "-c", PROGRAM]}}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,7 @@ def there(cluster: Cluster) -> Iterator[Any]:
 
 
 def said(client: Any, name: str, **more: Any) -> str:
-    found: str = called(client, name, **more)["variables"]["GREETING"]
+    found: str = called(client, name, **more)
     return found
 
 
@@ -73,7 +84,7 @@ def test_a_tag_may_move_and_the_function_stays(cluster: Cluster, there: Any, reg
     uri = f"{registry.open}/{NAME}:1"
     resolved = f"{registry.open}/{NAME}@sha256:"
     one = registry.tag(NAME, "1", GREETING="one")
-    create(there, "tagged", uri, Publish=True)
+    create(there, "tagged", uri, Publish=True, **SAYING)
     wait(there, "function_active_v2", "tagged")
     assert said(there, "tagged") == "one"
     shown = there.get_function(FunctionName="tagged")
@@ -109,9 +120,9 @@ def test_a_tag_may_move_and_the_function_stays(cluster: Cluster, there: Any, reg
 def test_what_can_not_be_had_says_why_and_heals(cluster: Cluster, there: Any, registry: ImageRegistry) -> None:
     """A wrong password, a tag that isn't there; and an image that somebody has put into the node runs as ever."""
     registry.tag(NAME, "private", GREETING="secret")
-    create(there, "private", f"{registry.closed}/{NAME}:private")
-    create(there, "absent", f"{registry.open}/{NAME}:absent")
-    create(there, "by-hand")
+    create(there, "private", f"{registry.closed}/{NAME}:private", **SAYING)
+    create(there, "absent", f"{registry.open}/{NAME}:absent", **SAYING)
+    create(there, "by-hand", BASE, Environment={"Variables": {"GREETING": "by hand"}}, **SAYING)
 
     why = failure_of(there, "private")
     assert why.startswith("The image of the function can't be pulled (ErrImagePull): ")
@@ -119,7 +130,7 @@ def test_what_can_not_be_had_says_why_and_heals(cluster: Cluster, there: Any, re
     assert cluster.function("private")["state_reason"] == why
     assert "absent: not found" in failure_of(there, "absent")
     wait(there, "function_active_v2", "by-hand")
-    assert said(there, "by-hand") == "of the image"
+    assert said(there, "by-hand") == "by hand"
     assert "ResolvedImageUri" not in there.get_function(FunctionName="by-hand")["Code"]
 
     # The controller's copy, in the workspace's namespace, is what nodes ask with.

@@ -97,7 +97,8 @@ class ImageRegistry:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return f"127.0.0.1:{port}"
             except OSError:
-                assert process.poll() is None and time.monotonic() < until_s, (self.folder / f"{name}.log").read_text()
+                assert process.poll() is None, (self.folder / f"{name}.log").read_text()
+                assert time.monotonic() < until_s, "docker-registry did not listen"
                 time.sleep(0.05)
 
 
