@@ -12,6 +12,7 @@ BEYOND_A_SCHEMA = {
     "cursor",  # sealed: one that this list gave out
     "runtime", "version",  # of those that are installed
     "code", "file", "content",  # Base64 of UTF-8 text or of a safe zip
+    "code_s3", "content_s3",  # what lies in a bucket, and that a key leads to nowhere else
     "layers",  # of those that are there, each once
     "on_success", "on_failure",  # another function of the same account
     "image", "image_config",  # only in a cluster

@@ -69,7 +69,8 @@ def test_places_as_people_have_them() -> None:
 
 @pytest.mark.parametrize(
     "entry", ["packages/", "packages//", "packages//a", "packages/a//b", "packages/..", "packages/a/../b",
-              "packages/a\n", "s3://packages", "arn:aws:s3:::packages", "*"]
+              "packages/a\n", "packages/./a", "packages/a\\b", "packages/a/..", "s3://packages",
+              "arn:aws:s3:::packages", "*"]
 )  # fmt: skip
 def test_entries_that_are_refused(entry: str) -> None:
     """An empty folder may be a variable that was not set: it is not taken for all of the bucket."""

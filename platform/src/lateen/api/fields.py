@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from lateen.domain.code_places import BUCKET, MAX_LISTED, TEXT_LENGTH
+from lateen.domain.code_places import BUCKET, LISTED, MAX_LISTED, TEXT_LENGTH
 from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
 from lateen.domain.functions import ACCOUNT_CONCURRENCY, UNRESERVED
 from lateen.domain.images import DIRECTORY_LENGTH, REFERENCE, REFERENCE_LENGTH, WORDS
@@ -33,7 +33,7 @@ Base64 = Annotated[
 Bucket = Annotated[str, Meta(pattern=BUCKET, examples=["packages"])]
 ObjectText = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH, pattern=DESCRIPTION)]
 CodeBuckets = Annotated[
-    list[Annotated[str, Meta(min_length=3, max_length=TEXT_LENGTH, pattern=DESCRIPTION)]],
+    list[Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=LISTED)]],
     Meta(
         max_length=MAX_LISTED,
         description="S3 buckets that callers may take code from: `bucket`, or `bucket/folder` for what lies below.",

@@ -10,11 +10,15 @@ from msgspec import Struct
 
 from lateen.domain.errors import InvalidInput
 
-BUCKET = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]\Z"
+_NAME = r"(?![^/]*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]"
+BUCKET = rf"^{_NAME}\Z"
+LISTED = rf"^{_NAME}((/(?!\.{{1,2}}(/|\Z))[ -.0-\[\]-~]+)+/?)?\Z"
+"""A bucket, or a folder in one. An empty folder is none: it may be a variable that was not set, and would open the
+whole bucket."""
 TEXT_LENGTH = 1024
 """Of a key, and of a version."""
 MAX_LISTED = 100
-_BUCKET = re.compile(BUCKET)
+_BUCKET, _LISTED = re.compile(BUCKET), re.compile(LISTED)
 _SEGMENTS = re.compile(r"[/\\]")
 
 
@@ -41,13 +45,8 @@ def check_listed(listed: Sequence[str], field: str) -> None:
     """A workspace's list: `bucket`, or `bucket/folder` for what lies below that. Raises: `InvalidInput`."""
     if len(listed) > MAX_LISTED:
         raise InvalidInput(field, f"at most {MAX_LISTED}")
-    for entry in listed:
-        bucket, slash, folder = entry.partition("/")
-        # An empty folder is refused, for it may be a variable that was not set, and would open the whole bucket.
-        if not _BUCKET.match(bucket) or (
-            slash and not (_is_plain(folder) and all(folder.removesuffix("/").split("/")))
-        ):
-            raise InvalidInput(field, "each is a bucket, or a bucket and a folder in it: 'packages', 'packages/team-a'")
+    if not all(len(entry) <= TEXT_LENGTH and _LISTED.match(entry) for entry in listed):
+        raise InvalidInput(field, "each is a bucket, or a bucket and a folder in it: 'packages', 'packages/team-a'")
 
 
 def is_listed(place: CodePlace, listed: Sequence[str]) -> bool:
