@@ -21,6 +21,7 @@ BEYOND_A_SCHEMA = {
     "reserved_concurrency", "requested",  # all functions of a workspace together have a limit
     "auth",  # `none` only where the URL has no settings of its own
     "cors",  # its size as a whole
+    "logging_config",  # levels only beside the format JSON
     "routing",  # only beside a published version
     "variables",  # those that a runtime's builds understand, of which runtimes there are
 }  # fmt: skip

@@ -133,6 +133,31 @@ async def test_a_function_that_does_not_start_says_why(api: Api) -> None:
     assert (shown["state"], shown["state_reason"]) == ("Failed", "no such interpreter")
 
 
+async def test_how_a_function_logs(api: Api) -> None:
+    """Replaced as a whole; levels are JSON's, and INFO unless told."""
+    made = await api.function()
+    path = f"/api/functions/{made['id']}"
+    plain = {"log_format": "Text", "application_log_level": None, "system_log_level": None}
+    assert made["logging_config"] == plain
+    asked = {"log_format": "JSON", "application_log_level": "WARN"}
+    changed = (await api("PATCH", path, json={"logging_config": asked})).json()
+    assert changed["logging_config"] == {**asked, "system_log_level": "INFO"}
+    assert changed["revision"] == made["revision"] + 1
+    assert (await api("PATCH", path, json={"logging_config": asked})).json()["revision"] == changed["revision"]
+    other = await api.function("other", logging_config={"log_format": "JSON", "system_log_level": "WARN"})
+    assert other["logging_config"]["application_log_level"] == "INFO"
+    for wrong, field in (
+        ({"application_log_level": "WARN"}, "logging_config.application_log_level"),
+        ({"log_format": "Text", "system_log_level": "WARN"}, "logging_config.system_log_level"),
+        ({"log_format": "XML"}, "logging_config.log_format"),
+        ({"log_format": "JSON", "application_log_level": "LOUD"}, "logging_config.application_log_level"),
+        ({"log_group": "g"}, "logging_config.log_group"),
+    ):
+        refused = await api("PATCH", path, json={"logging_config": wrong})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field)
+    assert (await api("PATCH", path, json={"logging_config": {}})).json()["logging_config"] == plain
+
+
 async def test_if_match(api: Api) -> None:
     """The slower of two editors is told; `*` and no header are told nothing."""
     function = await api.function()

@@ -41,6 +41,7 @@ async def test_a_version_from_its_publication_to_its_end(api: Api) -> None:
         "version": "1",
         "description": "the first",
         **{name: made[name] for name in ("runtime", "handler", "environment", "timeout", "memory", "concurrency")},
+        "logging_config": made["logging_config"],
         "image": None,
         "image_config": None,
         "state": "Active",

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -223,8 +224,55 @@ def test_tags_and_concurrency(client: Any, account: Account, create: Create) -> 
     with pytest.raises(client.exceptions.InvalidParameterValueException) as refused:
         client.tag_resource(Resource=arn, Tags={f"t{number}": "" for number in range(50)})
     assert refused.value.response["Error"]["Message"] == "Number of tags exceeds resource tag limit."
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="the request cannot be processed"):
+        client.tag_resource(Resource=arn, Tags={})
     with pytest.raises(client.exceptions.InvalidParameterValueException, match="Please specify a function ARN"):
         client.list_tags(Resource=f"{arn}:1")
+
+
+LOGS = """
+import logging
+import os
+
+def handler(event, context):
+    logging.getLogger().info("heard")
+    logging.getLogger().warning("seen", extra={"who": event})
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_LAMBDA_LOG_")}
+"""
+
+
+def test_json_logs(client: Any, account: Account, create: Create) -> None:
+    """The runtime is told as on AWS, and by REST it is the same setting; a version keeps its own."""
+    json_logs = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO"}
+    create("logging", LOGS, LoggingConfig=json_logs, Publish=True)
+
+    def called(**at: str) -> tuple[Any, list[str]]:
+        answer = client.invoke(FunctionName="logging", Payload=b'"Ada"', LogType="Tail", **at)
+        return json.load(answer["Payload"]), base64.b64decode(answer["LogResult"]).decode().splitlines()
+
+    told, lines = called()
+    assert (told["AWS_LAMBDA_LOG_FORMAT"], told["AWS_LAMBDA_LOG_LEVEL"]) == ("JSON", "WARN")
+    said = [json.loads(line) for line in lines]
+    assert [each.get("type") for each in said] == ["platform.start", None, "platform.report"]
+    assert said[2]["record"].keys() == {"requestId", "metrics", "status"}
+    line = said[1]
+    assert (line["level"], line["message"], line["who"]) == ("WARNING", "seen", "Ada")
+    key = {"authorization": f"Bearer {account.key}"}
+    with httpx.Client(base_url=account.endpoint, headers=key, trust_env=False) as rest:
+        (workspace,) = rest.get("/api/workspaces").json()["items"]
+        (seen,) = rest.get(f"/api/workspaces/{workspace['id']}/functions", params={"name": "logging"}).json()["items"]
+        shown = {"log_format": "JSON", "application_log_level": "WARN", "system_log_level": "INFO"}
+        assert seen["logging_config"] == shown
+        path = f"/api/functions/{seen['id']}"
+        rest.patch(path, json={"logging_config": {"log_format": "Text"}}).raise_for_status()
+        client.get_waiter("function_updated_v2").wait(FunctionName="logging", WaiterConfig={"Delay": 1})
+        assert rest.get(f"{path}/versions/1").json()["logging_config"] == shown
+    config = client.get_function_configuration(FunctionName="logging")["LoggingConfig"]
+    assert config == {"LogFormat": "Text", "LogGroup": "/aws/lambda/logging"}
+    told, lines = called()
+    assert not told.keys() & {"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL"}
+    assert any(line.startswith("[WARNING]") for line in lines)
+    assert called(Qualifier="1")[0]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
 
 
 def test_what_terraform_reads_besides(client: Any, create: Create) -> None:

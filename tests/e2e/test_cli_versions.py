@@ -72,6 +72,11 @@ def test_a_release_and_the_way_back(done: Done, cli: Cli, three: str, server: Ru
     assert (beyond.returncode, "room for 10" in beyond.stderr) == (1, True)
     assert cli("provisioned", "set", three, "none", "1").returncode == 1
     done("provisioned", "delete", three, "live")
+    done("update", three, "--log-format", "json", "--log-level", "warn", "--no-wait")
+    logging = json.loads(done("update", three, "--system-log-level", "warn", "-o", "json"))["logging_config"]
+    assert logging == {"log_format": "JSON", "application_log_level": "WARN", "system_log_level": "WARN"}
+    done("update", three, "--log-format", "text")
+    assert "log_format: Text" in done("info", three)
     done("alias", "delete", three, "live")
     assert httpx.get(url).status_code == 404
 

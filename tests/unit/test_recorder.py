@@ -1,6 +1,8 @@
 """The recorder's batches: what goes with them, what goes alone, and what is counted that was dropped."""
 
 import asyncio
+import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from msgspec import structs
 from lateen_invoker import recorder, statistics
 from lateen_invoker.control import Configure, RuntimeCommand
 from lateen_invoker.invocations import Invocation, Outcome, timed_out
+from lateen_invoker.log_text import log_text
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.recorder import Recorder
 from lateen_invoker.records import ExecutionRecord
@@ -72,6 +75,39 @@ def ended(name: str, outcome: Outcome | None = None) -> Invocation:
     invocation.started_at = invocation.queued_at
     invocation.finish(outcome or Outcome("answer", b"1"))
     return invocation
+
+
+@pytest.mark.parametrize(
+    ("level", "outcome", "types", "said"),
+    [
+        ("DEBUG", None, ["platform.start", "platform.report"], {"status": "success"}),
+        ("INFO", None, ["platform.start", "platform.report"], {"status": "success"}),
+        ("WARN", None, [], {}),
+        ("WARN", timed_out("a", 3.0), ["platform.report"], {"status": "timeout"}),
+        (
+            "WARN",
+            Outcome("error", b'{"errorType": "KeyError", "errorMessage": "x"}', error_type="KeyError"),
+            ["platform.report"],
+            {"status": "error", "errorType": "KeyError"},
+        ),
+    ],
+)
+async def test_json_logs(level: Any, outcome: Outcome | None, types: list[str], said: dict[str, str]) -> None:
+    """What is said of an invocation around its output, from a level on."""
+    invocation = ended("a", outcome)
+    invocation.init_duration_ms = 1.5
+    invocation.log = bytearray(b"its own\n")
+    lines = log_text(invocation, structs.replace(CONFIGURE, system_log_level=level)).splitlines()
+    assert lines.index("its own") == ("platform.start" in types)
+    events = [json.loads(line) for line in lines if line != "its own"]
+    assert [each["type"] for each in events] == types
+    for event in events:
+        assert event["record"]["requestId"] == "a"
+        assert datetime.fromisoformat(event["time"]).tzinfo is not None
+    if types:
+        metrics = events[-1]["record"].pop("metrics")
+        assert (metrics["memorySizeMB"], metrics["initDurationMs"]) == (128, 1.5)
+        assert events[-1]["record"] == {"requestId": "a", **said}
 
 
 async def test_statistics_go_with_the_records() -> None:

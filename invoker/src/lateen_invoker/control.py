@@ -8,7 +8,7 @@ is in the platform's place, for execution records and statistics.
 import re
 import struct
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,7 @@ _MEMORY = re.compile(r"\{memory:([0-9]{1,3})%\}")
 _FORK_SERVER_ONLY = ("-I", "-S")
 MAX_MESSAGE = 64 * 1024 * 1024
 T = TypeVar("T")
+SystemLogLevel = Literal["DEBUG", "INFO", "WARN"]
 
 
 class RuntimeCommand(Struct, frozen=True, kw_only=True):
@@ -110,6 +111,8 @@ class Configure(Struct, frozen=True, kw_only=True, tag="configure"):
     handler: str
     environment: dict[str, str]
     """The user's variables."""
+    system_log_level: SystemLogLevel | None = None
+    """What the platform says of invocations is JSON, from this level on. None: it is text."""
     timeout_s: int
     memory_mib: int
     concurrency: int

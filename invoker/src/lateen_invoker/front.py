@@ -18,9 +18,9 @@ from lateen_invoker.function_url import InvalidAnswer
 from lateen_invoker.http_port import JSON, Request
 from lateen_invoker.ids import new_request_id, new_trace_id
 from lateen_invoker.invocations import Invocation, Outcome
+from lateen_invoker.log_text import log_text
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
-from lateen_invoker.recorder import log_text
 from lateen_invoker.shares import AskedShares
 from lateen_invoker.streams import EventStream, UrlStream
 from lateen_invoker.urls import PLAIN, Signer, UrlSettings

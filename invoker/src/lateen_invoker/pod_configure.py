@@ -10,7 +10,7 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from lateen_invoker.control import Configure, Layer, RuntimeCommand, Share
+from lateen_invoker.control import Configure, Layer, RuntimeCommand, Share, SystemLogLevel
 from lateen_invoker.urls import PLAIN, UrlSettings
 
 PATH = Path("/etc/lateen/function/configure.json")
@@ -39,6 +39,8 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     region: str
     handler: str
     environment: dict[str, str] = {}
+    system_log_level: SystemLogLevel | UnsetType = UNSET
+    """As `Configure.system_log_level`."""
     timeout_s: Annotated[int, Meta(ge=1)]
     memory_mib: Annotated[int, Meta(ge=1)]
     concurrency: Annotated[int, Meta(ge=1)]
@@ -82,6 +84,7 @@ class PodConfigure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             function_id=self.function_id, function_name=self.function_name, workspace_id=self.workspace_id,
             account_id=self.account_id, version=self.version, hash=self.hash, region=self.region, handler=self.handler,
             environment=self.environment, timeout_s=self.timeout_s, memory_mib=self.memory_mib,
+            system_log_level=self.system_log_level or None,
             concurrency=self.concurrency, provisioned=self.provisioned or 0, queue=self.queue, open=self.open,
             url=self.url, invoke_key=self.invoke_key, artifact="", artifact_sha256=self.artifact_sha256,
             runtime=self.runtime, layers=[Layer(each.arn, "", each.sha256) for each in self.layers],

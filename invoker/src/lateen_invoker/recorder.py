@@ -5,7 +5,6 @@ is slower for it. Statistics count those too.
 """
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from msgspec import structs
 
 from lateen_invoker.control import Configure
 from lateen_invoker.invocations import Invocation, Outcome, error_document, shortened
+from lateen_invoker.log_text import log_text, mib, timestamp
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 from lateen_invoker.rollups import Rollup
@@ -147,7 +147,7 @@ def record_for(invocation: Invocation, configure: Configure) -> ExecutionRecord:
         request_id=invocation.request_id,
         function_id=configure.function_id,
         version=configure.version,
-        timestamp=_timestamp(invocation.arrived_s),
+        timestamp=timestamp(invocation.arrived_s),
         status=invocation.status,
         duration_ms=round(duration_ms, 3),
         queued_ms=round((invocation.started_at - invocation.queued_at) * 1000, 3),
@@ -155,7 +155,7 @@ def record_for(invocation: Invocation, configure: Configure) -> ExecutionRecord:
         cold_reason=invocation.cold_reason,
         init_duration_ms=None if invocation.init_duration_ms is None else round(invocation.init_duration_ms, 3),
         memory_mib=configure.memory_mib,
-        memory_peak_mib=_mib(invocation.peak_memory_kib),
+        memory_peak_mib=mib(invocation.peak_memory_kib),
         log_tail=log_text(invocation, configure),
         log_truncated=invocation.log_truncated,
         error=_error_of(outcome) if outcome is not None and outcome.kind == "error" else None,
@@ -168,44 +168,6 @@ def _error_of(outcome: Outcome) -> ErrorDocument:
     return structs.replace(document, type=outcome.error_type) if document.type == "Error" else document
 
 
-def log_text(invocation: Invocation, configure: Configure) -> str:
-    """START, the output, END and REPORT, as AWS prints them."""
-    request_id = invocation.request_id
-    duration_ms = (invocation.ended_at - invocation.started_at) * 1000
-    output = invocation.log.decode("utf-8", "replace")
-    if output and not output.endswith("\n"):
-        output += "\n"
-    init = invocation.init_duration_ms
-    if invocation.status == "timeout":
-        seconds = invocation.deadline - invocation.started_at
-        output += f"{_timestamp(time.time())} {request_id} Task timed out after {seconds:.2f} seconds\n"
-    return (
-        f"START RequestId: {request_id} Version: {configure.version}\n{output}"
-        f"END RequestId: {request_id}\n"
-        f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
-        f"Billed Duration: {math.ceil(duration_ms)} ms\t"
-        f"Memory Size: {configure.memory_mib} MB\tMax Memory Used: {_mib(invocation.peak_memory_kib)} MB\t"
-        + (f"Init Duration: {init:.2f} ms\t" if init is not None else "")
-        + "\n"
-    )
-
-
-def _mib(kib: int) -> int:
-    return -(-kib // 1024)
-
-
 def _size(invocation: Invocation) -> int:
     outcome = invocation.outcome
     return _RECORD_BYTES + len(invocation.log) + (len(outcome.body) if outcome is not None else 0)
-
-
-_last_second, _last_text = 0, ""
-
-
-def _timestamp(now_s: float) -> str:
-    # `2026-01-31T23:59:59.123Z`; the part before the dot is made once a second.
-    global _last_second, _last_text
-    second = int(now_s)
-    if second != _last_second:
-        _last_second, _last_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{_last_text}.{int((now_s - second) * 1000):03d}Z"

@@ -156,8 +156,8 @@ def test_cloudformation_s_own_resources(tmp_path: Path) -> None:
     }
 
 
-def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
-    """All that a URL can be told; one that nobody may call is named."""
+def test_urls_and_logs(tmp_path: Path) -> None:
+    """All that a URL can be told; one that nobody may call is named. How a function logs."""
     plans = plans_of(
         tmp_path,
         """
@@ -168,6 +168,7 @@ def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
               Runtime: script
               CodeUri: src
               AutoPublishAlias: live
+              LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: WARN, LogGroup: mine}
               FunctionUrlConfig:
                 AuthType: AWS_IAM
                 InvokeMode: RESPONSE_STREAM
@@ -185,6 +186,7 @@ def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
         """,
     )
     assert planned(plans).fields["auth"] == planned(plans, "G").fields["auth"] == "iam"
+    assert planned(plans).fields["logging_config"] == {"log_format": "JSON", "application_log_level": "WARN"}
     plans.intrinsics.is_rehearsal = False
     signed = {"auth_type": "AWS_IAM", "invoke_mode": "BUFFERED", "cors": {"expose_headers": ["x-a"]}}
     open_ = {"auth_type": "NONE", "invoke_mode": "BUFFERED", "cors": None}
@@ -213,6 +215,7 @@ def test_urls_of_functions_and_aliases(tmp_path: Path) -> None:
     assert plans.intrinsics.value({"Fn::GetAtt": ["V", "FunctionUrl"]}) == "https://n/"
     assert plans.left_out == {
         "W": "nobody may call it: the template has no AWS::Lambda::Permission that says so",
+        "F.LoggingConfig.LogGroup": "logs lie with Lateen",
     }
 
 

@@ -39,6 +39,13 @@ from lateen.api.fields import (
     Variables,
     Version,
 )  # fmt: skip
+from lateen.domain.aws_settings import (
+    ApplicationLogLevel,
+    AwsSettings,
+    LogFormat,
+    LogSettings,
+    SystemLogLevel,
+)
 from lateen.domain.code_places import CodePlace
 from lateen.domain.errors import InvalidInput
 from lateen.domain.events import EventInvokeChange
@@ -94,6 +101,16 @@ class ImageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     working_directory: Folder = ""
 
 
+class LoggingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it logs; AWS's `LoggingConfig`. Levels are JSON's, and INFO where they are absent; Text has none."""
+
+    log_format: LogFormat = "Text"
+    application_log_level: ApplicationLogLevel | UnsetType = UNSET
+    """What the function logs below that is not printed."""
+    system_log_level: SystemLogLevel | UnsetType = UNSET
+    """What is said of its invocations below that is left out; with WARN nothing of those that succeed."""
+
+
 class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Either code, as `code` or `code_s3`, and its `runtime`, or an `image`."""
 
@@ -123,6 +140,7 @@ class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Who may call its URL: whoever knows it, or the workspace's keys."""
     description: Description = ""
     layers: LayerArns = []
+    logging_config: LoggingSettings = LoggingSettings()
 
 
 class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +165,8 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auth: Auth | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     layers: LayerArns | UnsetType = UNSET
+    logging_config: LoggingSettings | UnsetType = UNSET
+    """Replaced as a whole."""
 
 
 class PublishLayer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,6 +289,15 @@ def new_function(asked: CreateFunction) -> NewFunction:
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,
+        aws=AwsSettings().with_logs(_logs(asked.logging_config)),
+    )
+
+
+def _logs(asked: LoggingSettings) -> LogSettings:
+    return LogSettings(
+        log_format=asked.log_format,
+        application_log_level=asked.application_log_level,
+        system_log_level=asked.system_log_level,
     )
 
 
@@ -360,6 +389,7 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,
+        logs=UNSET if asked.logging_config is UNSET else _logs(asked.logging_config),
     )
 
 

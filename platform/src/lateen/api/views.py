@@ -5,6 +5,7 @@ from typing import Annotated, Generic, TypeVar
 from msgspec import Meta, Struct
 
 from lateen.api.fields import Hash, Id, InvokeMode, Timestamp
+from lateen.domain.aws_settings import ApplicationLogLevel, LogFormat, SystemLogLevel
 from lateen.domain.events import EventInvokeConfig
 from lateen.domain.function_urls import AuthType
 from lateen.domain.functions import Auth, Described, Function, State
@@ -60,6 +61,13 @@ class ImageSettingsView(Struct, frozen=True, kw_only=True):
     working_directory: str
 
 
+class LoggingView(Struct, frozen=True, kw_only=True):
+    log_format: LogFormat
+    application_log_level: ApplicationLogLevel | None
+    """Null: of Text there is none."""
+    system_log_level: SystemLogLevel | None
+
+
 class FunctionView(Struct, frozen=True, kw_only=True):
     id: Id
     workspace: Id
@@ -80,6 +88,7 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     """Events that run at a time, at most, over all pods and versions; null: no limit of its own."""
     layers: list[str]
     """ARNs of layer versions, in the order in which they are unpacked."""
+    logging_config: LoggingView
     auth: Auth
     hash: Hash
     url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
@@ -109,6 +118,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     timeout: int
     memory: int
     concurrency: int
+    logging_config: LoggingView
     state: State
     """`Active` also where it sleeps: a call starts it."""
     state_reason: str | None
@@ -405,6 +415,7 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         reserved_concurrency=function.reserved_concurrency,
         auth=function.auth,
         layers=[layer.arn for layer in function.layers],
+        logging_config=_logging(function),
         hash=function.hash,
         url=f"{base_url}/{function.hash}",
         state=status.state,
@@ -414,6 +425,14 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         code_size=function.code.size,
         created_at=function.created_at,
         updated_at=function.updated_at,
+    )
+
+
+def _logging(function: Function) -> LoggingView:
+    return LoggingView(
+        log_format=function.aws.log_format,
+        application_log_level=function.aws.application_log_level,
+        system_log_level=function.aws.system_log_level,
     )
 
 
@@ -442,6 +461,7 @@ def version_view(described: Described) -> VersionView:
         timeout=function.timeout_s,
         memory=function.memory_mib,
         concurrency=function.concurrency,
+        logging_config=_logging(function),
         state=described.status.state,
         state_reason=described.status.reason,
         code_sha256=function.code.sha256,

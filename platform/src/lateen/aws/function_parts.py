@@ -38,6 +38,8 @@ class FunctionPartOperations:
                 raise invalid("Number of tags exceeds resource tag limit.")
             return msgspec.structs.replace(old, tags=tags)
 
+        if not added:
+            raise invalid("An error occurred and the request cannot be processed.")
         check_tags(added)
         await self._change(function, reference, change)
         return Answer(status=204)

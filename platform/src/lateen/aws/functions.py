@@ -53,8 +53,8 @@ class FunctionOperations:
     @operation(
         "CreateFunction",
         missing="images on Kubernetes only. S3ObjectStorageMode REFERENCE, VpcConfig, FileSystemConfigs, KMSKeyArn, "
-        "SnapStart and code signing are refused. Architectures, EphemeralStorage, TracingConfig, LoggingConfig, "
-        "DeadLetterConfig are only shown",
+        "SnapStart and code signing are refused. Architectures, EphemeralStorage, TracingConfig, "
+        "DeadLetterConfig and the LogGroup are only shown",
     )
     async def create_function(self, call: Call) -> Answer:
         reference = call.reference()

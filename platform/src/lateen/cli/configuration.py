@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-_OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency")
+_LOGS = ("log_format", "log_level", "system_log_level")
+_OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency", *_LOGS)
 """What is not sent as it is given."""
 
 
@@ -47,14 +48,34 @@ def configuration_options(command: F) -> F:
                 help="A layer, its newest version unless told, or an ARN; again for more, which go over those before.",
             ),
             click.option("--no-layers", is_flag=True, help="Take its layers away."),
+            click.option(
+                "--log-format", type=click.Choice(["Text", "JSON"], case_sensitive=False), help="Of what it logs."
+            ),
+            click.option(
+                "--log-level",
+                type=click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"], case_sensitive=False),
+                help="Below it nothing is logged; with JSON, INFO unless told.",
+            ),
+            click.option(
+                "--system-log-level",
+                type=click.Choice(["DEBUG", "INFO", "WARN"], case_sensitive=False),
+                help="Of what is said of its invocations; with JSON, INFO unless told.",
+            ),
         )
     ):
         command = option(command)
     return command
 
 
-def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[str, Any]:
-    """The fields to send. `known`: the variables that the function has; those that aren't named stay."""
+def body_from(
+    options: Mapping[str, Any], *, known: Mapping[str, str], logs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The fields to send.
+
+    Args:
+        known: the variables that the function has; those that aren't named stay.
+        logs: its `logging_config`; None: there is no function yet.
+    """
     body = {name: value for name, value in options.items() if value is not None and name not in _OTHERWISE}
     variables = {name: value for name, value in known.items() if name not in options["unset"]} | options["env"]
     if variables != known:
@@ -63,7 +84,18 @@ def body_from(options: Mapping[str, Any], *, known: Mapping[str, str]) -> dict[s
         if options["reserved_concurrency"] is not None:
             raise click.UsageError("--reserved-concurrency and --no-reserved-concurrency exclude each other")
         body["reserved_concurrency"] = None
+    if any(options[name] is not None for name in _LOGS):
+        body["logging_config"] = _logs_after(options, logs or {})
     return body
+
+
+def _logs_after(options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Of Text there are no levels, so those that were of JSON go with that."""
+    form = options["log_format"] or known.get("log_format") or "Text"
+    levels = {"application_log_level": options["log_level"], "system_log_level": options["system_log_level"]}
+    if form == "JSON":
+        levels = {name: level or known.get(name) for name, level in levels.items()}
+    return {"log_format": form} | {name: level for name, level in levels.items() if level is not None}
 
 
 def variables_given(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:

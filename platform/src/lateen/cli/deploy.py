@@ -129,7 +129,11 @@ def deployed(
     where = workspace_named(client, workspace)
     before = function_if_any(client, where["id"], name)
     fields = image_fields(options, known=before.get("image_config") if before else None)
-    fields |= body_from(options, known=before["environment"] if before else {})
+    fields |= body_from(
+        options,
+        known=before["environment"] if before else {},
+        logs=before.get("logging_config") if before else None,
+    )
     runtimes = []
     if isinstance(path, S3Place):
         fields["code_s3"] = path.fields

@@ -83,7 +83,7 @@ def update(
     with Client(connection) as client:
         before = function_named(client, workspace, name)
         fields = image_fields(options, known=before.get("image_config"))
-        fields |= body_from(options, known=before["environment"])
+        fields |= body_from(options, known=before["environment"], logs=before.get("logging_config"))
         fields |= layers_from(client, before["workspace"], options)
         if new_name is not None:
             fields["name"] = new_name
@@ -130,5 +130,7 @@ def _show(function: dict[str, Any], output: Output) -> None:
     variables = ", ".join(sorted(function["environment"]))
     shown = {"environment": variables, "layers": ", ".join(function["layers"])}
     settings = {name: value for name, value in (function["image_config"] or {}).items() if value}
+    logging = {name: value for name, value in function["logging_config"].items() if value}
+    shown["logging_config"] = ", ".join(f"{name}: {value}" for name, value in logging.items())
     shown["image_config"] = ", ".join(f"{name}: {json.dumps(value)}" for name, value in settings.items())
     show_fields(function | shown | {"code_size": size_of(function["code_size"])})

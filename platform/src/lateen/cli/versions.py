@@ -26,7 +26,7 @@ COLUMNS = {
 }
 _SAME = (
     "description", "runtime", "handler", "image", "image_config", "environment", "timeout", "memory", "concurrency",
-    "code_sha256",
+    "code_sha256", "logging_config",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from lateen.domain.aws_settings import SystemLogLevel
 from lateen.domain.errors import Unavailable
 from lateen.domain.functions import LATEST, Kept, State, deployment_id
 from lateen.domain.images import Image
@@ -30,6 +31,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Canonical name of a folder under `runtimes/`; empty for an image."""
     handler: str
     environment: dict[str, str]
+    system_log_level: SystemLogLevel | None = None
+    """What is said of its invocations is JSON, from this level on. None: it is text."""
     timeout_s: int
     memory_mib: int
     concurrency: int

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from lateen.domain.aws_settings import AwsSettings
+from lateen.domain.aws_settings import AwsSettings, LogSettings
 from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
@@ -95,6 +95,7 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     auth: Auth | UnsetType = UNSET
     url: FunctionUrl | UnsetType | None = UNSET
     aws: AwsSettings | UnsetType = UNSET
+    logs: LogSettings | UnsetType = UNSET
     description: str | UnsetType = UNSET
     layers: Sequence[str] | UnsetType = UNSET
 
@@ -177,6 +178,8 @@ class Drafts:
             for field in _PLAIN
             if (value := getattr(change, field)) is not UNSET and value != getattr(old, field)
         }
+        if change.logs is not UNSET and (logging := old.aws.with_logs(change.logs)) != old.aws:
+            values["aws"] = logging
         if values.get("auth") == "none" and old.url is not None and change.url is UNSET:
             raise InvalidInput("auth", "its URL has settings of its own, and these say whether everybody may call it")
         if old.image is not None:

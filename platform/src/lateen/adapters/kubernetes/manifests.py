@@ -102,6 +102,7 @@ def configure_for(
         region=stores.get("AWS_REGION", "us-east-1"),
         handler=deployment.handler,
         environment=deployment.environment,
+        system_log_level=deployment.system_log_level or UNSET,
         timeout_s=deployment.timeout_s,
         memory_mib=deployment.memory_mib,
         concurrency=deployment.concurrency,

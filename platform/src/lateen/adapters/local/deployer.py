@@ -334,6 +334,7 @@ def configure_for(
         region=settings.region,
         handler=deployment.handler,
         environment=deployment.environment,
+        system_log_level=deployment.system_log_level,
         timeout_s=deployment.timeout_s,
         memory_mib=deployment.memory_mib,
         concurrency=deployment.concurrency,

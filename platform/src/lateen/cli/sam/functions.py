@@ -26,7 +26,6 @@ _REASONS = {
     "DeadLetterQueue": "what was never done is kept; EventInvokeConfig can name a function for it",
     "DeploymentPreference": "the alias is moved at once",
     "EphemeralStorage": "the size of /tmp is the installation's to say",
-    "LoggingConfig": "logs have one form, and lie with Lateen",
     "PermissionsBoundary": _NO_CREDENTIALS,
     "Policies": _NO_CREDENTIALS,
     "PropagateTags": "tags are kept for AWS's own tools only",
@@ -156,6 +155,8 @@ def plan_function(
         "layers": _layers(properties, account_id),
         "auth": "none" if is_open else "iam",
     }
+    if "LoggingConfig" in properties:
+        fields["logging_config"] = _logging(properties.within("LoggingConfig"))
     if (reserved := properties.number("ReservedConcurrentExecutions")) is not None:
         fields["reserved_concurrency"] = reserved
     provisioned = None if alias is None else provisioned_in(properties)
@@ -321,6 +322,14 @@ def _layers(properties: Properties, account_id: str) -> list[str]:
         if arn.split(":")[4:5] != [account_id]:
             raise Skipped(f"its layer {arn[:200]!r} is not of this workspace; publish it here and name that one")
     return arns
+
+
+def _logging(given: Properties) -> dict[str, Any]:
+    fields = (("LogFormat", "log_format"), ("ApplicationLogLevel", "application_log_level"),
+              ("SystemLogLevel", "system_log_level"))  # fmt: skip
+    found = {field: value for name, field in fields if (value := given.text(name)) is not None}
+    given.rest({"LogGroup": "logs lie with Lateen"})
+    return found
 
 
 def _name_events(properties: Properties) -> None:
