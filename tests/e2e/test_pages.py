@@ -1,6 +1,7 @@
 """The pages in a real browser, on Lateen as `lateen up` starts it."""
 
 import base64
+import json
 import os
 import random
 import re
@@ -220,6 +221,52 @@ def test_a_function_that_fails(person: Callable[..., Person], key: str, api: htt
     expect(answer.locator(".trace")).to_contain_text("raise ValueError")
     expect(answer.locator(".log")).to_contain_text("almost")
     ada.check_accessible()
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"), [("plain ü", "text/plain"), ("a=1", "application/x-www-form-urlencoded")]
+)
+def test_the_panel_sends_what_the_url_brings(
+    person: Callable[..., Person], key: str, api: httpx.Client, body: str, media_type: str
+) -> None:
+    """So that what works in the test panel works for callers: path, query, cookies, bodies that are text or not."""
+    ada = person()
+    ada.sign_in(key)
+    code = "import json\n\ndef handler(event, context):\n    print(json.dumps(event))\n"
+    function = a_function(api, f"echo-{len(body)}", code)
+    address = f"/api/functions/{function['id']}/logs"
+
+    def events() -> list[dict[str, Any]]:
+        return [json.loads(each["log_tail"].splitlines()[1]) for each in api.get(address).json()["items"]]
+
+    ada.open(f"/ui/functions/{function['id']}")
+    page = ada.page
+    page.get_by_label("Method").select_option("PUT")
+    page.get_by_label("Path", exact=True).fill("/a b/%2F/ü?x=1&x=2&e=")
+    page.get_by_label("Body").fill(body)
+    for number, (name, value) in enumerate((("Cookie", "a=1; b=2"), ("X-Shop", "north"), ("Content-Type", media_type))):
+        page.get_by_role("button", name="Add a header").click()
+        page.locator("[data-pairs=headers] input").nth(2 * number).fill(name)
+        page.locator("[data-pairs=headers] input").nth(2 * number + 1).fill(value)
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("region", name="Answer").locator(".log")).to_contain_text("rawPath")
+    [sent] = events()
+    headers = sent["headers"] | {"cookie": "; ".join(sent["cookies"])}
+    httpx.put(f"{function['url']}/a b/%2F/ü?x=1&x=2&e=", content=body.encode(), headers=headers, trust_env=False)
+    eventually(lambda: len(events()) == 2, "the call of the URL is recorded")
+    [brought] = [
+        each for each in events() if each["requestContext"]["requestId"] != sent["requestContext"]["requestId"]
+    ]
+    assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000", sent["requestContext"]["time"])
+    for each in (sent, brought):
+        for name in ("requestId", "time", "timeEpoch"):
+            del each["requestContext"][name]
+        each["headers"] = {name: each["headers"].get(name) for name in ("content-type", "host", "x-shop", "user-agent")}
+    assert sent == brought
+    page.get_by_label("Method").select_option("GET")
+    page.get_by_role("button", name="Send").click()
+    eventually(lambda: len(events()) == 3, "the next test is recorded")
+    assert "body" not in events()[0]
 
 
 def test_an_answer_that_is_an_image(person: Callable[..., Person], key: str, api: httpx.Client) -> None:

@@ -9,13 +9,13 @@ function start({ cold, init_duration_ms: init, cold_reason: reason }) {
 }
 
 export const factsOf = (record) => element("dl", { class: "facts-list" },
-  ...fact("Request", element("code", {}, record.request_id)),
-  ...fact("Arrived", record.timestamp),
-  ...fact("Version", record.version),
   ...fact("Duration", milliseconds(record.duration_ms)),
-  ...fact("Waited", milliseconds(record.queued_ms)),
   ...fact("Start", start(record)),
-  ...fact("Memory", `${record.memory_peak_mib} of ${record.memory_mib} MiB`));
+  ...fact("Waited", milliseconds(record.queued_ms)),
+  ...fact("Memory", `${record.memory_peak_mib} of ${record.memory_mib} MiB`),
+  ...fact("Version", record.version),
+  ...fact("Arrived", record.timestamp),
+  ...fact("Request", element("code", {}, record.request_id)));
 
 export const errorOf = ({ type, message, trace }) => [
   element("p", { class: "error" }, element("strong", {}, type), message ? `: ${message}` : ""),

@@ -8,6 +8,7 @@ import { errorOf, factsOf, logOf } from "./record.js";
 const LOG_WAIT_S = 10;
 const FOLD_FROM = 40;
 const MOST_SHOWN = 300_000;
+const BODILESS = ["GET", "HEAD"];
 
 const form = $("#try");
 const panel = $("#answer");
@@ -18,57 +19,55 @@ const host = new URL(page.dataset.url).host;
 
 watchPairs(form);
 
-// Of payload format 2.0, as AWS's function URLs make it.
-function eventOf({ method, path: given, query, headers, body }) {
-  const [rawPath, inPath] = splitOnce(given.startsWith("/") ? given : `/${given}`, "?");
-  const all = [...new URLSearchParams(inPath), ...query];
-  const rawQueryString = new URLSearchParams(all).toString();
-  const lower = joined([["host", host], ["user-agent", "lateen-test"], ...headers.map(([name, value]) => [name.toLowerCase(), value])]);
+// Of payload format 2.0, as the function's URL makes it of the same request.
+function eventOf({ method, path: given, query, headers: named, body: written }) {
+  const body = BODILESS.includes(method) ? "" : written;
+  const url = new URL(`http://${host}${given.startsWith("/") ? given : `/${given}`}`);
+  for (const [name, value] of query) url.searchParams.append(name, value);
+  const parameters = [...url.searchParams];
+  const type = body ? { "content-type": parsed(body) === null ? "text/plain;charset=UTF-8" : "application/json" } : {};
+  const others = joined(named.map(([name, value]) => [name.toLowerCase(), value]));
+  const { cookie, ...headers } = { host, "user-agent": "lateen-test", ...type, ...others };
+  const isText = /^(text\/|application\/(json|xml))/i.test(headers["content-type"]);
   const now = new Date();
-  const { cookie, ...others } = lower;
   return {
     version: "2.0",
     routeKey: "$default",
-    rawPath: encodeURI(decodeSafely(rawPath)),
-    rawQueryString,
+    rawPath: url.pathname,
+    rawQueryString: url.search.slice(1),
     ...(cookie ? { cookies: cookie.split(/;\s*/) } : {}),
-    headers: others,
-    ...(all.length ? { queryStringParameters: joined(all) } : {}),
+    headers,
+    ...(parameters.length ? { queryStringParameters: joined(parameters) } : {}),
     requestContext: {
       accountId: "anonymous",
       apiId: page.dataset.hash,
       domainName: host,
       domainPrefix: host.split(".")[0],
-      http: { method, path: decodeSafely(rawPath), protocol: "HTTP/1.1", sourceIp: "127.0.0.1", userAgent: lower["user-agent"] },
+      http: { method, path: url.pathname, protocol: "HTTP/1.1", sourceIp: "127.0.0.1", userAgent: headers["user-agent"] },
       requestId: crypto.randomUUID?.() ?? `${now.getTime()}`,
       routeKey: "$default",
       stage: "$default",
-      time: now.toUTCString(),
+      time: clockText(now),
       timeEpoch: now.getTime(),
     },
-    ...(body ? { body } : {}),
-    isBase64Encoded: false,
+    ...(body ? { body: isText ? body : base64Of(new TextEncoder().encode(body)) } : {}),
+    isBase64Encoded: Boolean(body) && !isText,
   };
 }
 
-const splitOnce = (text, at) => (text.includes(at) ? [text.slice(0, text.indexOf(at)), text.slice(text.indexOf(at) + 1)] : [text, ""]);
-
-function decodeSafely(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+// 31/Jan/2026:23:59:59 +0000
+function clockText(moment) {
+  const [, day, month, year, time] = moment.toUTCString().split(" ");
+  return `${day}/${month}/${year}:${time} +0000`;
 }
 
-// Names that are there several times, with commas; a given user-agent takes the place of ours.
+const base64Of = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+
+// With commas where a name is there several times.
 function joined(pairs) {
-  const found = {};
-  for (const [name, value] of pairs) {
-    if (name in found && !["host", "user-agent"].includes(name)) found[name] += `,${value}`;
-    else found[name] = value;
-  }
-  return found;
+  const found = new Map();
+  for (const [name, value] of pairs) found.set(name, found.has(name) ? `${found.get(name)},${value}` : value);
+  return Object.fromEntries(found);
 }
 
 // What a caller of the URL would get of what the handler returned: {status, headers, cookies, body (bytes)}.
@@ -165,7 +164,7 @@ function bodyOf(bytes, type) {
   if (!bytes.length) return element("p", { class: "empty-note" }, "The body is empty.");
   if (/^image\//.test(type)) {
     const image = element("img", { alt: "The answer, an image" });
-    image.src = `data:${type.split(";")[0]};base64,${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))}`;
+    image.src = `data:${type.split(";")[0]};base64,${base64Of(bytes)}`;
     return element("p", { class: "image" }, image);
   }
   let text;
@@ -258,7 +257,7 @@ function showKind() {
   const { value } = form.elements.method;
   for (const each of $$("[data-http]", form)) each.hidden = value === "EVENT";
   $("[data-body-label]").textContent = value === "EVENT" ? "Event, JSON" : "Body";
-  $("[data-body]").hidden = ["GET", "HEAD"].includes(value);
+  $("[data-body]").hidden = BODILESS.includes(value);
 }
 
 form.elements.method.addEventListener("change", showKind);
