@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from controller_setting import Setting, a_function, changed, config_for, new_code, until
+from controller_setting import INVOKER_IMAGE, RUNTIME_IMAGE, Setting, a_function, changed, config_for, new_code, until
 
 from lateen.adapters.kubernetes.config import Images
-from lateen.adapters.kubernetes.kinds import DEPLOYMENT, INGRESS, POD, SECRET, SERVICE, Ref
+from lateen.adapters.kubernetes.image_resolver import KubernetesImageResolver
+from lateen.adapters.kubernetes.kinds import DEPLOYMENT, INGRESS, JOB, POD, SECRET, SERVICE, Ref
+from lateen.domain.images import Image
 from lateen.domain.workspaces import Quota
+from lateen.ports.image_resolver import ImageFailed
 
 pytestmark = pytest.mark.cluster
 
@@ -165,6 +168,24 @@ async def test_room_heals_what_failed(setting: Setting) -> None:
     assert "pods=1" in (told.reason or "")
     setting.deployer.settle("default", Quota(pods=5))
     await setting.until_state(second, "Active")
+
+
+async def test_an_image_that_somebody_put_into_the_node(tmp_path: Path) -> None:
+    """It has no digest that a registry would know. Nothing is left of having asked, with the rights that there are."""
+    config = config_for(tmp_path, images=Images(invoker=INVOKER_IMAGE, runtimes={}))
+    setting = Setting(config)
+    try:
+        await setting.prepare()
+        setting.start()
+        resolver = KubernetesImageResolver(
+            setting.api, config, ensure_place=setting.deployer.ensure_place, leads_for_s=setting.leads_for_s
+        )
+        assert await resolver.digest("default", Image(uri=RUNTIME_IMAGE)) is None
+        with pytest.raises(ImageFailed, match="localhost/lateen/not-there:1"):
+            await resolver.digest("default", Image(uri="localhost/lateen/not-there:1"))
+        assert (await setting.admin.list(JOB, config.namespace_of("default"), selector=""))[0] == []
+    finally:
+        await setting.close()
 
 
 async def test_an_image_that_cannot_be_pulled_is_told(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_tag_may_move_and_the_function_stays(cluster: Cluster, there: Any, reg
 
 def test_what_can_not_be_had_says_why_and_heals(cluster: Cluster, there: Any, registry: ImageRegistry) -> None:
     """A wrong password, a tag that isn't there; and an image that somebody has put into the node runs as ever."""
-    registry.tag(NAME, "private", GREETING="secret")
+    private = registry.tag(NAME, "private", GREETING="secret")
     create(there, "private", f"{registry.closed}/{NAME}:private", **SAYING)
     create(there, "absent", f"{registry.open}/{NAME}:absent", **SAYING)
     create(there, "by-hand", BASE, Environment={"Variables": {"GREETING": "by hand"}}, **SAYING)
@@ -143,6 +143,10 @@ def test_what_can_not_be_had_says_why_and_heals(cluster: Cluster, there: Any, re
     # No waiter of AWS's: what has failed there stays so.
     until(lambda: cluster.function("private")["state"] == "Active", within_s=90)
     assert said(there, "private") == "secret"
+    # The node has one image by two names by now, and says which one it likes.
+    for name, address in (("private", registry.closed), ("absent", registry.open)):
+        code = there.get_function(FunctionName=name)["Code"]
+        assert code["ResolvedImageUri"] == f"{address}/{NAME}@sha256:{private}"
     for name in ("private", "absent", "by-hand"):
         there.delete_function(FunctionName=name)
 

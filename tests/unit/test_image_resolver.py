@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from controller_setting import config_for
 
-from lateen.adapters.kubernetes.image_resolver import Seen, lookup_job, seen_in
+from lateen.adapters.kubernetes.access import Access
+from lateen.adapters.kubernetes.api import KubernetesApi
+from lateen.adapters.kubernetes.config import FunctionImages
+from lateen.adapters.kubernetes.image_resolver import KubernetesImageResolver, Seen, lookup_job, seen_in
 from lateen.adapters.kubernetes.kinds import Manifest
 from lateen.adapters.kubernetes.labels import selector_of_functions
+from lateen.domain.images import Image
 from lateen.ports.image_resolver import ImageFailed
 
 DIGEST = "0123456789abcdef" * 4
@@ -96,3 +100,18 @@ def test_the_pod_that_asks(tmp_path: Path) -> None:
         assert each["command"] == ["/lateen/init", "take"]
         assert each["securityContext"]["allowPrivilegeEscalation"] is False
         assert each["volumeMounts"] == [{"name": "init", "mountPath": "/lateen", "readOnly": True}]
+
+
+async def test_nobody_asks_for_what_is_forbidden(tmp_path: Path) -> None:
+    """Nor is anything made for it."""
+    config = config_for(tmp_path, function_images=FunctionImages(allowed=["ghcr.io/team"]))
+    made: list[str] = []
+
+    async def ensure_place(workspace_id: str) -> None:
+        made.append(workspace_id)
+
+    api = KubernetesApi(Access(url="http://127.0.0.1:1"))
+    resolver = KubernetesImageResolver(api, config, ensure_place=ensure_place, leads_for_s=lambda: 1.0)
+    with pytest.raises(ImageFailed, match=r"runs images of these only: ghcr\.io/team"):
+        await resolver.digest("default", Image(uri=f"{REPOSITORY}:1"))
+    assert made == []

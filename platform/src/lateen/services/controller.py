@@ -279,13 +279,17 @@ class Controller:
 
     async def _observe(self, function: Function, state: State, reason: str) -> None:
         """What is known before the deployer is told."""
+        try:
+            serves = await self._functions.is_served(function)
+        except LateenError:
+            serves = True  # calls may as well try
         observation = Observation(
             function_id=function.id,
             version=function.version,
             revision=function.revision,
             state=state,
             reason=reason,
-            serves=function.revision > 1,
+            serves=serves,
         )
         self._note(observation)
         await self._report(observation)

@@ -363,6 +363,10 @@ class Functions:
         """Whether nothing was reported of it."""
         return await self._statuses.is_due(version)
 
+    async def is_served(self, version: Function) -> bool:
+        """Whether something of it was last said to serve calls."""
+        return await self._statuses.is_served(version)
+
     async def forget_report(self, version: Function) -> None:
         """It does not run any more."""
         await self._statuses.forget(version)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from lateen.domain.functions import LATEST, Described, Function, FunctionStatus, status_shown
+from lateen.domain.functions import LATEST, Described, Function, FunctionStatus, deployment_id, status_shown
 from lateen.domain.times import iso_ms
 from lateen.ports.deployer import Deployment, Observation
 from lateen.ports.table import Check, Item, ItemNotFound, Put, Table
@@ -57,6 +57,10 @@ class Statuses:
         """Whether nothing was reported about the current revision, or not how it ended."""
         status, _ = await self._read(function)
         return status is None or status.revision < function.revision or status.state == "Pending"
+
+    async def is_served(self, function: Function) -> bool:
+        """Whether something of it, of an earlier revision maybe, was last said to serve calls."""
+        return await is_reported(self._table, function.workspace_id, deployment_id(function.id, function.version))
 
     async def is_active(self, function: Function) -> bool:
         """Whether the current revision runs."""
