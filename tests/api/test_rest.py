@@ -502,7 +502,10 @@ async def test_events_are_refused(api: Api) -> None:
         ({"headers": {"X-Amz-Invocation-Type": "null"}, "content": b"{}"}, 400),
         ({**event, "content": b"{}", "key": None}, 401),
     ):
-        assert (await api("POST", path, **request)).status_code == status
+        refused = await api("POST", path, **request)
+        assert refused.status_code == status
+        for place in set(request) & {"params", "headers"} if status == 400 and request["content"] == b"{}" else ():
+            assert [error["field"] for error in refused.json()["errors"]] == list(request[place])
     assert (await api("POST", "/api/functions/nobody/invocations", content=b"{}", **event)).status_code == 404
     other = await api.key(await api.workspace("other"))
     assert (await api("POST", path, content=b"{}", key=other, **event)).status_code == 404

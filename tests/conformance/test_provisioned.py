@@ -125,6 +125,8 @@ def test_an_alias_takes_it_along(client: Any, create: Create) -> None:
     client.put_provisioned_concurrency_config(**at, ProvisionedConcurrentExecutions=1)
     assert settled(client, "led", "live")["Status"] == "READY"
     assert invoked(client, "led", "live")["type"] == "provisioned-concurrency"
+    code, text = refused(client.update_alias, FunctionName="led", Name="live", FunctionVersion="$LATEST")
+    assert (code, "$LATEST can't have" in text) == ("InvalidParameterValueException", True)
     # One config for one version.
     put = client.put_provisioned_concurrency_config
     pointed = ("ResourceConflictException", "Version is pointed by a Provisioned Concurrency alias")

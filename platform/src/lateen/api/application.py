@@ -42,6 +42,8 @@ _NAMES = {
     "if_match": "If-Match",
     "last_event_id": "Last-Event-ID",
     "function_hash": "hash",
+    "type_": "type",
+    "aws_type": "X-Amz-Invocation-Type",
 }
 """Parameters that are called otherwise in the code."""
 _MISSING = re.compile(r"Missing required (?:query|header|cookie) parameter '([^']*)'")

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -217,6 +218,8 @@ class Aliases:
                 return await self._described(old), False
             head = await Head.read(self._table, function)
             try:
+                if LATEST in new.target.versions:
+                    await self._check_unprovisioned(function, name)
                 checks = await self._checks(function, new.target)
                 stored = await self._table.transact(
                     [
@@ -276,6 +279,12 @@ class Aliases:
                 await read_version(self._table, function, version)
                 checks.append(Check(version_key(function.workspace_id, function.id, version), 1))
         return checks
+
+    async def _check_unprovisioned(self, function: Function, name: str) -> None:
+        """Whoever sets some writes the head, so it is still so in the transaction. Raises: `InvalidInput`."""
+        with suppress(ItemNotFound):
+            await self._table.get(provisioned_key(function.workspace_id, function.id, name))
+            raise InvalidInput("version", "the alias has provisioned concurrency, which $LATEST can't have")
 
     async def _read(self, function: Function, name: str) -> Alias:
         if not is_alias_name(name):
