@@ -235,8 +235,8 @@ async def test_what_s3_denies_is_forbidden(api: Api, s3: S3) -> None:
     assert detail.endswith("packages/app.zip. S3 Error Code: AccessDenied. S3 Error Message: Access Denied")
 
 
-async def test_outages_can_be_tried_again(api: Api, s3: S3) -> None:
-    """After no more than three attempts; the next request is none the worse for it."""
+async def test_outages_can_be_tried_again(api: Api, s3: S3, caplog: pytest.LogCaptureFixture) -> None:
+    """After no more than three attempts, and a word in the log; the next request is none the worse for it."""
     for fault in (xml(503, "SlowDown"), RESET):
         s3.proxy.calls.clear()
         s3.objects["packages/app.zip"] = fault
@@ -244,6 +244,8 @@ async def test_outages_can_be_tried_again(api: Api, s3: S3) -> None:
         assert (answer.status_code, answer.json()["detail"]) == (503, "S3 does not answer, or not in time")
         assert answer.headers["retry-after"] == "1"
         assert len(s3.asked) == 3
+        assert "code in S3 can't be read" in caplog.text
+        caplog.clear()
     s3.put("packages/app.zip", zip_of())
     assert (await create(api, **place()))[0] == 201
 

@@ -10,7 +10,8 @@ import pytest
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 from lateen.domain.code_places import CodePlace
-from lateen.domain.errors import Forbidden, InvalidInput
+from lateen.domain.errors import Forbidden, InvalidInput, Unavailable
+from lateen.services import code_sources
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.layers import NewLayer
 from lateen.services.workspaces import WorkspaceChange
@@ -113,6 +114,29 @@ async def test_few_packages_are_in_memory(sqlite_table: SqliteTable, file_object
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, *[False] * 5]
     assert (store.most, len(store.reads)) == (2, 6)
+
+
+async def test_nobody_waits_for_others_without_end(
+    sqlite_table: SqliteTable, file_objects: FileObjects, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes while others' packages are slow is told to try again, and can."""
+    services = await installed(sqlite_table, file_objects, store, None)
+    await listed(services, "packages")
+    store.opened.clear()
+    slow = [
+        asyncio.create_task(services.functions.create(services.admin, "default", new("packages", f"slow{number}")))
+        for number in range(2)
+    ]
+    async with asyncio.timeout(10):
+        while store.running < 2:
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(code_sources, "_WAIT_S", 0.05)
+    with pytest.raises(Unavailable, match="try again"):
+        await services.functions.create(services.admin, "default", new("packages", "late"))
+    store.opened.set()
+    await asyncio.gather(*slow)
+    monkeypatch.undo()
+    await services.functions.create(services.admin, "default", new("packages", "late"))
 
 
 async def test_a_list_counts_as_it_is_now(sqlite_table: SqliteTable, file_objects: FileObjects, store: Store) -> None:

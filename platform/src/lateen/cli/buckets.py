@@ -32,8 +32,6 @@ class S3Place(Struct, frozen=True):
 class CodePath(click.Path):
     """A `Path` that exists, or an `S3Place`."""
 
-    name = "path or s3://"
-
     def __init__(self) -> None:
         super().__init__(exists=True, path_type=Path)
 

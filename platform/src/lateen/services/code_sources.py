@@ -83,6 +83,8 @@ class CodeSources:
         except CodeTooLarge:
             raise InvalidInput(field, f"the object is larger than {MAX_ZIPPED} bytes") from None
         except CodeStoreUnavailable as exc:
+            reason = type(exc.__cause__ or exc).__name__
+            log.warning("code in S3 can't be read", extra={"workspace": workspace_id, "reason": reason})
             raise Unavailable("S3 does not answer, or not in time") from exc
         except CodeUnreadable as exc:
             log.warning("code in S3 can't be read", extra={"workspace": workspace_id, "reason": str(exc)})
