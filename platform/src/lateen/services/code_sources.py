@@ -27,6 +27,7 @@ _MESSAGES = {
     "NoSuchKey": "The specified key does not exist.",
     "NoSuchBucket": "The specified bucket does not exist",
     "NoSuchVersion": "The specified version does not exist.",
+    "InvalidArgument": "Invalid version id specified",
     "InvalidObjectState": "The operation is not valid for the object's storage class",
     "MethodNotAllowed": "The specified method is not allowed against this resource.",
 }
