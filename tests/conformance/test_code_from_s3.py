@@ -206,6 +206,8 @@ def test_the_command_line(server: Running, account: Account, bucket: str, tmp_pa
     denied = run(server, "deploy", f"s3://{bucket}/teams/app.zip", "--runtime", "python3.12", **key)
     assert denied.returncode == 1
     assert DENIED.format(f"{bucket}/teams/app.zip") in denied.stderr
+    unsaid = run(server, "deploy", f"s3://{bucket}/team/app.zip", "--name", "unsaid", **key)
+    assert (unsaid.returncode, "name one with --runtime; here are: " in unsaid.stderr) == (1, True)
     (tmp_path / "template.yaml").write_text(TEMPLATE)
     words = ("deploy", str(tmp_path), "--parameter", f"Bucket={bucket}")
     first, second = lateen(server, *words, **key), lateen(server, *words, **key)

@@ -144,7 +144,8 @@ def deployed(
     fields |= layers_from(client, where["id"], options)
     if before is None and "runtime" not in fields:
         if isinstance(path, S3Place):
-            raise Refused("the runtime is not given", hint="name one with --runtime, such as python3.12")
+            usable = [entry for entry in client.call("GET", "/lambda/runtimes") if not entry["disabled"]]
+            raise _unnamed("the runtime is not given", usable)
         if path is not None:
             fields["runtime"] = _runtime_for(runtimes, path, code)
     return stored(client, where["id"], name, fields, before)
@@ -185,5 +186,9 @@ def _runtime_for(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> str
     meant = {entry["runtime"] for entry in usable if any(name.endswith(tuple(entry["sources"])) for name in names)}
     if len(meant) != 1:
         why = f"these files could be of {' or '.join(sorted(meant))}" if meant else "the runtime is not given"
-        raise Refused(why, hint=f"name one with --runtime; here are: {', '.join(e['name'] for e in usable) or 'none'}")
+        raise _unnamed(why, usable)
     return str(meant.pop())
+
+
+def _unnamed(why: str, usable: list[dict[str, Any]]) -> Refused:
+    return Refused(why, hint=f"name one with --runtime; here are: {', '.join(e['name'] for e in usable) or 'none'}")
