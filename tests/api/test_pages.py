@@ -350,12 +350,16 @@ async def test_a_new_key_is_shown_once(api: Api, browser: Browser) -> None:
 
 
 async def test_deleting(api: Api, browser: Browser) -> None:
-    function = await api.function()
-    page = await browser.get("/ui/functions")
+    """It leads to the list of the function's workspace, whichever was looked at last."""
+    workspace = await api.workspace("ours")
+    function = await api.function(workspace=workspace)
+    page = await browser.get(f"/ui/functions/{function['id']}")
     assert f"Delete function {function['name']}" in page.text
-    path = f"/ui/functions/{function['id']}/delete"
-    answer = await browser.post(path, token=await browser.token("/ui/functions"))
-    assert answer.headers["location"] == "/ui/functions"
+    fields = dict(re.findall(r'<input type="hidden" name="(token|workspace)" value="([^"]*)">', page.text))
+    await browser.get("/ui/functions?workspace=default")
+    answer = await browser.post(f"/ui/functions/{function['id']}/delete", **fields)
+    assert answer.headers["location"] == f"/ui/functions?workspace={workspace}"
+    assert "No functions in ours yet" in (await browser.get(answer.headers["location"])).text
     assert (await api("GET", f"/api/functions/{function['id']}")).status_code == 404
 
 

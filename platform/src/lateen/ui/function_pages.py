@@ -79,9 +79,11 @@ class FunctionPages(Controller):
     async def delete(
         self, request: PageRequest, function_id: FromPath[str], calls: CallsDep, sessions: SessionsDep
     ) -> Response[bytes]:
-        await checked_form(request, sessions)
+        fields = await checked_form(request, sessions)
         await calls.delete(f"/api/functions/{quote(function_id, safe='')}")
-        return Response(b"", status_code=303, headers={"Location": "/ui/functions"})
+        # The one that was looked at last may be that of another tab.
+        home = Asked(workspace=fields.get("workspace", "")).address()
+        return Response(b"", status_code=303, headers={"Location": home})
 
 
 async def _function_page(
