@@ -32,7 +32,7 @@ def a_pod(registry: Any, node: Any = "", **status: Any) -> Manifest:
             return {"name": name, "imageID": said, "state": {"terminated": {"exitCode": 1}}}
         return {"name": name, "imageID": "", "state": {"waiting": {"reason": said, "message": f"{said} of {name}"}}}
 
-    containers = [container("node", node), container("registry", registry)]
+    containers = [container("as-is", node), container("registry", registry)]
     return {"status": {"phase": "Pending", "containerStatuses": containers, **status}}
 
 

@@ -38,7 +38,7 @@ LIMIT_S = 900
 """For a pull, the pod's start included."""
 NO_POD_S = 15.0
 _REMOVE_S = 5.0
-_HERE = "node"
+_HERE = "as-is"
 _NAMED = re.compile(r"(?:[a-z-]+://)?([^@]+)@sha256:([0-9a-f]{64})\Z")
 
 
