@@ -145,7 +145,7 @@ def plan_function(
     planned = {each: urls.get(each) for each in {None, alias}}
     if "FunctionUrlConfig" in properties:
         planned[alias] = url_fields(properties.within("FunctionUrlConfig"))
-    is_open = any(url is not None and url["auth_type"] == "NONE" for url in planned.values())
+    called = planned[None] or planned[alias]
     fields: dict[str, Any] = {
         **package,
         "timeout": 3 if (timeout_s := properties.number("Timeout")) is None else timeout_s,
@@ -153,7 +153,7 @@ def plan_function(
         "description": properties.text("Description") or "",
         "environment": variables,
         "layers": _layers(properties, account_id),
-        "auth": "none" if is_open else "iam",
+        "auth": "none" if called is not None and called["auth_type"] == "NONE" else "iam",
     }
     if "LoggingConfig" in properties:
         fields["logging_config"] = _logging(properties.within("LoggingConfig"))
