@@ -282,6 +282,16 @@ async def test_a_herd_on_a_cold_function_is_served(embedded: Any) -> None:
     assert answers == [b"HTTP/1.1 200 /%d" % number for number in range(500)]
 
 
+async def test_http_1_0_needs_no_host(embedded: Any) -> None:
+    """As simple health checkers ask."""
+    function = await embedded.create("def handler(event, context):\n    return event['rawPath']\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(embedded.url).port)
+    writer.write(b"GET /%b/alive HTTP/1.0\r\n\r\n" % function.hash.encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert (head.split(b" ")[1], body) == (b"200", b"/alive")
+
+
 async def test_beyond_the_queue_callers_are_told_to_come_back(start_embedded: Any) -> None:
     """429 in AWS's words, at once, and never a 5xx."""
     embedded = await start_embedded(queue=5)

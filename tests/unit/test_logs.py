@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import getsource
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http import httptools_impl
 
 from lateen import logs
 
@@ -118,3 +121,14 @@ def test_other_loggers_speak_the_same() -> None:
         logging.getLogger("httpx").info("HTTP Request")
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["message"] == "careful"
+
+
+def test_a_function_s_broken_answer_is_told_once() -> None:
+    """By the gateway, which knows whose it is; the server's own line about it is left out, whatever its words."""
+    words = re.findall(r'msg = "(ASGI callable returned without [^"]*completing[^"]*)"', getsource(httptools_impl))
+    assert words
+    with logging_to(as_json=True) as stream:
+        for text in words:
+            logging.getLogger("uvicorn.error").error(text)
+        logging.getLogger("uvicorn.error").error("careful")
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["careful"]

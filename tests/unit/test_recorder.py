@@ -144,6 +144,22 @@ async def test_statistics_go_alone_where_nothing_takes_them_along(monkeypatch: p
     assert store.recorder.unsaved == 0
 
 
+async def test_at_the_end_nothing_is_kept_back() -> None:
+    """The store is away and the process has to end: what waits for the batch that is on its way goes out too, once."""
+    store = Store()
+    store.is_away = True
+    store.recorder.add(ended("a"))
+    await store.until(lambda: store.records)
+    for name in "bc":
+        store.recorder.add(ended(name))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(store.recorder.flushed(), 0.5)
+    assert len(store.records) == 1
+    store.recorder.hand_over()
+    assert [record.request_id for record in store.records] == ["a", "b", "c"]
+    assert store.counted("MINUTES") == store.counted("QUARTERS") == 3
+
+
 async def test_what_is_dropped_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table is away and the buffer full: records are lost, and their calls are not forgotten."""
     monkeypatch.setattr(recorder, "BUFFER_BYTES", 20 * 1024)

@@ -85,13 +85,26 @@ class Link(asyncio.Protocol):
         self._invoker = invoker
         self._transport: Any = None
         self._buffer = bytearray()
+        self._sent = asyncio.Event()
+        self._sent.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._transport.set_write_buffer_limits(0)  # it is paused while anything is left
 
     def send(self, message: control.ToPlatform) -> None:
         if not self._transport.is_closing():
             self._transport.write(control.encode(message))
+
+    async def sent(self) -> None:
+        """Return when all of it has left this process."""
+        await self._sent.wait()
+
+    def pause_writing(self) -> None:
+        self._sent.clear()
+
+    def resume_writing(self) -> None:
+        self._sent.set()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -99,6 +112,7 @@ class Link(asyncio.Protocol):
             self._invoker.told(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._sent.set()
         self._invoker.finished(1)
 
 
@@ -128,6 +142,7 @@ class Invoker:
         self._pool: Pool | None = None
         self._recorder: Recorder | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._link: Link | None = None
         self._shares: Shares | None = None
         self._share: control.Share | None = None
 
@@ -153,6 +168,7 @@ class Invoker:
             self._over.set_result(code)
 
     async def run(self, link: Link) -> int:
+        self._link = link
         serving = self._loop.create_task(self._serve(link))
         serving.add_done_callback(self._served)
         code = await self._over
@@ -210,10 +226,13 @@ class Invoker:
                     await self._pool.drained()
             self.port.close()
             await self._pool.close()
-        if self._recorder is not None:
-            with contextlib.suppress(TimeoutError):
+        if self._recorder is not None and self._link is not None:
+            try:
                 async with asyncio.timeout(_RECORDS_S):
                     await self._recorder.flushed()
+            except TimeoutError:
+                self._recorder.hand_over()
+                await self._link.sent()
         self.finished(0)
 
 

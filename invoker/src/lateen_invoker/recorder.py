@@ -100,6 +100,16 @@ class Recorder:
         self._flush()
         await self._empty.wait()
 
+    def hand_over(self) -> None:
+        """All that is left, also where nothing was heard of what is on its way: who gets it keeps it for a while. For
+        the end."""
+        self._is_ending = True
+        while True:
+            self._is_sending = False
+            self._flush()
+            if not self._buffer:
+                return
+
     def _flush(self) -> None:
         """Send what is there, if nothing is on its way; or come back when statistics are to be written."""
         if self._is_sending:

@@ -37,11 +37,18 @@ def configure(*, level: str, json: bool, environment: str, service: str, stream:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     # Our own line for each request says more; uvicorn's would hold whole paths.
     logging.getLogger("uvicorn.access").disabled = True
     # Starts and stops are our own lines too.
     for name in ("uvicorn.error", "httpx", "httpcore", "asyncio", "botocore", "boto3", "urllib3", "aiohttp"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that an answer ends early because its function broke it off: the gateway has said so, with the function's id,
+    and a function may do it as often as it likes."""
+    return record.msg != "ASGI callable returned without completing response."
 
 
 class JsonFormatter(logging.Formatter):

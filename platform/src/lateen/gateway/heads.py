@@ -1,6 +1,6 @@
 """Request and response heads on their way through the gateway. Pure; bytes in, bytes out."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from lateen_invoker import signing
 
@@ -24,7 +24,7 @@ _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 def request_head(
-    method: str, target: bytes, headers: Iterable[Header], *, length: int | None, own: bytes, keeps_key: bool
+    method: str, target: bytes, headers: Sequence[Header], *, length: int | None, own: bytes, keeps_key: bool
 ) -> bytes:
     """The head that goes to the invoker.
 
@@ -41,6 +41,8 @@ def request_head(
     lines = [
         b"%b: %b\r\n" % (name, value) for name, value in headers if name not in stays and not name.startswith(_OURS)
     ]
+    if not any(name == b"host" for name, _ in headers):
+        lines.append(b"host:\r\n")  # HTTP/1.0 needs none, and the head that goes on is one of 1.1
     if length is None:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif length >= 0:

@@ -1,8 +1,8 @@
 """Execution records on their way from invokers to the store: kept until they are on disk, one batch for each invoker.
 
-An invoker sends its next batch only when the last one is acknowledged, and drops and counts beyond its own bound, so
-memory here is bounded by the number of invokers, however long the store is away. Only that is waited for: a batch that
-the store refuses for another reason is lost and counted, and the next one gets its turn.
+An invoker sends its next batch only when the last one is acknowledged, unless it ends, and drops and counts beyond its
+own bound, so memory here is bounded by the number of invokers, however long the store is away. Only that is waited for:
+a batch that the store refuses for another reason is lost and counted, and the next one gets its turn.
 """
 
 import asyncio
