@@ -76,12 +76,18 @@ class Connecting:
         except NOT_YET:
             return await self.wait(deployment)
 
-    async def attempt(self, deployment: Deployment, *, fresh: bool = False) -> tuple[Endpoint, Connection]:
-        """As `connection`, once. Raises: `NOT_YET` too."""
+    async def attempt(
+        self, deployment: Deployment, *, fresh: bool = False, is_probe: bool = False
+    ) -> tuple[Endpoint, Connection]:
+        """As `connection`, once. Raises: `NOT_YET` too.
+
+        Args:
+            is_probe: made for all that wait for the function.
+        """
         endpoint = await self._endpoints.endpoint(deployment)
         if not fresh and (connection := self.pool.idle(endpoint)) is not None:
             return endpoint, connection
-        return endpoint, await self.pool.connect(endpoint)
+        return endpoint, await self.pool.connect(endpoint, is_probe=is_probe)
 
     async def wait(self, deployment: Deployment) -> tuple[Endpoint, Connection]:
         """As `connection`, after an attempt that was in vain."""
@@ -147,7 +153,7 @@ class Connecting:
                         await asyncio.sleep(WAITS_S[min(attempt, len(WAITS_S) - 1)])
                         attempt += 1
                         try:
-                            return await self.attempt(deployment)
+                            return await self.attempt(deployment, is_probe=True)
                         except NOT_YET:
                             continue
                 finally:

@@ -42,9 +42,11 @@ class CallerLeft(UpstreamFailed):
 class Network(Struct, frozen=True, kw_only=True):
     """How connections over a network are kept."""
 
-    connect_s: float = 0.3
-    """Well below a second, after which a lost SYN would be sent again: a new attempt may be led to a pod that is alive,
-    or the cluster's network may have heard of one that has just started."""
+    connect_s: float = 0.75
+    """Below a second, after which a lost SYN would be sent again: a new attempt may be led to a pod that is alive."""
+    probe_s: float = 0.3
+    """Of the one attempt at a time while a function is away: until the cluster's network has heard of a pod that has
+    just started, what is sent to it is lost."""
     idle_s: float = 4.0
     """Below the drain lag of function pods."""
     life_s: float = 5.0
@@ -96,7 +98,7 @@ class Pool:
                     return connection
         return None
 
-    async def connect(self, endpoint: Endpoint) -> Connection:
+    async def connect(self, endpoint: Endpoint, *, is_probe: bool = False) -> Connection:
         """As `acquire`, always by a new connection."""
         key = (endpoint.host, endpoint.port)
         address = self._addresses.get(key)
@@ -104,8 +106,11 @@ class Pool:
             address = self._addresses[key] = _Address()
         address.calls += 1
         loop = asyncio.get_running_loop()
+        within_s = CONNECT_S
+        if self._network is not None:
+            within_s = self._network.probe_s if is_probe else self._network.connect_s
         try:
-            async with asyncio.timeout(CONNECT_S if self._network is None else self._network.connect_s):
+            async with asyncio.timeout(within_s):
                 connection = await _connected(endpoint, self._network)
         except (OSError, TimeoutError) as exc:
             self.failures += 1
