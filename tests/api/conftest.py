@@ -61,6 +61,15 @@ class Api:
         assert made.status_code == 201, made.text
         return dict(made.json())
 
+    async def published(self, function: str, source: str) -> dict[str, Any]:
+        """A version of new code."""
+        code = base64.b64encode(source.encode()).decode()
+        changed = await self("PATCH", f"/api/functions/{function}", json={"code": code})
+        assert changed.status_code == 200, changed.text
+        made = await self("POST", f"/api/functions/{function}/versions", json={})
+        assert made.status_code == 201, made.text
+        return dict(made.json())
+
     async def workspace(self, name: str) -> str:
         made = await self("POST", "/api/workspaces", json={"name": name})
         assert made.status_code == 201, made.text
@@ -121,6 +130,15 @@ class Served:
 
 
 StartServer = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture
+async def function(api: Api) -> str:
+    """With the versions 1 and 2."""
+    function = str((await api.function())["id"])
+    for number in (1, 2):
+        await api.published(function, f"def handler(event, context):\n    return {number}\n")
+    return function
 
 
 @pytest.fixture

@@ -5,18 +5,17 @@ from typing import Any
 import pytest
 
 from .conftest import Api
-from .test_versions import function  # noqa: F401 - a fixture
 
 CORS = {"allow_origins": ["*"], "allow_methods": ["GET"], "max_age": 60, "allow_credentials": True}
 
 
-async def stored(api: Api, function: str, body: dict[str, Any], **params: str) -> dict[str, Any]:  # noqa: F811
+async def stored(api: Api, function: str, body: dict[str, Any], **params: str) -> dict[str, Any]:
     answer = await api("PUT", f"/api/functions/{function}/url", json=body, params=params)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def auth(api: Api, function: str) -> str:  # noqa: F811
+async def auth(api: Api, function: str) -> str:
     return str((await api("GET", f"/api/functions/{function}")).json()["auth"])
 
 
@@ -67,7 +66,7 @@ async def test_nothing_is_opened_beside_the_settings(api: Api) -> None:
     assert await auth(api, made["id"]) == "none"
 
 
-async def test_settings_of_an_aliass_url(api: Api, function: str) -> None:  # noqa: F811
+async def test_settings_of_an_aliass_url(api: Api, function: str) -> None:
     """Its own, beside the function's."""
     path = f"/api/functions/{function}"
     alias = (await api("PUT", f"{path}/aliases/live", json={"version": "1"})).json()
@@ -101,7 +100,7 @@ async def test_settings_of_an_aliass_url(api: Api, function: str) -> None:  # no
     ],
 )
 async def test_what_no_url_can_be_told(api: Api, body: dict[str, Any], field: str) -> None:
-    function = str((await api.function())["id"])  # noqa: F811
+    function = str((await api.function())["id"])
     refused = await api("PUT", f"/api/functions/{function}/url", json=body)
     assert refused.status_code == 400
     assert [error["field"] for error in refused.json()["errors"]] == [field]
@@ -111,7 +110,7 @@ async def test_what_no_url_can_be_told(api: Api, body: dict[str, Any], field: st
 
 
 async def test_a_stranger_sees_no_url(api: Api) -> None:
-    function = str((await api.function())["id"])  # noqa: F811
+    function = str((await api.function())["id"])
     stranger = await api.key(await api.workspace("other"))
     for method in ("GET", "PUT", "DELETE"):
         sent = {"json": {"auth_type": "NONE"}} if method == "PUT" else {}

@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 
 from .conftest import Api
-from .test_versions import function  # noqa: F401 - a fixture
 
 
-def path_of(function: str, qualifier: str = "") -> str:  # noqa: F811
+def path_of(function: str, qualifier: str = "") -> str:
     path = f"/api/functions/{function}/provisioned-concurrency"
     return f"{path}/{qualifier}" if qualifier else path
 
 
-async def test_of_an_alias_from_its_setting_to_its_end(api: Api, function: str) -> None:  # noqa: F811
+async def test_of_an_alias_from_its_setting_to_its_end(api: Api, function: str) -> None:
     """Shown, listed, changed, removed; the alias is what it is of."""
     await api("PUT", f"/api/functions/{function}/aliases/live", json={"version": "1"})
     path = path_of(function, "live")
@@ -32,7 +31,7 @@ async def test_of_an_alias_from_its_setting_to_its_end(api: Api, function: str) 
     assert (await api("GET", path_of(function))).json()["items"] == []
 
 
-async def test_no_less_is_reserved_than_is_provisioned(api: Api, function: str) -> None:  # noqa: F811
+async def test_no_less_is_reserved_than_is_provisioned(api: Api, function: str) -> None:
     """Either way: the refusal names the field, and why."""
     await api("PUT", path_of(function, "1"), json={"requested": 4})
     refused = await api("PATCH", f"/api/functions/{function}", json={"reserved_concurrency": 3})
@@ -62,7 +61,7 @@ async def test_no_less_is_reserved_than_is_provisioned(api: Api, function: str) 
 )
 async def test_what_is_refused(
     api: Api,
-    function: str,  # noqa: F811
+    function: str,
     qualifier: str,
     body: dict[str, Any],
     status: int,
@@ -73,7 +72,7 @@ async def test_what_is_refused(
     assert [error["field"] for error in refused.json().get("errors", [])] == ([field] if field else [])
 
 
-async def test_a_stranger_sees_nothing(api: Api, function: str) -> None:  # noqa: F811
+async def test_a_stranger_sees_nothing(api: Api, function: str) -> None:
     stranger = await api.key(await api.workspace("other"))
     for method, qualifier in (("GET", ""), ("GET", "1"), ("PUT", "1"), ("DELETE", "1")):
         sent = {"json": {"requested": 1}} if method == "PUT" else {}

@@ -1,32 +1,10 @@
 """`/api/functions/{id}/versions` and `…/aliases`: what is refused and how, and what tools can rely on."""
 
-import base64
 from typing import Any
 
 import pytest
 
 from .conftest import Api
-
-
-def code(number: int) -> str:
-    return base64.b64encode(f"def handler(event, context):\n    return {number}\n".encode()).decode()
-
-
-async def published(api: Api, function: str, number: int) -> dict[str, Any]:
-    changed = await api("PATCH", f"/api/functions/{function}", json={"code": code(number)})
-    assert changed.status_code == 200
-    made = await api("POST", f"/api/functions/{function}/versions", json={})
-    assert made.status_code == 201, made.text
-    return dict(made.json())
-
-
-@pytest.fixture
-async def function(api: Api) -> str:
-    """With the versions 1 and 2."""
-    function = str((await api.function())["id"])
-    for number in (1, 2):
-        await published(api, function, number)
-    return function
 
 
 async def test_a_version_from_its_publication_to_its_end(api: Api) -> None:
