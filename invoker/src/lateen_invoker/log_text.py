@@ -41,10 +41,10 @@ def _json_text(invocation: Invocation, configure: Configure, output: str) -> str
     level = configure.system_log_level
     duration_ms = (invocation.ended_at - invocation.started_at) * 1000
     begun_s = invocation.arrived_s + invocation.started_at - invocation.queued_at
-    lines = []
+    start = report = ""
     if level != "WARN":
         record: dict[str, Any] = {"requestId": invocation.request_id, "version": configure.version}
-        lines.append(_event("platform.start", begun_s, record))
+        start = _event("platform.start", begun_s, record)
     if level != "WARN" or invocation.status != "success":
         metrics = {
             "durationMs": round(duration_ms, 3),
@@ -57,8 +57,8 @@ def _json_text(invocation: Invocation, configure: Configure, output: str) -> str
         record = {"requestId": invocation.request_id, "metrics": metrics, "status": invocation.status}
         if invocation.status == "error" and invocation.outcome is not None:
             record["errorType"] = error_document(invocation.outcome.body).type
-        lines.append(_event("platform.report", begun_s + duration_ms / 1000, record))
-    return (lines[0] if level != "WARN" else "") + output + (lines[-1] if lines else "")
+        report = _event("platform.report", begun_s + duration_ms / 1000, record)
+    return start + output + report
 
 
 def _event(kind: str, time_s: float, record: dict[str, Any]) -> str:
