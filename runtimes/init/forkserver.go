@@ -173,10 +173,10 @@ func (f *forkServer) died(p *program) {
 	p.forks = nil
 	p.forget(f.fd)
 	for _, e := range slices.Clone(p.environments) {
-		if asked := e.announce; asked >= 0 {
-			if p.announced(e); e.announce == asked {
-				p.unannounced(e)
-			}
+		if e.announce >= 0 {
+			// From here on nobody can announce itself, and what was said before is there to be read.
+			syscall.Shutdown(e.announce, syscall.SHUT_RDWR)
+			p.announced(e)
 		}
 	}
 	p.mustSweep = true

@@ -49,19 +49,26 @@ func (f family) below(pid int) []int {
 }
 
 // unwanted returns what must not run: environments that are to end, and processes that nobody announced, which were
-// orphaned and so came to init.
+// orphaned and so came to init. What runs below one of those may be wanted: who forks an environment ends right after it,
+// and may do so later than the environment is announced.
 func (p *program) unwanted(f family) []int {
 	var found []int
-	for _, child := range f[os.Getpid()] {
-		e := p.environmentOf(child)
-		if e == nil {
-			e, _ = p.extensionOf(child)
+	var walk func(parent int)
+	walk = func(parent int) {
+		for _, child := range f[parent] {
+			e := p.environmentOf(child)
+			if e == nil {
+				e, _ = p.extensionOf(child)
+			}
+			isOfForks := p.forks != nil && child == p.forks.pid
+			if isOfForks || e != nil && !e.isEnding || e == nil && parent == os.Getpid() && p.isForking() {
+				continue
+			}
+			found = append(found, child)
+			walk(child)
 		}
-		if e == nil && (p.forks != nil && child == p.forks.pid || p.isForking()) || e != nil && !e.isEnding {
-			continue
-		}
-		found = append(append(found, child), f.below(child)...)
 	}
+	walk(os.Getpid())
 	return found
 }
 

@@ -49,7 +49,7 @@ async def test_ready_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkey
         monkeypatch.setitem(api.platform.readiness._stores, "table", hang)  # type: ignore[arg-type]
         began = time.monotonic()
         answer = await api("GET", "/health/ready", key=None)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
         assert (answer.status_code, answer.json()["stores"]) == (503, {"table": "down", "objects": "ok"})
 
 

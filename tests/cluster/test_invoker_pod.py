@@ -323,7 +323,7 @@ def test_init_killed_is_an_error_for_who_waits_and_nothing_after(function: Funct
     processes_of(function.pod(), "runtime")[0].kill()
     caller.join(10)
     assert slow[0][0] == 502
-    assert time.monotonic() - killed < 2
+    assert time.monotonic() - killed < 2.5
     assert function.call("/?after", timeout_s=30) == (200, "after")
     print(f"answers {time.monotonic() - killed:.2f} s after the kill")
     assert function.statuses("invoker")["restartCount"] == restarts

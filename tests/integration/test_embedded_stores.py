@@ -99,7 +99,7 @@ async def test_writes_that_come_together_share_a_commit(path: Path) -> None:
 
 async def test_gets_do_not_wait_for_the_writer(path: Path) -> None:
     """While another program holds the write lock, reads of every kind go on."""
-    table = SqliteTable(path, busy_timeout_s=1)
+    table = SqliteTable(path, busy_timeout_s=20)
     await table.put(an_item(), expected=None)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -109,7 +109,7 @@ async def test_gets_do_not_wait_for_the_writer(path: Path) -> None:
     await table.get(Key("WS#1", "FN#1"))
     assert len((await table.query("WS#1")).items) == 1
     await table.ping()
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 10
     other.execute("ROLLBACK")
     other.close()
     await writing

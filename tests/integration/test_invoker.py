@@ -451,7 +451,7 @@ def test_a_slow_initialisation_keeps_nobody_waiting_for_ever(start: Start) -> No
     assert isinstance(ready, Ready)
     assert ready.init_error is not None
     assert ready.init_error.type == "Sandbox.Timedout"
-    assert 9 < time.monotonic() - began < 13
+    assert 9 < time.monotonic() - began < 30
 
 
 def test_wrong_code_never_runs(start: Start) -> None:

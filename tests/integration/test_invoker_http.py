@@ -155,13 +155,13 @@ def test_slow_clients_hold_nothing(invoker: InvokerProcess) -> None:
         sock.sendall(b"GET /" + HASH.encode())
     began = time.monotonic()
     assert invoker.call("/quick").body == b"GET /quick "
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     for sock in slow[:3]:
         received = b""
         while part := sock.recv(1000):
             received += part
         assert received.startswith(b"HTTP/1.1 408 ")
-    assert 8 < time.monotonic() - began < 15
+    assert 8 < time.monotonic() - began < 30
     for sock in slow:
         sock.close()
 

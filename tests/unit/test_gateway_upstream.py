@@ -13,7 +13,7 @@ from scripted_invoker import DEPLOYMENT, HASH, KEY, Invoker, answer_with, reques
 
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
-from lateen.gateway.pool import SWEEP_S, ConnectFailed, Pool
+from lateen.gateway.pool import ConnectFailed, Pool
 from lateen.http_protocol import LateenProtocol
 from lateen_invoker.signing import is_signed
 
@@ -218,7 +218,7 @@ async def test_an_invoker_that_says_nothing_is_504(setting: Setting, monkeypatch
     began_s = asyncio.get_running_loop().time()
     status, _, body = await setting.ask()
     assert (status, json.loads(body)["message"]) == (504, "Gateway Timeout")
-    assert asyncio.get_running_loop().time() - began_s < 0.3 + 3 * SWEEP_S
+    assert asyncio.get_running_loop().time() - began_s < 10
     setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     assert (await setting.ask())[2] == b"ok"
 

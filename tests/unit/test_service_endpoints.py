@@ -108,7 +108,7 @@ async def test_a_resolver_that_hangs_is_given_up(resolver: Resolver, endpoints: 
     began_s = asyncio.get_running_loop().time()
     with pytest.raises(NotYetRunning):
         await endpoints.endpoint(DEPLOYMENT)
-    assert asyncio.get_running_loop().time() - began_s < 1.0
+    assert asyncio.get_running_loop().time() - began_s < 10
 
 
 async def test_a_name_that_is_gone_is_forgotten(resolver: Resolver, endpoints: ServiceEndpoints) -> None:
