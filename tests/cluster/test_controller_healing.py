@@ -246,7 +246,7 @@ async def test_many_at_once(setting: Setting) -> None:
     await until(all_applied, every_s=0.5)
     seconds, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     print(f"{len(functions) / seconds:.0f} functions a second, {1000 * cpu_s / len(functions):.1f} ms of CPU each")
-    assert cpu_s / len(functions) < 0.025
+    assert cpu_s / len(functions) < 0.05
 
 
 def _digest(secret: Manifest) -> str:

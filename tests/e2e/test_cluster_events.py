@@ -31,6 +31,20 @@ def function(release: Release) -> Iterator[Json]:
     release.delete(made)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def failing(release: Release) -> Iterator[tuple[Json, str]]:
+    """A function and the request id of an event that fails: by AWS's waits for three minutes, so it is sent first."""
+    made = release.deploy(f"events-{secrets.token_hex(3)}", CODE)
+    assert dead_letters(release, made) == []
+    yield made, send(release, made, fail=True)
+    release.delete(made)
+
+
+def dead_letters(release: Release, function: Json) -> list[Json]:
+    found: list[Json] = release.api.get(f"/api/functions/{function['id']}/dead-letters").json()["items"]
+    return found
+
+
 def send(release: Release, function: Json, **event: object) -> str:
     """Returns: the request id. Sent again where nothing takes it."""
     path = f"/api/functions/{function['id']}/invocations"
@@ -91,15 +105,9 @@ def test_redis_is_killed(release: Release, function: Json) -> None:
     assert worker["status"]["containerStatuses"][0]["state"].get("running")
 
 
-def test_failures_can_be_seen(release: Release) -> None:
-    """With AWS's waits a failing event ends after three minutes; one without retries at once."""
-    made = release.deploy(f"events-{secrets.token_hex(3)}", CODE)
-    try:
-        path = f"/api/functions/{made['id']}/dead-letters"
-        assert release.api.get(path).json()["items"] == []
-        request_id = send(release, made, fail=True)
-        eventually(lambda: release.api.get(path).json()["items"], "a dead letter", within_s=270, every_s=2)
-        (letter,) = release.api.get(path).json()["items"]
-        assert (letter["request_id"], letter["attempts"], letter["condition"]) == (request_id, 3, "RetriesExhausted")
-    finally:
-        release.delete(made)
+def test_failures_can_be_seen(release: Release, failing: tuple[Json, str]) -> None:
+    """After its last attempt, whatever was killed meanwhile."""
+    function, request_id = failing
+    eventually(lambda: dead_letters(release, function), "a dead letter", within_s=270, every_s=2)
+    (letter,) = dead_letters(release, function)
+    assert (letter["request_id"], letter["attempts"], letter["condition"]) == (request_id, 3, "RetriesExhausted")
