@@ -1,5 +1,7 @@
 """The OpenAPI document: whole, with examples that are true, and as strict as the server."""
 
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from lateen.api.edge import PUBLIC
 from lateen.api.examples import EXAMPLES
 from lateen.api.health import Ready
 from lateen.api.problems import Problem
+from lateen.services import statistics
 
 from .conftest import Api
 
@@ -57,7 +60,13 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
 
 async def test_examples_are_true(document: dict[str, Any]) -> None:
     """Each one is of its type; every body has one; what they show of creates works."""
-    types = {name: getattr(module, name) for module in (bodies, views) for name in EXAMPLES if hasattr(module, name)}
+    shown = [import_module(f"{views.__name__}.{each.name}") for each in pkgutil.iter_modules(views.__path__)]
+    types = {
+        name: getattr(module, name)
+        for module in (bodies, statistics, *shown)
+        for name in EXAMPLES
+        if hasattr(module, name)
+    }
     types |= {"Problem": Problem, "Ready": Ready}
     assert set(types) == set(EXAMPLES)
     for name, example in EXAMPLES.items():

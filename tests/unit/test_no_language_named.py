@@ -19,8 +19,8 @@ ALLOWED = {
     ("platform/src/lateen/api/examples.py", "*"),
     ("platform/src/lateen/api/console.py", "Only of this runtime, such as `python`."),
     ("platform/src/lateen/api/fields.py", "python3.12"),
-    ("platform/src/lateen/api/views.py", "python"),
-    ("platform/src/lateen/api/views.py", "python3.12"),
+    ("platform/src/lateen/api/views/console.py", "python"),
+    ("platform/src/lateen/api/views/console.py", "python3.12"),
     ("platform/src/lateen/cli/configuration.py", "Such as python3.12."),
     ("platform/src/lateen/domain/layers.py", "names such as python3.12"),
     # The program that runs the invoker in its own image.

@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from lateen.api.bodies import UpdateBuildSettings
 from lateen.api.dependencies import CallerDep, UseCasesDep
-from lateen.api.views import BuildSettingsView, BuildView, build_view
+from lateen.api.views.builds import BuildSettingsView, BuildView, build_view
 from lateen.domain.errors import NotFound
 
 After = Annotated[

@@ -11,16 +11,15 @@ from msgspec import UNSET
 from lateen.api.bodies import ConsoleCreate, ConsoleUpdate
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import CODE_LIMIT, DEFAULT, Cursor, IdempotencyKey, LateenRequest, Limit, once
-from lateen.api.views import (
+from lateen.api.views.console import (
     ConsoleFunction,
     ConsoleRuntime,
     ConsoleSource,
     ConsoleStarter,
-    Page,
     console_function,
     console_runtime,
-    page_of,
 )
+from lateen.api.views.pages import Page, page_of
 from lateen.domain.access import Caller
 from lateen.domain.errors import NotFound
 from lateen.domain.functions import Described

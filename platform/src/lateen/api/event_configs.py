@@ -6,7 +6,7 @@ from litestar.params import FromPath, JSONBody
 from lateen.api.bodies import PutEventConfig, event_config_change
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.invocations import Qualifier
-from lateen.api.views import EventConfigView, event_config_view
+from lateen.api.views.events import EventConfigView, event_config_view
 from lateen.domain.access import Caller
 from lateen.domain.errors import InvalidInput, NotFound
 from lateen.domain.functions import LATEST, Function

@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from lateen.api.bodies import PutFunctionUrl, function_url
 from lateen.api.dependencies import CallerDep, UseCasesDep
-from lateen.api.views import FunctionUrlView, function_url_view
+from lateen.api.views.function_urls import FunctionUrlView, function_url_view
 from lateen.domain.versions import ALIAS_NAME
 
 AliasGiven = Annotated[

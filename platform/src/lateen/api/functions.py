@@ -20,7 +20,8 @@ from lateen.api.requests import (
     named,
     once,
 )
-from lateen.api.views import FunctionView, Page, function_view, page_of
+from lateen.api.views.functions import FunctionView, function_view
+from lateen.api.views.pages import Page, page_of
 from lateen.domain.access import Caller
 from lateen.domain.functions import Described
 

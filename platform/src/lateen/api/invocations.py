@@ -15,7 +15,8 @@ from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.invoking import Invoked
 from lateen.api.problems import FunctionError, Refusal, invalid
 from lateen.api.requests import DEFAULT, EVENT_LIMIT, Cursor, LateenRequest, Limit
-from lateen.api.views import AcceptedView, DeadLetterView, Page, dead_letter_view, page_of
+from lateen.api.views.events import AcceptedView, DeadLetterView, dead_letter_view
+from lateen.api.views.pages import Page, page_of
 from lateen.domain.events import EVENT_LIMIT_BYTES
 from lateen.domain.versions import QUALIFIER
 

@@ -6,7 +6,8 @@ from litestar.params import FromPath, JSONBody
 from lateen.api.bodies import CreateKey
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.requests import DEFAULT, Cursor, IdempotencyKey, LateenRequest, Limit, once
-from lateen.api.views import KeyView, NewKeyView, Page, key_view, new_key_view, page_of
+from lateen.api.views.keys import KeyView, NewKeyView, key_view, new_key_view
+from lateen.api.views.pages import Page, page_of
 
 
 class KeyController(Controller):

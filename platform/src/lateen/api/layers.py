@@ -7,7 +7,8 @@ from litestar.params import FromPath, JSONBody
 from lateen.api.bodies import PublishLayer, new_layer
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.requests import CODE_LIMIT, DEFAULT, Cursor, IdempotencyKey, LateenRequest, Limit, once
-from lateen.api.views import LayerView, Page, layer_view, page_of
+from lateen.api.views.layers import LayerView, layer_view
+from lateen.api.views.pages import Page, page_of
 
 VERSION = "/{name:str}/versions/{version:int}"
 

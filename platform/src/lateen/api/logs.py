@@ -12,7 +12,8 @@ from litestar.response.sse import ServerSentEventMessage
 
 from lateen.api.dependencies import CallerDep, RecheckDep, UseCasesDep
 from lateen.api.requests import Cursor, LateenRequest, Limit
-from lateen.api.views import LogView, Page, log_view, page_of
+from lateen.api.views.logs import LogView, log_view
+from lateen.api.views.pages import Page, page_of
 from lateen.domain.errors import InvalidInput
 from lateen.domain.pages import MAX_LIMIT
 from lateen.services.log_streams import Event, Gap, Heartbeat, Over, Started

@@ -18,7 +18,7 @@ from litestar.routes import HTTPRoute
 
 from lateen.api.examples import EXAMPLES, STREAM_EXAMPLE
 from lateen.api.problems import MEDIA_TYPE, SLUGS, Problem
-from lateen.api.views import AcceptedView
+from lateen.api.views.events import AcceptedView
 
 _REF = "#/components/schemas/{name}"
 _TAGS = {

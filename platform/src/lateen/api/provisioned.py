@@ -8,7 +8,8 @@ from litestar.params import FromPath, JSONBody, PathParameter
 from lateen.api.bodies import PutProvisionedConcurrency
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.requests import DEFAULT, Cursor, Limit
-from lateen.api.views import Page, ProvisionedConcurrencyView, page_of, provisioned_view
+from lateen.api.views.pages import Page, page_of
+from lateen.api.views.provisioned import ProvisionedConcurrencyView, provisioned_view
 from lateen.domain.access import Caller
 from lateen.domain.functions import Function
 from lateen.domain.versions import PUBLISHED, check_qualifier

@@ -7,8 +7,8 @@ from litestar.params import FromPath, QueryParameter
 
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.requests import DEFAULT, Cursor, Limit
-from lateen.api.views import FunctionStatistics, FunctionTotals, Page, page_of
-from lateen.services.statistics import PeriodName
+from lateen.api.views.pages import Page, page_of
+from lateen.services.statistics import FunctionStatistics, FunctionTotals, PeriodName
 
 Period = Annotated[PeriodName, QueryParameter(description="The last hour, day or week.")]
 

@@ -9,7 +9,9 @@ from lateen.api.bodies import PublishVersion, PutAlias, alias_change
 from lateen.api.dependencies import CallerDep, UseCases, UseCasesDep
 from lateen.api.functions import expected_of_function, function_answer
 from lateen.api.requests import DEFAULT, Cursor, IfMatch, Limit, etag, expected_revision
-from lateen.api.views import AliasView, FunctionView, Page, VersionView, alias_view, page_of, version_view
+from lateen.api.views.aliases import AliasView, alias_view
+from lateen.api.views.functions import FunctionView, VersionView, version_view
+from lateen.api.views.pages import Page, page_of
 from lateen.domain.access import Caller
 from lateen.domain.versions import ALIAS_NAME
 from lateen.services.aliases import DescribedAlias

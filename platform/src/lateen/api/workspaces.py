@@ -21,7 +21,8 @@ from lateen.api.requests import (
     named,
     once,
 )
-from lateen.api.views import Page, WorkspaceView, page_of, workspace_view
+from lateen.api.views.pages import Page, page_of
+from lateen.api.views.workspaces import WorkspaceView, workspace_view
 from lateen.domain.access import Caller
 from lateen.domain.workspaces import Quota, Workspace
 from lateen.services.workspaces import WorkspaceChange
