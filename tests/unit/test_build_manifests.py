@@ -61,6 +61,18 @@ def test_every_container_meets_restricted(config: FunctionsConfig) -> None:
     assert all(volume.keys() & {"emptyDir", "secret"} for volume in spec["volumes"])
 
 
+def test_it_is_built_where_it_runs(config: FunctionsConfig) -> None:
+    """Machine code of one architecture is of no use on another."""
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    pods = msgspec.structs.replace(
+        config.pods, node_selector={"pool": "functions"}, affinity=affinity, tolerations=[{"key": "functions"}]
+    )
+    spec = pod(msgspec.structs.replace(config, pods=pods))
+    assert spec["nodeSelector"] == {"pool": "functions"}
+    assert spec["affinity"] == affinity
+    assert spec["tolerations"] == [{"key": "functions"}]
+
+
 def test_a_job_ends(config: FunctionsConfig) -> None:
     """By its deadline, without a second try of its own, and is cleared away."""
     spec = build_job(REQUEST, config, recipe=RECIPE)["spec"]

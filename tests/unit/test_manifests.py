@@ -11,6 +11,7 @@ import pytest
 from controller_setting import COMMAND, RUNTIME_IMAGE, a_function, changed, config_for, new_code
 
 from lateen.adapters.kubernetes.config import (
+    ConfigError,
     CopiedSecret,
     Egress,
     FunctionsConfig,
@@ -189,7 +190,8 @@ def test_what_is_secret_is_the_sidecars(tmp_path: Path, config: FunctionsConfig)
 
 
 def test_limits_follow_from_the_functions_settings(config: FunctionsConfig) -> None:
-    """Memory is per environment, 32 MiB are spare; CPU comes with memory; the grace period with the timeout."""
+    """Memory is per environment, 32 MiB are spare; CPU comes with memory; the grace period with the timeout and with
+    the time for which a stopping pod still takes calls."""
     function = a_function(memory_mib=256, concurrency=10, timeout_s=900)
     _, runtime = containers(function, config)
     assert runtime["resources"] == {
@@ -197,6 +199,8 @@ def test_limits_follow_from_the_functions_settings(config: FunctionsConfig) -> N
         "requests": {"cpu": "145m", "memory": "259Mi", "ephemeral-storage": "58Mi"},
     }
     assert template(function, config)["spec"]["terminationGracePeriodSeconds"] == 915
+    slow = msgspec.structs.replace(config, drain_lag_s=19.5)
+    assert template(function, slow)["spec"]["terminationGracePeriodSeconds"] == 930
 
 
 def test_a_pod_stops_taking_calls_before_it_ends(config: FunctionsConfig) -> None:
@@ -447,7 +451,9 @@ def test_walls_open_for_who_is_named(config: FunctionsConfig) -> None:
 )  # fmt: skip
 def test_the_internet_has_no_private_addresses(config: FunctionsConfig, address: str) -> None:
     """Nor the metadata's, nor what the installation says is its own; other addresses are open."""
-    network = Network(platform_selector=PLATFORM, egress=Egress(ipv6=True, blocked=["203.0.113.0/24"]))
+    network = Network(
+        platform_selector=PLATFORM, egress=Egress(ipv6=True, blocked=["203.0.113.0/24", "2001:db8::/32", "fd00::/8"])
+    )
     config = msgspec.structs.replace(config, network=network)
     blocks = [each["ipBlock"] for each in policies(config)["lateen-functions"]["egress"][-1]["to"]]
 
@@ -462,5 +468,26 @@ def test_the_internet_has_no_private_addresses(config: FunctionsConfig, address:
     assert not is_open(address)
     assert is_open("8.8.8.8")
     assert is_open("2606:4700::1111")
-    for v6 in ("::1", "fe80::1", "fc00::1", "fd00:ec2::254", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:a00::1"):
+    for v6 in (
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a00::1",
+        "2001:db8::1",
+    ):
         assert not is_open(v6)
+    # Of what is not open there is no exception: the API server would refuse it.
+    assert all(ipaddress.IPv6Network(each).subnet_of(ipaddress.IPv6Network("2000::/3")) for each in blocks[1]["except"])
+
+
+@pytest.mark.parametrize("block", ["fd00::1", "203.0.113.7", "203.0.113.7/24", "0.0.0.0/0", "::/0", "internal", ""])
+def test_what_is_no_range_stops_the_platform(config: FunctionsConfig, block: str, tmp_path: Path) -> None:
+    """Before a policy that the API server refuses keeps every function from being deployed."""
+    network = Network(platform_selector=PLATFORM, egress=Egress(blocked=[block]))
+    file = tmp_path / "functions.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, network=network)))
+    with pytest.raises(ConfigError, match=r"network\.egress\.blocked: .* is no range such as"):
+        FunctionsConfig.read(file)

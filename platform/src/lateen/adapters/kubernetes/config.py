@@ -4,6 +4,7 @@ api and gateway read it to find a function's address, the controller to make its
 chart and a platform that don't fit each other say so at once.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -208,6 +209,9 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
         for each in config.function_images.allowed:
             if not is_repository(each):
                 raise ConfigError(f"{path.name}: functionImages.allowed: {each!r} is no registry or repository")
+        for each in config.network.egress.blocked:
+            if not _is_range(each):
+                raise ConfigError(f"{path.name}: network.egress.blocked: {each!r} is no range such as 203.0.113.0/24")
         return config
 
     def namespace_of(self, workspace_id: str) -> str:
@@ -217,6 +221,15 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     def host_of(self, deployed: str, workspace_id: str) -> str:
         """Its Service, as an absolute name: no search list is tried for it. `deployed`: the deployment's id."""
         return f"{name_of(deployed)}.{self.namespace_of(workspace_id)}.svc.{self.cluster_domain}."
+
+
+def _is_range(text: str) -> bool:
+    """As the API server wants an exception of a policy: with its mask, and less than what it is taken from."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        return False
+    return "/" in text and network.prefixlen > (3 if network.version == 6 else 0)
 
 
 def name_of(deployed: str) -> str:

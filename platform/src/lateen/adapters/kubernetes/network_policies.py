@@ -1,6 +1,7 @@
 """Walls around function pods: nothing in but calls, scrapes; nothing out but names, the stores and, where it is
 allowed, the internet. Never the control plane, another function, a node's metadata or a private network."""
 
+from ipaddress import IPv6Network
 from typing import Any
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, OPERATIONS_PORT, FunctionsConfig
@@ -24,6 +25,7 @@ PRIVATE_V4 = (
 PUBLIC_V6 = "2000::/3"
 """All that is the internet in IPv6; loopback, link-local, unique local (EC2's metadata too), multicast and what stands
 for IPv4 behind a translator lie outside."""
+_PUBLIC_V6 = IPv6Network(PUBLIC_V6)
 PRIVATE_V6 = (
     "2001::/32",  # IPv4 in tunnels
     "2002::/16",
@@ -76,7 +78,9 @@ def _egress(config: FunctionsConfig) -> list[Manifest]:
         v4 = [*PRIVATE_V4, *(block for block in egress.blocked if ":" not in block)]
         to: list[Manifest] = [{"ipBlock": {"cidr": "0.0.0.0/0", "except": v4}}]
         if egress.ipv6:
-            v6 = [*PRIVATE_V6, *(block for block in egress.blocked if ":" in block)]
+            # The API server takes no exception from what is not open anyway.
+            blocked = (block for block in egress.blocked if ":" in block and IPv6Network(block).subnet_of(_PUBLIC_V6))
+            v6 = [*PRIVATE_V6, *blocked]
             to.append({"ipBlock": {"cidr": PUBLIC_V6, "except": v6}})
         rules.append({"to": to})
     return rules

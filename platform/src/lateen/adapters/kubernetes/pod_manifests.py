@@ -5,6 +5,7 @@ group in common, no token, and what is secret is mounted in the sidecar only.
 """
 
 import hashlib
+import math
 from typing import Any
 
 import msgspec
@@ -20,8 +21,8 @@ INVOKER = "invoker"
 RUNTIME = "runtime"
 SERVICE_ACCOUNT_NAME = "lateen-function"
 INVOKER_USER = 65_532
-GRACE_S = 15
-"""Beside the function's timeout: for the lag of endpoints, and for the last records."""
+GRACE_S = 10
+"""Beside the function's timeout and the lag of endpoints: for the last records, and for a busy node."""
 PROBE_S = 20
 """A readiness probe's patience. The invoker holds it until the function is ready: the kubelet asks once a second, which
 would add half a second to each start."""
@@ -79,7 +80,7 @@ def pod_template_for(
         "hostPID": False,
         "hostIPC": False,
         "shareProcessNamespace": False,
-        "terminationGracePeriodSeconds": deployment.timeout_s + GRACE_S,
+        "terminationGracePeriodSeconds": deployment.timeout_s + math.ceil(config.drain_lag_s) + GRACE_S,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "initContainers": [
             _invoker(deployment, config),
