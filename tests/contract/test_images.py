@@ -9,8 +9,9 @@ import pytest
 
 from lateen.adapters.filesystem import FileObjects
 from lateen.domain.errors import InvalidInput, NotFound
-from lateen.domain.functions import Function
+from lateen.domain.functions import Function, rolled_revision
 from lateen.domain.images import Image, ImageConfig, ImagePolicy
+from lateen.ports.deployer import Observation
 from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.table import Table
 from lateen.services.functions import FunctionChange, NewFunction
@@ -117,6 +118,18 @@ async def test_changes(services: Services) -> None:
     assert await refusal(services, pinned, image_config=ImageConfig(working_directory="b")) == (
         "image_config.working_directory"
     )
+
+
+async def test_what_is_reserved_replaces_nothing(services: Services) -> None:
+    """Of an image as of a zip: what runs is what ran."""
+    function = await made(services)
+    await services.functions.report(Observation(function_id=function.id, revision=function.revision, state="Active"))
+    reserved = FunctionChange(reserved_concurrency=3)
+    described = await services.functions.update(services.admin, function.id, reserved)
+    assert (described.function.revision, rolled_revision(described.function)) == (2, 1)
+    assert described.status.state == "Active"
+    other = await services.functions.update(services.admin, function.id, FunctionChange(image_uri=URI))
+    assert (rolled_revision(other.function), other.status.state) == (3, "Pending")
 
 
 async def test_versions_keep_their_image(services: Services) -> None:

@@ -11,7 +11,7 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.domain.access import Caller
 from lateen.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RevisionMismatch
 from lateen.domain.events import EventInvokeChange
-from lateen.domain.functions import LATEST, Function
+from lateen.domain.functions import LATEST, Function, rolled_revision
 from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Observation
 from lateen.ports.table import Table
@@ -419,6 +419,21 @@ async def test_the_draft_becomes_a_version_again(services: Services, hello: Func
         await versions.restore(admin, hello.id, "1", expected=1)
     with pytest.raises(NotFound):
         await versions.restore(admin, hello.id, "2")
+
+
+async def test_what_is_restored_has_yet_to_run(services: Services, hello: Function) -> None:
+    """Also where nothing but the reserved concurrency was changed before it was published."""
+    functions, versions, admin = services.functions, services.versions, services.admin
+    reserved = (await functions.update(admin, hello.id, FunctionChange(reserved_concurrency=3))).function
+    await versions.publish(admin, hello.id)
+    latest = await changed(services, hello, 2)
+    await functions.report(Observation(function_id=hello.id, revision=latest.revision, state="Active"))
+    restored = await versions.restore(admin, hello.id, "1")
+    assert restored.status.state == "Pending"
+    assert rolled_revision(restored.function) == restored.function.revision > latest.revision > reserved.revision
+    await functions.update(admin, hello.id, FunctionChange(reserved_concurrency=4))
+    again = await versions.restore(admin, hello.id, "1")
+    assert again.function.revision == restored.function.revision + 1, "it is that version already"
 
 
 async def test_other_workspaces_see_none_of_it(services: Services, hello: Function) -> None:

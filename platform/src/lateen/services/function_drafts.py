@@ -210,11 +210,7 @@ class Drafts:
             new = await self._built(new, await self._artifacts.read(old.code), runtime)
         if package is not None or layers != old.layers:
             _check_size(new)
-        if new == old:
-            return new, package
-        only_reserved = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency) == old
-        rolled = rolled_revision(old) if only_reserved else 0
-        return msgspec.structs.replace(new, rolled=rolled, updated_at=iso_ms(self._now())), package
+        return self._dated(old, new), package
 
     async def _package(self, workspace_id: str, code: bytes | CodePlace, runtime: Runtime) -> Package:
         if isinstance(code, bytes):
@@ -241,7 +237,15 @@ class Drafts:
         _check(new)
         if image != old.image:
             new = self._with_image(new)
-        return new if new == old else msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
+        return self._dated(old, new)
+
+    def _dated(self, old: Function, new: Function) -> Function:
+        """With when it was changed and since when it is what runs, if it was changed."""
+        if new == old:
+            return new
+        only_reserved = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency) == old
+        rolled = rolled_revision(old) if only_reserved else 0
+        return msgspec.structs.replace(new, rolled=rolled, updated_at=iso_ms(self._now()))
 
     def _with_image(self, function: Function) -> Function:
         """Its code is that of its image."""
