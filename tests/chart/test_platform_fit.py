@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 from chart import NAMESPACE, PROFILES, Manifest, named, pods, profile, rendered
+from controller_setting import COMMAND, RUNTIME_IMAGE, a_function
 from msgspec.structs import fields
 
 from lateen.adapters.kubernetes.config import FunctionImages, FunctionsConfig, Limits
 from lateen.adapters.kubernetes.labels import pods_of_functions
+from lateen.adapters.kubernetes.manifests import objects_for
 from lateen.adapters.kubernetes.permissions import function_rules, leader_rules, namespace_rules
 from lateen.aws.code_urls import PREFIX as CODE
 from lateen.aws.model import lambda_model
@@ -212,6 +214,25 @@ def test_an_administrator_says_which_images_functions_may_be(tmp_path: Path) -> 
     config = functions_config(rendered(values={"functions": {"images": images}}), tmp_path)
     assert config.function_images.policy == ImagePolicy(None, ("registry.example.com", "ghcr.io/team"))
     assert functions_config(profile("everything"), tmp_path).function_images.policy.refusal is not None
+
+
+def function_pod(config: FunctionsConfig, *, concurrency: int = 10) -> Manifest:
+    made = objects_for(a_function(concurrency=concurrency), config, command=COMMAND, image=RUNTIME_IMAGE)
+    template: Manifest = made.deployment["spec"]["template"]
+    return template
+
+
+@pytest.mark.parametrize("name", ["defaults", "local", "production"])
+def test_a_sidecar_has_memory_for_its_function_s_calls(name: str, tmp_path: Path) -> None:
+    """What the platform works out holds, unless an operator gives a limit of their own."""
+    config = functions_config(profile(name), tmp_path)
+    for concurrency, limit in ((1, "176Mi"), (10, "320Mi"), (100, "1760Mi")):
+        invoker = function_pod(config, concurrency=concurrency)["spec"]["initContainers"][0]
+        assert invoker["resources"]["limits"]["memory"] == limit
+    given = rendered(values={"functions": {"invoker": {"resources": {"limits": {"memory": "1Gi"}}}}})
+    invoker = function_pod(functions_config(given, tmp_path))["spec"]["initContainers"][0]
+    assert invoker["resources"]["limits"] == {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "448Mi"}
+    assert invoker["resources"]["requests"]["memory"] == "48Mi"
 
 
 def test_copied_secrets_are_mounted_where_the_controller_looks(tmp_path: Path) -> None:
