@@ -116,6 +116,20 @@ async def test_a_change_is_deployed_at_once(setting: Setting) -> None:
     await until(lambda: setting.deployer.removed == [function.id])
 
 
+async def test_an_old_reading_changes_no_reservation(setting: Setting) -> None:
+    """Who tells of a function may have read it before somebody reserved."""
+    setting.start()
+    old = await setting.create()
+    await setting.stores.update(old, reserved_concurrency=0)
+    await until(lambda: setting.deployer.reserved[old.id] == 0)
+    setting.stores.functions.tell(old)
+    await until(lambda: not setting.controller._changed)
+    await asyncio.sleep(0.05)
+    assert setting.deployer.reserved[old.id] == 0
+    await setting.stores.update(old, reserved_concurrency=None)
+    await until(lambda: setting.deployer.reserved[old.id] is None)
+
+
 async def test_what_became_of_it_is_reported(setting: Setting) -> None:
     """The deployer's observation is what people read as the function's state; one of an old revision is not."""
     setting.start()

@@ -16,6 +16,7 @@ from lateen.domain.access import Caller
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.functions import Function
 from lateen.domain.layers import LayerVersion
+from lateen.ports.deployer import Observation
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.layers import NewLayer
@@ -274,6 +275,20 @@ async def test_a_deleted_version_stays_with_who_has_it(services: Services) -> No
     await services.functions.delete(services.admin, function.id)
     assert await sweep(services) == 1
     assert await layer_blobs(services) == {other.key}
+
+
+async def test_layers_of_what_still_serves_stay(services: Services) -> None:
+    """While the new revision doesn't run, pods of the one before it may have to fetch theirs once more."""
+    old, new = await publish(services), await publish(services, "other")
+    function = await function_with(services, old)
+    await services.functions.report(Observation(function_id=function.id, revision=1, state="Active"))
+    await services.layers.delete(services.admin, "default", "shared", 1)
+    await change(services, function, new.arn)
+    await services.functions.report(Observation(function_id=function.id, revision=2, state="Failed", reason="no room"))
+    assert await sweep(services) == 0
+    await services.functions.report(Observation(function_id=function.id, revision=2, state="Active"))
+    assert await sweep(services) == 1
+    assert await layer_blobs(services) == {new.key}
 
 
 async def test_the_sweep_takes_only_what_nothing_names(services: Services) -> None:

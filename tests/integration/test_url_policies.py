@@ -12,6 +12,7 @@ from lateen.aws.calls import Call
 from lateen.aws.errors import AwsError
 from lateen.aws.references import Place
 from lateen.domain.access import PLATFORM
+from lateen.services.functions import FunctionChange
 
 CODE = a_zip(code__py="def handler(event, context):\n    return 1\n")
 NAMES = ("a", "b", "c")
@@ -83,3 +84,23 @@ async def test_who_opens_is_not_later_than_who_closes(running: Running) -> None:
         assert await auth(running) == "iam"
         await ask(running, "CreateFunctionUrlConfig", AuthType="NONE")
         await ask(running, "RemovePermission", StatementId=f"u{number}")
+
+
+async def test_what_asks_for_a_key_goes_on_asking(running: Running) -> None:
+    """Whatever else is changed of its policy and its URL, until somebody says NONE anew."""
+    made = await running.create(CODE)
+    await ask(running, "CreateFunctionUrlConfig", AuthType="NONE")
+    await allow(running, "all")
+    assert await auth(running) == "none"
+    await running.functions.update(PLATFORM, made.id, FunctionChange(auth="key"))
+    given = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
+    await ask(running, "AddPermission", StatementId="bucket", **given)
+    assert await auth(running) == "key"
+    await ask(running, "RemovePermission", StatementId="bucket")
+    assert await auth(running) == "key"
+    await ask(running, "UpdateFunctionUrlConfig", AuthType="NONE", Cors={"MaxAge": 60})
+    assert await auth(running) == "key"
+    await ask(running, "UpdateFunctionUrlConfig", AuthType="AWS_IAM")
+    assert await auth(running) == "iam"
+    await ask(running, "UpdateFunctionUrlConfig", AuthType="NONE")
+    assert await auth(running) == "none"

@@ -82,6 +82,8 @@ class Controller:
         self._retries: dict[str, _Retry] = {}
         """By the deployment's id, as what was not reported yet."""
         self._has_retries = asyncio.Event()
+        self._reserved: dict[str, int] = {}
+        """By the function's id: the revision whose reservation the deployer knows."""
         self._unreported: dict[str, Observation] = {}
         self._report_at_s = 0.0
         functions.subscribe(self._change)
@@ -246,6 +248,7 @@ class Controller:
         try:
             if function.deleted_at is not None:
                 self._retries.pop(function.id, None)
+                self._reserved.pop(function.id, None)
                 if self._building is not None:
                     self._building.forget(function.id)
                 if self._resolving is not None:
@@ -254,7 +257,7 @@ class Controller:
                 return
             if function.version == LATEST:
                 # Also where its code can't be built: what runs of it has to be held, and first of all held back.
-                self._deployer.reserve(self._functions.deployment_for(function))
+                self._reserve(function)
             artifact = None
             if self._building is not None and function.code.build is not None:
                 artifact = await self._building.artifact(function)
@@ -276,6 +279,12 @@ class Controller:
             log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
             if function.deleted_at is None:
                 self._put_off(function.id, function.version, function.revision)
+
+    def _reserve(self, function: Function) -> None:
+        """Who tells of a change may have read the function before a newer one was told of."""
+        if function.revision >= self._reserved.get(function.id, 0):
+            self._reserved[function.id] = function.revision
+            self._deployer.reserve(self._functions.deployment_for(function))
 
     async def _observe(self, function: Function, state: State, reason: str) -> None:
         """What is known before the deployer is told."""

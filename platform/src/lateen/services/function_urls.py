@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateen.domain.access import Caller
-from lateen.domain.errors import NotFound
+from lateen.domain.errors import NotFound, RevisionMismatch
 from lateen.domain.function_urls import (
     FunctionUrl,
     Statement,
@@ -48,17 +48,20 @@ class UrlSync:
         self._functions = functions
         self._extras = extras
 
-    async def follow(self, caller: Caller, function: Function, extras: Extras) -> None:
+    async def follow(self, caller: Caller, function: Function, extras: Extras, *, opens: bool = False) -> None:
         """A function without a URL configuration is as its `auth` says.
 
         Of several who change URL and policy at the same time, the last one to come here sees what all of them have
         changed; so nobody leaves open what another one has closed.
+
+        Args:
+            opens: somebody has just said NONE; else what asks for a key goes on asking for it.
         """
         if extras.url is None:
             return
         while True:
             wanted = _wanted(extras)
-            await self._set(caller, function, *wanted)
+            await self._set(caller, function, *wanted, opens=opens)
             extras = await self._extras.of(function)
             if _wanted(extras) == wanted:
                 return
@@ -71,8 +74,20 @@ class UrlSync:
     async def close(self, caller: Caller, function: Function) -> None:
         await self._set(caller, function, "iam", None)
 
-    async def _set(self, caller: Caller, function: Function, auth: Auth, url: FunctionUrl | None) -> None:
-        await self._functions.update(caller, function.id, FunctionChange(auth=auth, url=url))
+    async def _set(
+        self, caller: Caller, function: Function, auth: Auth, url: FunctionUrl | None, *, opens: bool = False
+    ) -> None:
+        if auth != "none" or opens:
+            await self._functions.update(caller, function.id, FunctionChange(auth=auth, url=url))
+            return
+        while True:
+            live = (await self._functions.get(caller, function.id)).function
+            change = FunctionChange(auth="key" if live.auth == "key" else auth, url=url)
+            try:
+                await self._functions.update(caller, function.id, change, expected=live.revision)
+            except RevisionMismatch:
+                continue  # somebody else's change was stored, which may have been to `key`
+            return
 
 
 class FunctionUrls:
@@ -107,13 +122,15 @@ class FunctionUrls:
             check_cors(url.settings.cors)
         function = (await self._functions.get(caller, function_id)).function
         if alias is None:
+            before: UrlConfig | None = None
 
             def changed(old: Extras) -> Extras:
-                config = self._config_after(old.url, url)
+                nonlocal before
+                before, config = old.url, self._config_after(old.url, url)
                 return replace(old, url=config).with_policy(self._policy_after(old.policy, config, function, None))
 
             extras = await self._extras.change(function, changed)
-            await self.sync.follow(caller, function, extras)
+            await self.sync.follow(caller, function, extras, opens=says_none(before, extras.url))
             return _own((await self._functions.get(caller, function.id)).function, extras.url)
 
         def moved(old: Alias) -> Alias:
@@ -175,6 +192,12 @@ def _of_alias(alias: Alias) -> DescribedUrl:
         config=alias.url,
         is_open=is_open(alias.url, alias.policy),
     )
+
+
+def says_none(before: UrlConfig | None, now: UrlConfig | None) -> bool:
+    """Whether this change of the configuration is what makes its AuthType NONE."""
+    was_none = before is not None and before.url.auth_type == "NONE"
+    return now is not None and now.url.auth_type == "NONE" and not was_none
 
 
 def _wanted(extras: Extras) -> tuple[Auth, FunctionUrl | None]:

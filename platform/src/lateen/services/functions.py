@@ -380,11 +380,17 @@ class Functions:
             return Used(old.layers)
         return await layers_used(self._table, old.workspace_id, old.account_id, change.layers, had=old.layers)
 
-    async def layers_of(self, workspace_id: str) -> set[str]:
-        """Keys of the layers' zips that the workspace's functions, and their versions, have."""
+    async def layers_of(self, workspace_id: str) -> set[str] | None:
+        """Keys of the layers' zips that the workspace's functions, and their versions, have.
+
+        None: that can't be said for now. An earlier revision of a function serves, and may have others.
+        """
         # Versions twice: one may be made of a function, or a function of one, while the others are looked at.
         found = await layers_published(self._table, workspace_id)
-        found |= {layer.key async for function in self._in_workspace(workspace_id) for layer in function.layers}
+        async for function in self._in_workspace(workspace_id):
+            if not await self._statuses.is_active(function) and await self._statuses.is_served(function):
+                return None
+            found |= {layer.key for layer in function.layers}
         return found | await layers_published(self._table, workspace_id)
 
     async def _delete(self, caller: Caller, pointer: Key, is_wellformed: bool, expected: int | None) -> bool:

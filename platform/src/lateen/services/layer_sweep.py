@@ -28,11 +28,11 @@ class LayerSweep:
         table: Table,
         objects: Objects,
         *,
-        used: Callable[[str], Awaitable[set[str]]],
+        used: Callable[[str], Awaitable[set[str] | None]],
         now: Callable[[], float],
     ) -> None:
         """Args:
-        used: keys of the zips that a workspace's functions, and their versions, have.
+        used: keys of the zips that a workspace's functions, and their versions, have; None: that isn't known for now.
         """
         self._table = table
         self._objects = objects
@@ -68,7 +68,9 @@ class LayerSweep:
             return 0  # somebody else's blobs stay
         unnamed = keys - await self._published(workspace_id)
         if unnamed:  # and only then are all functions looked at
-            unnamed -= await self._used(workspace_id)
+            if (used := await self._used(workspace_id)) is None:
+                return 0
+            unnamed -= used
         try:
             async with asyncio.timeout(DELETE_S):
                 for key in unnamed:

@@ -58,7 +58,7 @@ class Layers:
         table: Table,
         objects: Objects,
         *,
-        used: Callable[[str], Awaitable[set[str]]],
+        used: Callable[[str], Awaitable[set[str] | None]],
         sources: CodeSources,
         cursors: Cursors,
         region: str,
