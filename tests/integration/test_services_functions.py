@@ -27,6 +27,7 @@ from lateen.ports.deployer import Observation
 from lateen.ports.table import ItemNotFound, Key
 from lateen.services.code_sources import CodeSources
 from lateen.services.cursors import Cursors
+from lateen.services.function_items import item_of
 from lateen.services.functions import FunctionChange, Functions, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.packages import package
@@ -300,6 +301,17 @@ async def test_another_runtime_brings_its_handler(services: Services) -> None:
     back = (await functions.update(admin, made.id, FunctionChange(runtime="python3.12", code=SOURCE))).function
     assert (chosen.handler, back.handler) == ("mine.run", "mine.run")
     assert (await functions.update(admin, made.id, FunctionChange(handler=None))).function.handler == "code.handler"
+
+
+async def test_away_from_a_runtime_that_is_not_installed_any_more(services: Services) -> None:
+    """By the runtime alone. Whether its handler was the default one nobody knows, so it stays."""
+    made = await services.functions.create(services.admin, "default", HELLO)
+    await services.table.put(
+        item_of(structs.replace(made.function, runtime="python3.9")), expected=made.function.revision
+    )
+    change = FunctionChange(runtime="python3.13")
+    moved = (await services.functions.update(services.admin, made.function.id, change)).function
+    assert (moved.runtime, moved.handler, moved.code) == ("python3.13", "code.handler", made.function.code)
 
 
 async def test_a_rename_to_a_taken_name_is_refused(services: Services) -> None:

@@ -194,7 +194,7 @@ class Drafts:
             values["handler"] = (runtime or self._known_runtime(old)).handler
         elif change.handler is not UNSET:
             values["handler"] = change.handler
-        elif runtime is not None and old.handler == self._known_runtime(old).handler:
+        elif runtime is not None and self._has_default_handler(old):
             values["handler"] = runtime.handler
         new = msgspec.structs.replace(old, **values, layers=layers)
         _check(new)
@@ -272,6 +272,13 @@ class Drafts:
         else:
             return None
         return runtime if runtime.name != old.runtime else None
+
+    def _has_default_handler(self, function: Function) -> bool:
+        """Not, where its runtime is not installed any more: nobody knows which that was."""
+        try:
+            return function.handler == self._runtimes.get(function.runtime).handler
+        except NotFound:
+            return False
 
     def _known_runtime(self, function: Function) -> Runtime:
         try:
