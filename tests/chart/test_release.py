@@ -111,6 +111,16 @@ def test_upgrade_that_would_change_the_stores_is_refused(place: Place) -> None:
     helm(*words, "--set", "stores.allowChange=true", "--dry-run=server")
 
 
+def test_upgrade_that_would_move_the_functions_is_refused(place: Place) -> None:
+    """All would run twice, and nobody would remove the first. What names the same namespaces is no move."""
+    words = ("upgrade", place.release, str(CHART), *place.values, "--dry-run=server")
+    for moved in ("functions.namespace=", f"functions.namespace={place.namespace}"):
+        with pytest.raises(HelmRefused, match=rf"run in {place.functions}, .*functions\.allowNamespaceChange"):
+            helm(*words, "--set", moved)
+        helm(*words, "--set", moved, "--set", "functions.allowNamespaceChange=true")
+    helm(*words, "--set", "functions.namespacePrefix=without-effect-")
+
+
 def test_uninstall_leaves_what_the_readme_says(place: Place) -> None:
     """Secrets that the job made, and what the controller made for functions; with the command that removes them."""
     words = ("uninstall", place.release, "--namespace", place.namespace, "--cascade", "foreground")

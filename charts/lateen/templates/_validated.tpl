@@ -17,6 +17,16 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{/* The controller would make everything once more in the new namespaces, and looks for nothing in the old ones. */}}
+{{- if and .Release.IsUpgrade (not $values.functions.allowNamespaceChange) -}}
+{{- with (lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-functions" (include "lateen.fullname" .))).data -}}
+{{- $now := include "lateen.namespacesOf" (get . "functions.json" | fromJson) -}}
+{{- $wanted := include "lateen.namespacesOf" (include "lateen.functionsConfig" $ | fromYaml) -}}
+{{- if ne $now $wanted -}}
+{{- fail (printf "functions.namespace, functions.namespacePrefix: the release's functions run in %s, and would be made once more in %s; those that are there would stay and go on answering. Were all values given? functions.allowNamespaceChange=true does it" $now $wanted) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and $values.functions.roleArn $values.functions.credentials.existingSecret -}}
 {{- fail "functions.roleArn and functions.credentials.existingSecret: give one of them" -}}
 {{- end -}}
@@ -45,4 +55,9 @@
 {{- fail (printf "tests.runtime: functions.runtimes has no '%s'" $values.tests.runtime) -}}
 {{- end -}}
 {{- end -}}
+{{- end }}
+
+{{/* Of functions.json: where functions run, as FunctionsConfig.namespace_of has it. */}}
+{{- define "lateen.namespacesOf" -}}
+{{- .functionsNamespace | default (printf "%s*" (.namespacePrefix | default (printf "%s-" .release))) -}}
 {{- end }}
