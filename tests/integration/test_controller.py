@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import LATEST, Function, State, deployment_id, version_in
+from lateen.domain.images import Image
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
+from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.table import TableUnavailable
 from lateen.services import controller as controller_module
 from lateen.services.controller import Controller
@@ -26,6 +29,7 @@ class NotingDeployer:
         self.applied: list[Deployment] = []
         self.removed: list[str] = []
         self.reserved: dict[str, int | None] = {}
+        self.told_open: list[bool] = []
         self.running: set[str] = set()
         self.news: asyncio.Queue[Observation] = asyncio.Queue()
         self.refusal: NotRunning | None = None
@@ -36,8 +40,9 @@ class NotingDeployer:
         self.applied.append(deployment)
         self.running.add(deployment.id)
 
-    def reserve(self, deployment: Deployment) -> None:
+    def hold(self, deployment: Deployment) -> None:
         self.reserved[deployment.function_id] = deployment.reserved
+        self.told_open.append(deployment.open)
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
         gone = deployment_id(function_id, version or LATEST)
@@ -224,6 +229,26 @@ async def test_a_deployer_that_refuses_is_asked_again(setting: Setting, monkeypa
     await asyncio.sleep(0.05)
     setting.deployer.refusal = None
     await until(lambda: [d.function_id for d in setting.deployer.applied][:1] == [function.id])
+
+
+async def test_who_may_not_call_is_kept_out_though_nothing_can_be_deployed(setting: Setting) -> None:
+    """A function that is closed does not wait for what its code waits for."""
+
+    class NoCode:
+        async def resolved(self, function: Function) -> Function:
+            raise ImageFailed("no such image")
+
+        def subscribe(self, listener: Any) -> None: ...
+
+    no_code: Any = NoCode()
+    function = await setting.create()
+    opened = await setting.stores.update(function, auth="none")
+    imaged = msgspec.structs.replace(opened, image=Image(uri="r.example/a:1"))
+    setting.controller = Controller(functions=setting.stores.functions, deployer=setting.deployer, resolving=no_code)
+    await setting.controller._deploy(imaged)
+    await setting.controller._deploy(msgspec.structs.replace(imaged, auth="key", revision=imaged.revision + 1))
+    assert setting.deployer.told_open == [True, False]
+    assert setting.deployer.applied == []
 
 
 class NotingPlaces(NotingDeployer):

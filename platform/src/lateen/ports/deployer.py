@@ -112,10 +112,11 @@ class Deployer(Protocol):
         """Make it run, beside what runs of it already; replace that without a failed call. Idempotent.
         What comes of it is told by `observations`."""
 
-    def reserve(self, deployment: Deployment) -> None:
+    def hold(self, deployment: Deployment) -> None:
         """From now on all that runs of the function, of whichever version and revision, may run `reserved` events at a
-        time, together. Takes effect without a restart, and as fast as what runs beyond it ends. Whatever else this
-        deployment says is of no account."""
+        time, together, and unless it is `open` nobody is led to it past the gateway. Takes effect without a restart;
+        the limit as fast as what runs beyond it ends. Whatever else this deployment, of `$LATEST`, says is of no
+        account: it may be one that can't be started."""
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
         """Stop it: what runs is finished within the function's timeout. What isn't there is no error.

@@ -82,8 +82,8 @@ class Controller:
         self._retries: dict[str, _Retry] = {}
         """By the deployment's id, as what was not reported yet."""
         self._has_retries = asyncio.Event()
-        self._reserved: dict[str, int] = {}
-        """By the function's id: the revision whose reservation the deployer knows."""
+        self._held: dict[str, int] = {}
+        """By the function's id: the revision of which the deployer knows what it reserves and whether it is open."""
         self._unreported: dict[str, Observation] = {}
         self._report_at_s = 0.0
         functions.subscribe(self._change)
@@ -248,7 +248,7 @@ class Controller:
         try:
             if function.deleted_at is not None:
                 self._retries.pop(function.id, None)
-                self._reserved.pop(function.id, None)
+                self._held.pop(function.id, None)
                 if self._building is not None:
                     self._building.forget(function.id)
                 if self._resolving is not None:
@@ -256,8 +256,9 @@ class Controller:
                 await self._deployer.remove(function.id)
                 return
             if function.version == LATEST:
-                # Also where its code can't be built: what runs of it has to be held, and first of all held back.
-                self._reserve(function)
+                # Also where its code can't be built: what runs of it has to be held back, and who may not call it any
+                # more has to be kept out.
+                self._hold(function)
             artifact = None
             if self._building is not None and function.code.build is not None:
                 artifact = await self._building.artifact(function)
@@ -280,11 +281,11 @@ class Controller:
             if function.deleted_at is None:
                 self._put_off(function.id, function.version, function.revision)
 
-    def _reserve(self, function: Function) -> None:
+    def _hold(self, function: Function) -> None:
         """Who tells of a change may have read the function before a newer one was told of."""
-        if function.revision >= self._reserved.get(function.id, 0):
-            self._reserved[function.id] = function.revision
-            self._deployer.reserve(self._functions.deployment_for(function))
+        if function.revision >= self._held.get(function.id, 0):
+            self._held[function.id] = function.revision
+            self._deployer.hold(self._functions.deployment_for(function))
 
     async def _observe(self, function: Function, state: State, reason: str) -> None:
         """What is known before the deployer is told."""

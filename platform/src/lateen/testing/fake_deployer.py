@@ -33,7 +33,7 @@ class FakeDeployer:
             )
         )
 
-    def reserve(self, deployment: Deployment) -> None:
+    def hold(self, deployment: Deployment) -> None:
         self.reserved[deployment.function_id] = deployment.reserved
 
     async def remove(self, function_id: str, version: str | None = None) -> None:

@@ -10,7 +10,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -28,6 +28,7 @@ from lateen.adapters.kubernetes.kinds import (
     POD,
     SECRET,
     SERVICE,
+    Kind,
     Manifest,
     Ref,
     annotated,
@@ -143,6 +144,8 @@ class KubernetesDeployer:
         # These are by the deployment's id.
         self._wanted: dict[str, _Wanted] = {}
         self._removing: dict[str, None] = {}
+        self._closed: set[str] = set()
+        """Those that aren't open, whatever is known of them otherwise."""
         self._news: dict[str, Observation] = {}
         self._has_news = asyncio.Event()
         self._rolling: dict[str, float] = {}
@@ -181,8 +184,11 @@ class KubernetesDeployer:
 
     # Deployer
 
-    def reserve(self, deployment: Deployment) -> None:
+    def hold(self, deployment: Deployment) -> None:
         self._shares.reserve(deployment)
+        if deployment.open is (deployment.id in self._closed):
+            self._closed ^= {deployment.id}
+            self._work.add(deployment.id, anew=True)
 
     async def apply(self, deployment: Deployment) -> None:
         deployed = deployment.id
@@ -207,6 +213,7 @@ class KubernetesDeployer:
             gone = {deployment_id(function_id, version)}
         for each in gone:
             self._wanted.pop(each, None)
+            self._closed.discard(each)
             self._rolling.pop(each, None)
             self._news.pop(each, None)
             self._removing[each] = None
@@ -264,7 +271,7 @@ class KubernetesDeployer:
 
     def _seen(self, manifest: Manifest) -> None:
         deployed = deployment_in(manifest)
-        if deployed is not None and (deployed in self._wanted or deployed in self._removing):
+        if deployed is not None and any(deployed in each for each in (self._wanted, self._removing, self._closed)):
             self._work.add(deployed)
 
     def _pod_seen(self, manifest: Manifest) -> None:
@@ -284,8 +291,16 @@ class KubernetesDeployer:
         wanted = self._wanted.get(deployed)
         if wanted is None:
             if deployed in self._removing:
-                await self._take_away(deployed)
-            return
+                await self._take_away(deployed, (*self._routes, SERVICE, DEPLOYMENT))
+            elif deployed in self._closed:
+                await self._take_away(deployed, self._routes)
+        elif deployed in self._closed:
+            # Not behind the rest, which may fail for long.
+            await together(self._take_away(deployed, self._routes), self._keep(wanted))
+        else:
+            await self._keep(wanted)
+
+    async def _keep(self, wanted: _Wanted) -> None:
         try:
             if wanted.objects is None:
                 wanted.objects = self._objects(wanted.deployment)
@@ -372,6 +387,8 @@ class KubernetesDeployer:
 
     async def _make_ways_in(self, wanted: _Wanted, objects: FunctionObjects, service: Manifest) -> None:
         await self._make_one(service)
+        if wanted.deployment.id in self._closed:
+            return
         if objects.route is not None and self._may_lead(wanted, objects, objects.route):
             await self._make_one(objects.route)
         kept = None if objects.route is None else ref_of(objects.route).kind
@@ -426,8 +443,8 @@ class KubernetesDeployer:
         self._work.add_later(deployed, max(0.1, left_s if left_s > 0 else STUCK_S))
         return left_s <= 0
 
-    async def _take_away(self, deployed: str) -> None:
-        for kind in (*self._routes, SERVICE, DEPLOYMENT):
+    async def _take_away(self, deployed: str, kinds: Iterable[Kind]) -> None:
+        for kind in kinds:
             for live in self._watched[kind].of_owner(deployed):
                 if "deletionTimestamp" not in live["metadata"]:
                     metadata = live["metadata"]

@@ -117,7 +117,7 @@ class LocalDeployer:
             function = self._functions[deployment.id] = LocalFunction(self, deployment)
         function.apply(deployment)
 
-    def reserve(self, deployment: Deployment) -> None:
+    def hold(self, deployment: Deployment) -> None:
         self._reservations.reserve(deployment.function_id, deployment.reserved)
 
     async def remove(self, function_id: str, version: str | None = None) -> None:
