@@ -311,7 +311,7 @@ class Environment:
                 self.extensions.initialised()
         elif self.state == ANSWERED:
             self._settle()
-        elif self.state != IDLE:
+        else:  # said twice: the pool knows it already
             return
         self.state = IDLE
         self.idle_since = time.monotonic()
@@ -368,6 +368,8 @@ class Environment:
         """The channel's other end is closed: nothing more can come from there."""
         if self._exit is not None:
             self._end()
+        elif self.state == IDLE:
+            self.kill()
         elif self.state != DEAD and self.process is not None:
             # Most likely it is ending, and how is soon known. If not: without its channel it is of no use.
             self._loop.call_later(LAST_BREATH_S, self.process.kill if self.extensions is None else self.kill)
