@@ -231,6 +231,22 @@ def test_migration_is_a_job_first_and_a_hook_later() -> None:
     assert upgrade["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
 
 
+def test_upgrade_s_jobs_find_their_accounts() -> None:
+    """An upgrade that switches the migration on, or gives its account another name, makes the account after its hooks,
+    unless that is one of them: no pod of the job could start."""
+    manifests = rendered(values={"migrate": {"serviceAccount": {"name": "new", "annotations": {"a": "b"}}}}, upgrade=True)
+    accounts = {each["metadata"]["name"]: each["metadata"] for each in of_kind(manifests, "ServiceAccount")}
+    jobs = of_kind(manifests, "Job")
+    assert {each["spec"]["template"]["spec"]["serviceAccountName"] for each in jobs} == {"new", "lateen-secrets"}
+    for job in jobs:
+        own, its = job["metadata"]["annotations"], accounts[job["spec"]["template"]["spec"]["serviceAccountName"]]
+        assert own["helm.sh/hook"] == its["annotations"]["helm.sh/hook"]
+        assert int(its["annotations"]["helm.sh/hook-weight"]) < int(own["helm.sh/hook-weight"])
+    assert accounts["new"]["annotations"]["a"] == "b"
+    plain = named(profile("defaults"), "ServiceAccount", "migrate")
+    assert "annotations" not in plain["metadata"]
+
+
 def test_changed_migration_has_another_name() -> None:
     """A job can't be changed: tools that apply the rendering as it is would stumble over the second version."""
     first, second = (_migrations(tag=tag)[0]["metadata"]["name"] for tag in ("1", "2"))

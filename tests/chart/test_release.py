@@ -121,6 +121,16 @@ def test_upgrade_that_would_move_the_functions_is_refused(place: Place) -> None:
     helm(*words, "--set", "functions.namespacePrefix=without-effect-")
 
 
+def test_upgrade_migrates_with_an_account_that_was_not_there(place: Place) -> None:
+    """The job is a hook, and so runs before what the upgrade makes; the account that was there stays one object."""
+    named = "serviceaccounts", place.namespace, "app.kubernetes.io/component=migrate"
+    words = ("upgrade", place.release, str(CHART), *place.values, *WAIT)
+    assert place.names(*named) == {f"ServiceAccount/{place.name}-migrate"}
+    helm(*words, "--set", "migrate.serviceAccount.name=other", timeout_s=300)
+    assert place.names(*named) == set()
+    helm(*words, timeout_s=300)
+
+
 def test_uninstall_leaves_what_the_readme_says(place: Place) -> None:
     """Secrets that the job made, and what the controller made for functions; with the command that removes them."""
     words = ("uninstall", place.release, "--namespace", place.namespace, "--cascade", "foreground")

@@ -17,7 +17,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{/* The controller would make everything once more in the new namespaces, and looks for nothing in the old ones. */}}
+{{/* The controller would make everything once more in the new namespaces, and leave what is in the old ones. */}}
 {{- if and .Release.IsUpgrade (not $values.functions.allowNamespaceChange) -}}
 {{- with (lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-functions" (include "lateen.fullname" .))).data -}}
 {{- $now := include "lateen.namespacesOf" (get . "functions.json" | fromJson) -}}
