@@ -89,3 +89,13 @@ async def test_one_that_was_given_up_is_ended_when_its_process_is_known() -> Non
     environment.attach(process)
     assert (environment.state, owner.idle, owner.dead) == (DEAD, [], [environment])
     assert process.kills == 1
+
+
+async def test_what_is_made_for_one_that_is_over_ends_at_once() -> None:
+    """Its end does not come a second time."""
+    environment = an_environment(Owner())
+    ended: list[str] = []
+    environment.on_end(lambda: ended.append("before"))
+    environment.kill()
+    environment.on_end(lambda: ended.append("after"))
+    assert ended == ["before", "after"]

@@ -52,7 +52,7 @@ class Runtime(LateProcess):
 
 
 class Runtimes:
-    """`Spawner`: starts nothing while `are_away`."""
+    """`Spawner`: can start nothing unless they are `here`."""
 
     isolation, task_root, layers_root, layers_dir = "none", "/var/task", "/opt", ""
 
@@ -155,3 +155,42 @@ async def test_no_event_for_one_whose_channel_has_ended(tmp_path: Path) -> None:
         assert await calls.runtimes.started[1].answer() == "one"
         await calls.pool.drained()
     assert calls.answers == {"one": b"one"}
+
+
+async def test_nothing_is_started_for_who_was_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls come while no runtime can be had, and are told so. When it is there again, the next call finds one new
+    environment, and nothing is left of those that had waited for too long."""
+    monkeypatch.setattr("lateen_invoker.pool.INIT_LIMIT_S", 0.1)
+    async with calls_to(tmp_path, concurrency=2, timeout_s=1) as calls:
+        runtimes, pool = calls.runtimes, calls.pool
+        runtimes.started[0].kill()
+        await until(lambda: pool.environments == 0)
+        runtimes.here.clear()
+        for number in range(2):
+            calls.call(f"{number} a")
+            calls.call(f"{number} b")
+            await until(lambda: pool.environments == 0)
+        assert len(calls.answers) == 4
+        runtimes.here.set()
+        await until(lambda: not pool._tasks)
+        await until(lambda: os.listdir(tmp_path / "environments") == [])
+        assert len(runtimes.started) == 1
+        calls.call("after")
+        await until(lambda: len(runtimes.started) == 2)
+        assert await runtimes.started[1].answer() == "after"
+        await pool.drained()
+    assert calls.answers["after"] == b"after"
+
+
+async def test_a_larger_share_is_for_all_who_wait(tmp_path: Path) -> None:
+    """Ten wait for want of share, and get one of ten: they run at once, not one after the other."""
+    async with calls_to(tmp_path) as calls:
+        calls.pool.share(0, 10)
+        for number in range(10):
+            calls.call(str(number))
+        assert (calls.pool.running, calls.pool.waiting) == (0, 10)
+        calls.pool.share(10, 10)
+        await until(lambda: calls.pool.running == 10)
+        await asyncio.gather(*(runtime.answer() for runtime in calls.runtimes.started))
+        await calls.pool.drained()
+    assert calls.answers == {str(number): str(number).encode() for number in range(10)}

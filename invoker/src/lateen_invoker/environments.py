@@ -90,8 +90,11 @@ class Environment:
         self._streamed: bytearray | None = None
 
     def on_end(self, cleanup: Callable[[], None]) -> None:
-        """Called once when the environment is over."""
-        self._cleanups.append(cleanup)
+        """Called once when the environment is over; at once where it is already."""
+        if self.state == DEAD:
+            cleanup()
+        else:
+            self._cleanups.append(cleanup)
 
     def speaks(self, channel: Channel) -> None:
         """Its runtime is on that channel."""

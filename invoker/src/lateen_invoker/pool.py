@@ -124,6 +124,9 @@ class Pool:
         """Run so many at a time from now on, of so many that there are in all; what runs beyond that is finished."""
         self._most, self._of = (UNLIMITED, UNLIMITED) if most is None else (most, of)
         self._deliver_waiting()
+        # As if those who may run now came one after the other.
+        for _ in range(self._may_run() - self._starting):
+            self._start_if_short()
 
     async def initialise(self) -> Outcome | None:
         """Start a first environment; returns when that, and all that are provisioned, have settled: None, or what an
@@ -390,6 +393,9 @@ class Pool:
     async def _spawn(self, environment: Environment) -> None:
         configure = self._configure
         await self._spawner.start()
+        # That may have taken longer than the environment had: then nothing is made that nobody would end.
+        if environment.state == DEAD:
+            return
         self._started += 1
         directory = os.path.join(configure.work_dir, "environments", str(self._started))
         os.makedirs(directory, mode=0o700)
@@ -397,6 +403,8 @@ class Pool:
         environment.on_end(lambda: self._remove(environment))
         api = await serve_runtime_api(environment, configure)
         environment.on_end(api.close)
+        if environment.state == DEAD:
+            return
         read_end, write_end = os.pipe()
         environment.logs = LogPipe(self._loop, read_end)
         theirs: socket.socket | None = None
@@ -407,6 +415,8 @@ class Pool:
                 await self._loop.create_connection(lambda: channel, sock=ours)
                 environment.speaks(channel)
                 environment.on_end(channel.close)
+            if environment.state == DEAD:
+                return
             process = await self._spawner.spawn(
                 environment=variables_for(
                     configure,
