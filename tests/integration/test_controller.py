@@ -12,13 +12,17 @@ import pytest
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import LATEST, Function, State, deployment_id, version_in
 from lateen.domain.images import Image
+from lateen.domain.versions import Target
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, Observation
 from lateen.ports.image_resolver import ImageFailed
-from lateen.ports.table import TableUnavailable
+from lateen.ports.table import Item, Key, Put, TableUnavailable
 from lateen.services import controller as controller_module
 from lateen.services.controller import Controller
+from lateen.services.function_items import function_key, status_key
 from lateen.services.functions import NewFunction
+from lateen.services.tenants import workspace_key
+from lateen.services.version_items import alias_key
 from lateen.services.workspaces import WorkspaceChange
 
 
@@ -30,6 +34,7 @@ class NotingDeployer:
         self.removed: list[str] = []
         self.reserved: dict[str, int | None] = {}
         self.told_open: list[bool] = []
+        self.asked = 0
         self.running: set[str] = set()
         self.news: asyncio.Queue[Observation] = asyncio.Queue()
         self.refusal: NotRunning | None = None
@@ -50,6 +55,7 @@ class NotingDeployer:
         self.running = {each for each in self.running if each != gone and (version or version_in(each)[0] != gone)}
 
     async def deployed(self) -> Collection[str]:
+        self.asked += 1
         return {version_in(each)[0] for each in self.running}
 
     async def deployed_versions(self) -> Collection[tuple[str, str]]:
@@ -57,7 +63,11 @@ class NotingDeployer:
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
-            yield await self.news.get()
+            batch = [await self.news.get()]
+            while not self.news.empty():
+                batch.append(self.news.get_nowait())
+            for observation in batch:
+                yield observation
 
     async def endpoint(self, deployment: Deployment) -> Endpoint:
         raise NotRunning("this runs nothing")
@@ -249,6 +259,65 @@ async def test_who_may_not_call_is_kept_out_though_nothing_can_be_deployed(setti
     await setting.controller._deploy(msgspec.structs.replace(imaged, auth="key", revision=imaged.revision + 1))
     assert setting.deployer.told_open == [True, False]
     assert setting.deployer.applied == []
+
+
+async def spoil(setting: Setting, key: Key, **values: Any) -> Item:
+    """Returns: as it was."""
+    item: Item = await setting.stores.table.get(key)
+    await setting.stores.table.transact([Put(Item(key=key, data={**item.data, **values}), expected=item.revision)])
+    return item
+
+
+@pytest.mark.parametrize("keeps_all", [True, False])
+async def test_what_cannot_be_read_keeps_no_other_waiting(
+    setting: Setting, keeps_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a function, of what it wants of its versions, of a workspace: the rest is seen to, and what runs stays."""
+    monkeypatch.setattr(controller_module, "STORE_RETRY_S", 60)
+    if keeps_all:
+        deployer = NotingPlaces()
+        setting.deployer = deployer
+        setting.controller = Controller(
+            functions=setting.stores.functions,
+            deployer=deployer,
+            workspaces=setting.stores.workspaces,
+            places=deployer,
+            every_s=0.2,
+        )
+    functions = [await setting.stores.create("def handler(e, c): 1\n", name=f"f{n}") for n in range(5)]
+    for function in functions:
+        await setting.stores.versions.publish(PLATFORM, function.id)
+        await setting.stores.aliases.create(PLATFORM, function.id, "live", Target("1"))
+        setting.deployer.running.add(deployment_id(function.id, "1"))
+    unread, unread_alias, unread_status, *others = functions
+    await spoil(setting, function_key("default", unread.id), timeout_s="long")
+    await spoil(setting, alias_key("default", unread_alias.id, "live"), target=[])
+    await setting.stores.functions.report(Observation(function_id=unread_status.id, revision=1, state="Pending"))
+    await spoil(setting, status_key(unread_status), revision="one")
+    away = await setting.stores.workspaces.create(PLATFORM, name="team")
+    await spoil(setting, workspace_key(away.id), name=7)
+    setting.controller._changed.clear()
+    setting.deployer.running |= {*(function.id for function in functions), "nobody-knows-it"}
+    setting.start()
+    await until(lambda: "nobody-knows-it" in setting.deployer.removed)
+    wanted = {deployment_id(each.id, version) for each in others for version in (LATEST, "1")}
+    await until(lambda: wanted <= {each.id for each in setting.deployer.applied})
+    rounds = setting.deployer.asked
+    await until(lambda: setting.deployer.asked > rounds + 2)
+    assert set(setting.deployer.removed) == {"nobody-knows-it"}
+
+
+async def test_a_report_that_cannot_be_made_keeps_no_other_waiting(setting: Setting) -> None:
+    """And is made again."""
+    first, second = await setting.create(), await setting.stores.create("def handler(e, c): 1\n", name="g")
+    await setting.stores.functions.report(Observation(function_id=first.id, revision=1, state="Pending"))
+    as_it_was = await spoil(setting, status_key(first), revision="one")
+    setting.deployer.observe(first, "Active")
+    setting.deployer.observe(second, "Active")
+    setting.start()
+    await setting.stores.settled(second)
+    await spoil(setting, status_key(first), **as_it_was.data)
+    await setting.stores.settled(first)
 
 
 class NotingPlaces(NotingDeployer):

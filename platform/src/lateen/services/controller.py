@@ -174,6 +174,10 @@ class Controller:
                 await self._workspaces.get(PLATFORM, workspace_id)
             except NotFound:
                 await self._places.clear(workspace_id)
+            except LateenError:
+                raise
+            except Exception:  # it is there, and its place stays
+                log.exception("workspace can't be read", extra={"workspace": workspace_id})
 
     async def _retry_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -224,6 +228,8 @@ class Controller:
             self._retries.pop(deployed, None)
         except LateenError as exc:
             log.warning("retry put off", extra={"function": retry.function_id, "reason": str(exc)})
+        except Exception:
+            log.exception("retry put off", extra={"function": retry.function_id})
         else:
             await self._deploy(function, provisioned)
 
@@ -241,10 +247,25 @@ class Controller:
             await self._functions.get(PLATFORM, function_id)
         except NotFound:
             await self._deployer.remove(function_id)
+        except LateenError:
+            raise
+        except Exception:  # it is there, and what runs of it stays
+            log.exception("function can't be read", extra={"function": function_id})
 
     async def _deploy(self, function: Function, provisioned: int = 0) -> None:
         """Tell the deployer; a refusal is a failure like any other, and tried again later. `provisioned`: of a
         version, the environments that are kept started."""
+        try:
+            await self._tell(function, provisioned)
+        except Exception as exc:
+            if isinstance(exc, LateenError):
+                log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
+            else:  # a defect, or what can't be read; it must not keep others from being deployed
+                log.exception("not deployed", extra={"function": function.id})
+            if function.deleted_at is None:
+                self._put_off(function.id, function.version, function.revision)
+
+    async def _tell(self, function: Function, provisioned: int) -> None:
         try:
             if function.deleted_at is not None:
                 self._retries.pop(function.id, None)
@@ -276,10 +297,6 @@ class Controller:
             await self._deployer.apply(self._functions.deployment_for(deployed, artifact, provisioned=provisioned))
         except (BuildFailed, ImageFailed) as exc:
             await self._observe(function, "Failed", str(exc))
-        except LateenError as exc:
-            log.warning("not deployed", extra={"function": function.id, "reason": str(exc)})
-            if function.deleted_at is None:
-                self._put_off(function.id, function.version, function.revision)
 
     def _hold(self, function: Function) -> None:
         """Who tells of a change may have read the function before a newer one was told of."""
@@ -322,11 +339,18 @@ class Controller:
         try:
             await self._functions.report(observation)
         except LateenError as exc:
-            # Kept and made again; a later observation of the same deployment takes its place.
-            self._unreported.setdefault(observation.id, observation)
-            self._report_at_s = asyncio.get_running_loop().time() + STORE_RETRY_S
-            self._has_retries.set()
             log.warning("report put off", extra={"function": observation.function_id, "reason": str(exc)})
+            self._report_later(observation, STORE_RETRY_S)
+        except Exception:  # one that can't be read must not keep others from being reported
+            log.exception("report put off", extra={"function": observation.function_id})
+            self._report_later(observation, self._every_s)
+
+    def _report_later(self, observation: Observation, wait_s: float) -> None:
+        """A later observation of the same deployment takes its place."""
+        at_s = asyncio.get_running_loop().time() + wait_s
+        self._report_at_s = min(self._report_at_s, at_s) if self._unreported else at_s
+        self._unreported.setdefault(observation.id, observation)
+        self._has_retries.set()
 
 
 async def _keep_going(part: Callable[[], Awaitable[None]]) -> None:

@@ -321,10 +321,18 @@ class Functions:
         raise Conflict(BUSY)
 
     async def all(self) -> AsyncIterator[Function]:
-        """Every function of every workspace that is not deleted; for the controller."""
+        """Every function of every workspace that is not deleted, but those that can't be read; for the controller."""
         async for workspace_id in self._workspaces():
-            async for function in self._in_workspace(workspace_id):
-                yield function
+            async for pointer in self._names_in(workspace_id):
+                try:
+                    function = await self._behind(pointer)
+                except Unavailable:
+                    raise
+                except Exception:  # it must not keep the others from being looked after
+                    log.exception("function can't be read", extra={"function": pointer.data.get("function_id")})
+                    continue
+                if function is not None:
+                    yield function
 
     async def settled_in(self, workspace_id: str) -> AsyncIterator[tuple[Function, bool]]:
         """Every function of the workspace that is not deleted, and whether its current revision runs."""
@@ -334,17 +342,31 @@ class Functions:
     async def undeployed(self) -> AsyncIterator[Function]:
         """Those of which nothing was reported for their current revision."""
         async for function in self.all():
-            if await self._statuses.is_due(function):
+            try:
+                is_due = await self._statuses.is_due(function)
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("status can't be read", extra={"function": function.id})
+                continue
+            if is_due:
                 yield function
 
     async def with_versions(self) -> AsyncIterator[Function]:
-        """Those that have aliases, or versions that were asked for or are to be kept started; for the controller."""
+        """Those that have aliases, or versions that were asked for or are to be kept started, but those that can't be
+        read; for the controller."""
         async for workspace_id in self._workspaces():
             for function_id in await self.ids_with_versions(workspace_id):
                 try:
-                    yield await self._live(PLATFORM, id_key(function_id), True)
+                    function = await self._live(PLATFORM, id_key(function_id), True)
                 except NotFound:
                     continue
+                except Unavailable:
+                    raise
+                except Exception:
+                    log.exception("function can't be read", extra={"function": function_id})
+                    continue
+                yield function
 
     async def ids_with_versions(self, workspace_id: str) -> set[str]:
         """As `with_versions`, of one workspace; some may be deleted."""
@@ -456,12 +478,16 @@ class Functions:
                 return
 
     async def _in_workspace(self, workspace_id: str) -> AsyncIterator[Function]:
+        async for pointer in self._names_in(workspace_id):
+            if (function := await self._behind(pointer)) is not None:
+                yield function
+
+    async def _names_in(self, workspace_id: str) -> AsyncIterator[Item]:
         after = None
         while True:
             page = await self._table.query(partition(workspace_id), begins=NAME_PREFIX, after=after)
             for item in page.items:
-                if (function := await self._behind(item)) is not None:
-                    yield function
+                yield item
             if (after := page.next) is None:
                 return
 

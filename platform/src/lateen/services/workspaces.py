@@ -1,6 +1,7 @@
 """Workspaces: made, listed, changed and deleted by the installation's keys; each key sees its own."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lateen.domain.access import PLATFORM, Caller
-from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch
+from lateen.domain.errors import AlreadyExists, Conflict, NotFound, RevisionMismatch, Unavailable
 from lateen.domain.names import check_description, check_name, new_account_id, new_id
 from lateen.domain.pages import DEFAULT_LIMIT, Page
 from lateen.domain.times import iso_ms
@@ -32,6 +33,8 @@ from lateen.services.tenants import (
     read_workspace,
     workspace_from,
 )
+
+log = logging.getLogger(__name__)
 
 
 class WorkspaceChange(Struct, frozen=True, kw_only=True):
@@ -131,12 +134,19 @@ class Workspaces:
         )
 
     async def all(self) -> AsyncIterator[Workspace]:
-        """That are not deleted; for the controller."""
+        """That are not deleted, but those that can't be read; for the controller."""
         after = None
         while True:
             page = await self._table.query(INDEX, begins="WS#", after=after)
             for item in page.items:
-                if (workspace := await self._listed(item)) is not None:
+                try:
+                    workspace = await self._listed(item)
+                except Unavailable:
+                    raise
+                except Exception:  # it must not keep the others from being looked after
+                    log.exception("workspace can't be read", extra={"workspace": item.data.get("workspace_id")})
+                    continue
+                if workspace is not None:
                     yield workspace
             if (after := page.next) is None:
                 return
