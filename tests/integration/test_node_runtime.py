@@ -355,6 +355,8 @@ TYPE = '{"type": "module"}'
         ({"index.js": "process.exit(4);"}, "index.handler"),
         ({"index.js": COMMON}, "index"),
         ({"index.js": COMMON}, "../index.handler"),
+        ({"dist/index.js": COMMON}, "./dist/index.handler"),
+        ({"index.js": COMMON}, "/opt/nodejs/absent.handler"),
     ],
 )  # fmt: skip
 def test_loading(tmp_path: Path, aws_node_client: str, files: dict[str, str], handler: str) -> None:

@@ -328,9 +328,11 @@ def test_events(pair: Pair) -> None:
         ({"deep/er/module.py": "def handler(event, context):\n    return __name__"}, "deep/er/module.handler"),
         ({"package/__init__.py": "", "package/m.py": "from . import n\nhandler = n.f",
           "package/n.py": "def f(e, c): 1/0"}, "package.m.handler"),
+        ({"src/module.py": "x = 1"}, "./src/module.handler"),
+        ({"lambda_function.py": "x = 1"}, "/opt/python/module.handler"),
     ],
     ids=["import", "from", "syntax", "missing", "raise", "raise deeper", "exit", "absent", "builtin", "malformed",
-         "not callable", "folders", "package"],
+         "not callable", "folders", "package", "relative", "absolute"],
 )  # fmt: skip
 def test_initialisation(tmp_path: Path, files: dict[str, str], handler: str) -> None:
     """How a handler is found, and what is said when it is not, at deployment and to the first caller."""

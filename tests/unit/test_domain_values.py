@@ -53,10 +53,28 @@ def test_names_that_could_be_anything_else_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "handler",
-    ["code.handler", "handler", "src/app.handler", "pkg.mod.fn", "a/b/c.d.e", "bootstrap", "x" * 128, "my-mod.h"],
+    [
+        "code.handler",
+        "handler",
+        "src/app.handler",
+        "pkg.mod.fn",
+        "a/b/c.d.e",
+        "bootstrap",
+        "x" * 128,
+        "my-mod.h",
+        "./dist/index.handler",
+        "./index.handler",
+        "/opt/nodejs/node_modules/datadog-lambda-js/handler.handler",
+        "/opt/" + "x" * 123,
+        "/var/task/src/app.handler",
+        "node_modules/@team/some.js/index.handler",
+        "com.example.Fn::handleRequest",
+        "Assembly::Some.Space.Class::Method",
+        "function.Functions::Handler.process",
+    ],
 )
 def test_handlers_of_all_runtimes_are_accepted(handler: str) -> None:
-    """Modules by dots, folders by slashes, and bare program names."""
+    """Modules by dots, folders by slashes, bare program names, those of layers' wrappers and of other languages."""
     check_handler(handler)
 
 
@@ -86,6 +104,32 @@ def test_handlers_of_all_runtimes_are_accepted(handler: str) -> None:
         "é.h",
         "a/.b",
         "C:x",
+        "/opt",
+        "/opt/",
+        "/opt/../etc/x.y",
+        "/opt//x.y",
+        "/opt/-c.x",
+        "/optional/x.y",
+        "/var/x.y",
+        "/var/task/../../etc/x.y",
+        "/opt/" + "x" * 124,
+        "//opt/x.y",
+        "./",
+        "././x.y",
+        "./../x.y",
+        "./-c.x",
+        "./.a",
+        "@a.b",
+        "a/@",
+        "a/@-b",
+        "a:::b",
+        "::a",
+        "a::",
+        "a::-b",
+        "a::../b",
+        "a::b\n",
+        "{handler}",
+        "%s.y",
     ],
 )
 def test_handlers_that_are_paths_or_options_are_refused(handler: str) -> None:

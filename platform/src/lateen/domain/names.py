@@ -15,9 +15,13 @@ NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
 ID = r"^[a-z0-9-]{1,40}\Z"
 HASH = r"^[0-9a-f]{32}\Z"
 ACCOUNT_ID = r"^[0-9]{12}\Z"
-HANDLER = r"^(?=.{1,128}\Z)[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\Z"
-"""Folders by `/`, then a module and what is in it by dots: `app.handler`, `src/pkg.mod.handler`. No segment is empty or
-begins with a dot or a dash, so that it is never `..`, an absolute path or an option."""
+_WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"
+_WORDS = rf"{_WORD}(\.{_WORD})*"
+HANDLER = rf"^(?=.{{1,128}}\Z)(\./|/opt/|/var/task/)?{_WORDS}(/@?{_WORDS})*(::{_WORDS})*\Z"
+"""Folders by `/`, then a module and what is in it by dots: `app.handler`, `./src/pkg.mod.handler`; what own runtimes
+understand may have `::`. AWS takes any visible characters. Here it is absolute only where a function's code and layers
+lie, and no segment is empty or begins with a dot or a dash: so that it is never `..`, another file of the machine or an
+option."""
 RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,39}\Z"
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}\Z"
 DESCRIPTION_LENGTH = 256

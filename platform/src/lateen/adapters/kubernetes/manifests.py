@@ -130,7 +130,7 @@ def provisioned_per_pod(deployment: Deployment) -> int:
 def _for_handler(command: RuntimeCommand, deployment: Deployment) -> RuntimeCommand:
     if deployment.image is not None:
         return command  # all of it is the user's, and means itself
-    # A handler is letters, digits, dots, dashes and slashes, and never an option.
+    # A handler has no spaces and no braces, and is never an option (`domain/names.py`).
     words = [part.replace("{handler}", deployment.handler) for part in command.command]
     return msgspec.structs.replace(command, command=words)
 
