@@ -234,7 +234,9 @@ def test_migration_is_a_job_first_and_a_hook_later() -> None:
 def test_upgrade_s_jobs_find_their_accounts() -> None:
     """An upgrade that switches the migration on, or gives its account another name, makes the account after its hooks,
     unless that is one of them: no pod of the job could start."""
-    manifests = rendered(values={"migrate": {"serviceAccount": {"name": "new", "annotations": {"a": "b"}}}}, upgrade=True)
+    manifests = rendered(
+        values={"migrate": {"serviceAccount": {"name": "new", "annotations": {"a": "b"}}}}, upgrade=True
+    )
     accounts = {each["metadata"]["name"]: each["metadata"] for each in of_kind(manifests, "ServiceAccount")}
     jobs = of_kind(manifests, "Job")
     assert {each["spec"]["template"]["spec"]["serviceAccountName"] for each in jobs} == {"new", "lateen-secrets"}
