@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from chart import CHART, NAMESPACE, PROFILES, Manifest, named, of_kind, pods, profile, rendered
 
+from lateen.api.problems import SLUGS
+from lateen.gateway.gateway import Gateway
+
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "CustomResourceDefinition"}
 
 
@@ -320,3 +323,32 @@ def test_extra_objects_are_templates() -> None:
     extra = named(profile("everything"), "ConfigMap", "lateen-extra")
     assert extra["metadata"]["namespace"] == NAMESPACE
     assert named(profile("everything"), "ConfigMap", "lateen-text")
+
+
+def test_one_load_balancer_of_aws_for_all_paths() -> None:
+    """Its controller makes one for each Ingress without a group, and tries the rules by the order of the Ingresses: `/`
+    alone, where AWS's tools ask who they are, before all that begins with it."""
+    prefix = "alb.ingress.kubernetes.io/"
+
+    def grouped(manifests: "list[Manifest] | tuple[Manifest, ...]") -> list[tuple[str, str]]:
+        found = [named(manifests, "Ingress", name)["metadata"]["annotations"] for name in ("root", "lateen")]
+        return [(each[f"{prefix}group.name"], each[f"{prefix}group.order"]) for each in found]
+
+    assert grouped(profile("production")) == [("platform-lateen", "1"), ("platform-lateen", "2")]
+    given = {f"{prefix}group.name": "ours", f"{prefix}group.order": "500"}
+    assert grouped(rendered(values={"ingress": {"enabled": True, "annotations": given}})) == [
+        ("ours", "499"),
+        ("ours", "500"),
+    ]
+    elsewhere = named(profile("everything"), "Ingress", "root")["metadata"]["annotations"]
+    assert prefix not in " ".join(elsewhere)
+
+
+def test_the_load_balancer_takes_what_the_gateway_answers() -> None:
+    """A target is healthy by the answer at the path that both Ingresses name: there is none of a function."""
+    path = named(profile("production"), "Ingress", "lateen")["metadata"]["annotations"][
+        "alb.ingress.kubernetes.io/healthcheck-path"
+    ]
+    expected = named(profile("production"), "Service", "gateway")["metadata"]["annotations"]
+    assert not Gateway.handles(path.encode())
+    assert expected == {"alb.ingress.kubernetes.io/success-codes": str(SLUGS["not-found"][0])}
