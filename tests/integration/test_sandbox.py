@@ -17,6 +17,7 @@ from runtime_driver import RUNTIME, Function, python_command, resident_kib
 
 from lateen_invoker import kernel, wire
 from lateen_invoker.forkserver import descendants
+from lateen_invoker.spawner import SpawnFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 CODE = '''
@@ -400,10 +401,41 @@ async def test_a_fork_server_that_dies(function: Function) -> None:
     assert (await function.environment()).first[0] == wire.READY
 
 
+async def test_a_fork_server_that_is_stopped(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks it is refused, and it is replaced: one that does not answer is not asked for ever."""
+    stopped = function.spawner._pid
+    os.kill(stopped, signal.SIGSTOP)
+    with monkeypatch.context() as soon:
+        soon.setattr("lateen_invoker.spawners.SPAWN_S", 0.2)
+        with pytest.raises(SpawnFailed, match="in time"):
+            await function.environment()
+    await _until(lambda: _gone([stopped]))
+    await function.spawner.start()
+    assert (await function.environment()).first[0] == wire.READY
+
+
+async def test_a_fork_server_that_ends_slowly(function: Function) -> None:
+    """Another one may be started meanwhile, and stays; whoever waits for an answer of the old one ends no other."""
+    old = function.spawner._pid
+    os.kill(old, signal.SIGSTOP)
+    asked = asyncio.ensure_future(function.environment())
+    await asyncio.sleep(0.1)
+    ending = asyncio.ensure_future(function.spawner.close())
+    await asyncio.sleep(0.1)
+    await function.spawner.start()
+    assert function.spawner._pid != old
+    await ending
+    with pytest.raises(SpawnFailed, match="has ended"):
+        await asked
+    await _until(lambda: _gone([old]))
+    assert (await function.environment()).first[0] == wire.READY
+
+
 OWNER = """
 import asyncio, json, sys
 from pathlib import Path
 from lateen_invoker.forkserver import descendants
+from lateen_invoker.spawner import SpawnFailed
 from runtime_driver import Function
 
 async def main():

@@ -81,10 +81,14 @@ class ForkServer:
         try:
             with theirs:
                 fds = [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])]
-                await self._send(message, fds)
-            reply, given = await _receive(ours, SPAWN_S)
+                control = await self._send(message, fds)
+            try:
+                reply, given = await _receive(ours, SPAWN_S)
+            except SpawnFailed:
+                await self._give_up(control)
+                raise
             if not reply:
-                await self.close()  # the next one begins with a new start
+                await self._give_up(control)
                 raise SpawnFailed("the fork server has ended")
             if len(given) != 2:
                 raise SpawnFailed(json.loads(reply).get("error", "no answer"))
@@ -101,17 +105,26 @@ class ForkServer:
         control, self._control = self._control, None
         if control is None:
             return
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        # Its end of the stream ends the fork server; in a namespace that ends everything.
-        control.close()
+        pidfd, pid = self._pidfd, self._pid  # a start need not wait for this one's end
+        asyncio.get_running_loop().remove_reader(pidfd)
+        # The end of the stream ends the fork server; in a namespace that ends everything. Closed it is later: a spawn
+        # may be waiting to write.
+        with contextlib.suppress(OSError):
+            control.shutdown(socket.SHUT_RDWR)
         for process in self._living:
             process.kill()
-        await _ended(self._pidfd, 2.0)
+        await _ended(pidfd, 2.0)
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        await _ended(self._pidfd, 2.0)
-        _reap(self._pid)
-        os.close(self._pidfd)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await _ended(pidfd, 2.0)
+        _reap(pid)
+        os.close(pidfd)
+        control.close()
+
+    async def _give_up(self, control: socket.socket) -> None:
+        """End the fork server that does not answer there, unless it has been replaced. A start makes a new one."""
+        if self._control is control:
+            await self.close()
 
     async def _start(self) -> None:
         _check_readable(self._runtime.readable, os.path.dirname(self._environments))
@@ -162,7 +175,8 @@ class ForkServer:
             return [*self._runtime.command, forkserver.__file__]
         return [sys.executable, "-I", "-S", forkserver.__file__]
 
-    async def _send(self, message: bytes, fds: list[int]) -> None:
+    async def _send(self, message: bytes, fds: list[int]) -> socket.socket:
+        """Returns: what it was sent on."""
         control = self._control
         if control is None:
             raise SpawnFailed("the fork server is not running")
@@ -171,11 +185,11 @@ class ForkServer:
                 while True:
                     try:
                         socket.send_fds(control, [message], fds)
-                        return
+                        return control
                     except BlockingIOError:
                         await _writable(control)
         except (OSError, TimeoutError):
-            await self.close()
+            await self._give_up(control)
             raise SpawnFailed("the fork server has ended") from None
 
 
