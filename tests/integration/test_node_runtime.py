@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,39 @@ def test_a_rejection_while_loading(tmp_path: Path) -> None:
             "Runtime.UnhandledPromiseRejection",
             "Error: early",
         )
+    finally:
+        invoker.close()
+
+
+@pytest.mark.parametrize("how", ["returns", "throws", "calls back", "throws later"])
+def test_an_answer_from_what_is_about_to_end(tmp_path: Path, how: str) -> None:
+    """The call that ends the process right behind its answer has the error, and those that wait lose nothing."""
+    code = """
+    const LATE = {
+      "returns": async () => { Promise.reject(new Error("nobody")); return "answered"; },
+      "throws": async () => { Promise.reject(new Error("nobody")); throw new Error("answered"); },
+      "calls back": (callback) => { Promise.reject(new Error("nobody")); callback(new Error("answered")); },
+      "throws later": async () => { setImmediate(() => { throw new Error("nobody"); }); return "answered"; },
+    };
+    exports.handler = (event, context, callback) => {
+      if (event === null) return Promise.resolve("innocent");
+      if (event === "first") return new Promise((resolve) => setTimeout(resolve, 500, "first"));
+      return LATE[event](callback);
+    };"""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        invoker.configure({"index.js": code}, command("node20"), handler="index.handler", concurrency=1, queue=20)
+        with ThreadPoolExecutor(20) as callers:
+            first = callers.submit(invoker.invoke, b'"first"')  # the others queue behind it
+            many = [json.dumps(how).encode() if number % 4 == 0 else b"null" for number in range(16)]
+            answers = list(callers.map(invoker.invoke, many))
+            assert first.result().body == b'"first"'
+        told = "Error" if how == "throws later" else "Runtime.UnhandledPromiseRejection"
+        for event, answer in zip(many, answers, strict=True):
+            if event == b"null":
+                assert answer.body == b'"innocent"'
+            else:
+                assert json.loads(answer.body)["errorType"] == told
     finally:
         invoker.close()
 

@@ -15,6 +15,10 @@ let channel;
 let found;
 // The one that runs and is not answered; before the first, and between two, there is none.
 let current = null;
+// Sends its answer, once there is one. That also asks for the next event, so it is done right before that is awaited: what
+// ends the process in the turn of the event loop between, a rejection that nobody handles for example, is still an error
+// of the call that did it, and no other call's event is lost with it.
+let sendAnswer = null;
 let isInitialised = false;
 let whenNothingIsLeft = null;
 
@@ -52,6 +56,11 @@ function endWith(code, where, error) {
 
 // One event. What is left over of the one before has had a turn of the event loop by now.
 function step() {
+  if (sendAnswer !== null) {
+    const send = sendAnswer;
+    current = sendAnswer = null;
+    send();
+  }
   const invocation = channel.next();
   if (invocation === null) process.exit(0);
   current = invocation.requestId;
@@ -111,25 +120,31 @@ function waysToAnswer(requestId) {
   return [once(callback), given];
 }
 
+function isOpen(requestId) {
+  return current === requestId && sendAnswer === null;
+}
+
+function answerWith(send) {
+  sendAnswer = send;
+  setImmediate(step);
+}
+
 function respond(requestId, result) {
-  if (current !== requestId) return;
+  if (!isOpen(requestId)) return;
   let text;
   try {
     text = JSON.stringify(result === undefined ? null : result) ?? "null";
   } catch {
     throw new Error("Unable to stringify response body");
   }
-  current = null;
-  channel.respond(requestId, text);
-  setImmediate(step);
+  answerWith(() => channel.respond(requestId, text));
 }
 
 function fail(requestId, error) {
-  if (current !== requestId) return;
+  if (!isOpen(requestId)) return;
   log.thrown("Invoke Error", error);
-  current = null;
-  channel.fail(requestId, documentOf(error));
-  setImmediate(step);
+  const document = documentOf(error);
+  answerWith(() => channel.fail(requestId, document));
 }
 
 async function stream(invocation) {
@@ -159,12 +174,10 @@ async function stream(invocation) {
   }
 }
 
-function endStream(requestId, answer) {
-  if (current !== requestId) return;
+function endStream(requestId, { contentType }) {
+  if (!isOpen(requestId)) return;
   whenNothingIsLeft = null;
-  current = null;
-  channel.endStream(requestId, answer.contentType);
-  setImmediate(step);
+  answerWith(() => channel.endStream(requestId, contentType));
 }
 
 module.exports = { run };
