@@ -86,6 +86,8 @@ ROLLING_S = 300.0
 """So long one that doesn't get ready counts among them. An image that is broken is soon in nobody's way and goes no
 further than these few; the others' pods stay as they are."""
 ROLLING_AGAIN_S = 2.0
+ROUTES = (INGRESS, HTTP_ROUTE)
+"""Ways in past the gateway."""
 
 
 class RunnableRuntimes(Protocol):
@@ -155,8 +157,18 @@ class KubernetesDeployer:
         namespace = config.functions_namespace
         watched = self._watched = {
             kind: Watched(api, kind, namespace, selector=functions, owner=deployment_in, changed=self._seen)
-            for kind in (DEPLOYMENT, SERVICE, INGRESS, *([HTTP_ROUTE] if config.http_route.enabled else []))
+            for kind in (DEPLOYMENT, SERVICE, INGRESS)
         }
+        # Also where none are made any more: what is left of them has to go. Few clusters know the kind otherwise.
+        watched[HTTP_ROUTE] = Watched(
+            api,
+            HTTP_ROUTE,
+            namespace,
+            selector=functions,
+            owner=deployment_in,
+            changed=self._seen,
+            may_be_absent=not config.http_route.enabled,
+        )
         self._pods = watched[POD] = Watched(
             api, POD, namespace, selector=functions, owner=deployment_in, changed=self._pod_seen, reduced=essentials
         )
@@ -165,7 +177,6 @@ class KubernetesDeployer:
         self._applier = Applier(api, watched, leads_for_s=leads_for_s)
         self._places = PlaceKeeper(config, applier=self._applier, watched=watched, digest_key=digest_key)
         self._work = Work(self._look)
-        self._routes = [kind for kind in (INGRESS, HTTP_ROUTE) if kind in watched]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -231,7 +242,7 @@ class KubernetesDeployer:
 
     def _there(self) -> set[str]:
         """Ids of all deployments of which there is, or shall be, something."""
-        kinds = (DEPLOYMENT, SERVICE, *self._routes)
+        kinds = (DEPLOYMENT, SERVICE, *ROUTES)
         return set(self._wanted).union(*(self._watched[kind].owners() for kind in kinds))
 
     async def observations(self) -> AsyncIterator[Observation]:
@@ -291,12 +302,12 @@ class KubernetesDeployer:
         wanted = self._wanted.get(deployed)
         if wanted is None:
             if deployed in self._removing:
-                await self._take_away(deployed, (*self._routes, SERVICE, DEPLOYMENT))
+                await self._take_away(deployed, (*ROUTES, SERVICE, DEPLOYMENT))
             elif deployed in self._closed:
-                await self._take_away(deployed, self._routes)
+                await self._take_away(deployed, ROUTES)
         elif deployed in self._closed:
             # Not behind the rest, which may fail for long.
-            await together(self._take_away(deployed, self._routes), self._keep(wanted))
+            await together(self._take_away(deployed, ROUTES), self._keep(wanted))
         else:
             await self._keep(wanted)
 
@@ -393,7 +404,7 @@ class KubernetesDeployer:
             await self._make_one(objects.route)
         kept = None if objects.route is None else ref_of(objects.route).kind
         metadata = service["metadata"]
-        for kind in self._routes:
+        for kind in ROUTES:
             if kind is not kept and self._watched[kind].get(metadata["namespace"], metadata["name"]) is not None:
                 await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
 

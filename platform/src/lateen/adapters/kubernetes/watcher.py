@@ -6,12 +6,14 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from lateen.adapters.kubernetes.api import ApiError, KubernetesApi, VersionTooOld
+from lateen.adapters.kubernetes.api import ApiError, ApiRefused, KubernetesApi, VersionTooOld
 from lateen.adapters.kubernetes.kinds import Kind, Manifest
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
+ABSENT_S = 300.0
+"""Between two times that a kind is asked for that need not be there."""
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -30,11 +32,13 @@ class Watched:
         owner: Callable[[Manifest], str | None],
         changed: Callable[[Manifest], None],
         reduced: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+        may_be_absent: bool = False,
     ) -> None:
         """Args:
         namespace: None: in all.
         owner: objects can be found by what it says of them.
         reduced: what of an object is kept.
+        may_be_absent: where the API server doesn't know the kind, or keeps it to itself, there are no such objects.
         """
         self.kind = kind
         self._api = api
@@ -43,6 +47,7 @@ class Watched:
         self._owner = owner
         self._changed = changed
         self._reduced = reduced
+        self._may_be_absent = may_be_absent
         self._items: dict[Key, Manifest] = {}
         self._owned: defaultdict[str, dict[Key, Manifest]] = defaultdict(dict)
         self.synced = asyncio.Event()
@@ -70,6 +75,11 @@ class Watched:
             except VersionTooOld:
                 version = None
             except ApiError as exc:
+                if self._may_be_absent and isinstance(exc, ApiRefused) and exc.status in (403, 404):
+                    version = None
+                    self._is_absent(str(exc))
+                    await asyncio.sleep(ABSENT_S * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+                    continue
                 log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
                 await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
                 wait_s = min(LAST_RETRY_S, wait_s * 2)
@@ -113,6 +123,12 @@ class Watched:
             if not self._owned[owner]:
                 del self._owned[owner]
         self._changed(old)
+
+    def _is_absent(self, reason: str) -> None:
+        log.debug("kind not watched", extra={"kind": self.kind.name, "reason": reason})
+        for key in list(self._items):
+            self._forget(key)
+        self.synced.set()
 
     async def _list(self) -> str:
         objects, version = await self._api.list(self.kind, self._namespace, selector=self._selector)
