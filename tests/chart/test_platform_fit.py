@@ -235,6 +235,21 @@ def test_a_sidecar_has_memory_for_its_function_s_calls(name: str, tmp_path: Path
     assert invoker["resources"]["requests"]["memory"] == "48Mi"
 
 
+def test_who_wants_no_scraping_annotations_gets_none(tmp_path: Path) -> None:
+    """On functions' pods; an operator's own go before those of the chart."""
+
+    def scraping(metrics: bool, **own: str) -> dict[str, str]:
+        values = {"metrics": {"annotations": metrics}, "functions": {"podAnnotations": own}}
+        found = function_pod(functions_config(rendered(values=values), tmp_path))["metadata"]["annotations"]
+        return {name: value for name, value in found.items() if name.startswith("prometheus.io/")}
+
+    standard = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+    assert scraping(True) == standard
+    assert scraping(True, **{"prometheus.io/scrape": "false"}) == {**standard, "prometheus.io/scrape": "false"}
+    assert scraping(False) == {}
+    assert scraping(False, **{"prometheus.io/scrape": "true"}) == {"prometheus.io/scrape": "true"}
+
+
 def test_copied_secrets_are_mounted_where_the_controller_looks(tmp_path: Path) -> None:
     """Pull secrets, the CA bundle and credentials: in the controller's pod, and named in functions' pods."""
     config = functions_config(profile("everything"), tmp_path)

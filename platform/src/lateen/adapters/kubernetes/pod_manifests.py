@@ -132,9 +132,6 @@ def user_of(function_id: str, config: FunctionsConfig) -> int:
 def _annotations(config: FunctionsConfig) -> dict[str, str]:
     return {
         **config.pods.annotations,
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(OPERATIONS_PORT),
-        "prometheus.io/path": "/metrics",
         "kubectl.kubernetes.io/default-container": RUNTIME,
         # AWS's webhooks would hand the role to each container.
         "eks.amazonaws.com/skip-containers": RUNTIME,
