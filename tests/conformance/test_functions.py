@@ -173,6 +173,23 @@ def test_listing_in_pages(client: Any, create: Create) -> None:
     assert {function["Version"] for function in all_versions} == {"$LATEST"}
 
 
+@pytest.mark.parametrize(
+    ("principal", "shown"),
+    [
+        ("arn:aws:iam::123456789012:role/my.role", {"AWS": "arn:aws:iam::123456789012:role/my.role"}),
+        ("123456789012", {"AWS": "arn:aws:iam::123456789012:root"}),
+        ("events.amazonaws.com", {"Service": "events.amazonaws.com"}),
+        ("*", "*"),
+    ],
+)
+def test_whose_a_permission_is(client: Any, create: Create, principal: str, shown: Any) -> None:
+    """An ARN is never a service, whatever its role is called."""
+    create("permitted", wait=False)
+    given = {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": principal}
+    added = client.add_permission(FunctionName="permitted", **given)
+    assert json.loads(added["Statement"])["Principal"] == shown
+
+
 @pytest.mark.parametrize("form", ["{arn}", "{account}:function:named", "function:named", "named"])
 def test_functions_by_every_name(client: Any, account: Account, create: Create, form: str) -> None:
     """Name, ARN and partial ARN, with and without a qualifier."""

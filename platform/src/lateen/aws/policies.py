@@ -155,7 +155,7 @@ class PolicyOperations:
 def _statement(given: dict[str, Any], reference: Reference) -> Statement:
     principal = given["Principal"]
     if principal != "*":
-        kind = "Service" if "." in principal else "AWS"
+        kind = "Service" if "." in principal and not principal.startswith("arn:") else "AWS"
         if kind == "AWS" and principal.isdigit():
             principal = f"arn:aws:iam::{principal}:root"
         principal = {kind: principal}
