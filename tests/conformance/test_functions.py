@@ -173,6 +173,37 @@ def test_listing_in_pages(client: Any, create: Create) -> None:
     assert {function["Version"] for function in all_versions} == {"$LATEST"}
 
 
+def test_listing_all_versions_in_pages(client: Any, create: Create) -> None:
+    """No page has more than was asked for, versions included; what is deleted between two pages is left out."""
+    wanted = []
+    for name, versions in (("paged-a", 3), ("paged-b", 0), ("paged-c", 1), ("paged-d", 2)):
+        create(name)
+        for number in range(versions):
+            client.publish_version(FunctionName=name, Description=str(number))
+            client.update_function_configuration(FunctionName=name, Description=str(number))
+            client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        wanted += [f"{name}:{version}" for version in ("$LATEST", *range(1, versions + 1))]
+
+    def page(size: int, marker: str | None) -> tuple[list[str], str | None]:
+        more = {} if marker is None else {"Marker": marker}
+        answer = client.list_functions(FunctionVersion="ALL", MaxItems=size, **more)
+        assert len(answer["Functions"]) <= size
+        return [":".join(each["FunctionArn"].split(":")[6:]) for each in answer["Functions"]], answer.get("NextMarker")
+
+    for size in (1, 2, 3, 5, 50):
+        found, marker = page(size, None)
+        while marker is not None:
+            more, marker = page(size, marker)
+            found += more
+        assert found == wanted, size
+    for wrong in ("made up", "x..", f"{page(1, None)[1]}x"):
+        with pytest.raises(client.exceptions.InvalidParameterValueException):
+            page(1, wrong)
+    first, marker = page(3, None)
+    client.delete_function(FunctionName="paged-a")
+    assert first + page(50, marker)[0] == wanted[:3] + wanted[4:]
+
+
 @pytest.mark.parametrize(
     ("principal", "shown"),
     [

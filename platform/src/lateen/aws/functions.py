@@ -29,6 +29,8 @@ ATTEMPTS = 20
 BLOCKS_S = 60.0
 """For so long an update in progress refuses the next one. One that takes longer may need just that next one."""
 
+Listed = tuple[Described, Reference]
+
 
 class FunctionOperations:
     def __init__(
@@ -106,28 +108,15 @@ class FunctionOperations:
     async def list_functions(self, call: Call) -> Answer:
         given = call.parameters
         limit = min(given.get("MaxItems", DEFAULT_LIMIT), DEFAULT_LIMIT)
+        with_versions = given.get("FunctionVersion") == "ALL"
         try:
-            page = await self._functions.list(
-                call.caller, call.workspace_id, limit=limit, cursor=given.get("Marker") or None
+            found, marker = await (self._page_with_versions if with_versions else self._page)(
+                call, limit, given.get("Marker") or None
             )
         except InvalidInput:
             raise invalid("Invalid Marker.") from None
-        with_versions = given.get("FunctionVersion") == "ALL"
-        qualifier = LATEST if with_versions else None
-        found: list[tuple[Described, Reference]] = []
-        for each in page.items:
-            name = each.function.name
-            found.append((each, Reference(name, qualifier, call.place)))
-            if with_versions:
-                found += [
-                    (one, Reference(name, one.function.version, call.place))
-                    for one in await self._published(call, each.function)
-                ]
         shown = await asyncio.gather(*(self._finding.listed(*each) for each in found))
-        body: dict[str, Any] = {"Functions": shown}
-        if page.cursor is not None:
-            body["NextMarker"] = page.cursor
-        return Answer(body=body)
+        return Answer(body={"Functions": shown} | ({"NextMarker": marker} if marker else {}))
 
     @operation("UpdateFunctionConfiguration", missing="as CreateFunction")
     async def update_function_configuration(self, call: Call) -> Answer:
@@ -170,14 +159,38 @@ class FunctionOperations:
             raise function_not_found(reference.arn)
         return Answer(status=204)
 
-    async def _published(self, call: Call, function: Function) -> list[Described]:
-        found: list[Described] = []
-        cursor = None
-        while True:
-            page = await self._versions.list(call.caller, function.id, cursor=cursor)
-            found += page.items
-            if (cursor := page.cursor) is None:
-                return found
+    async def _page(self, call: Call, limit: int, marker: str | None) -> tuple[list[Listed], str | None]:
+        """And the next marker. Raises: `InvalidInput`."""
+        page = await self._functions.list(call.caller, call.workspace_id, limit=limit, cursor=marker)
+        return [(each, Reference(each.function.name, None, call.place)) for each in page.items], page.cursor
+
+    async def _page_with_versions(self, call: Call, limit: int, marker: str | None) -> tuple[list[Listed], str | None]:
+        """As `_page`. The marker: where functions go on, and where the versions of the first of these do, if it is
+        still the one of this id."""
+        before, _, rest = (marker or "").partition(".")
+        begun, _, within = rest.partition(".")
+        page = await self._functions.list(call.caller, call.workspace_id, limit=limit, cursor=before or None)
+        found: list[Listed] = []
+        for each in page.items:
+            function = each.function
+            if len(found) == limit:
+                return found, f"{before}.."
+            if function.id != begun:
+                found.append((each, Reference(function.name, LATEST, call.place)))
+                within = ""
+            while (room := limit - len(found)) > 0:
+                try:
+                    versions = await self._versions.list(call.caller, function.id, limit=room, cursor=within or None)
+                except NotFound:  # deleted meanwhile
+                    break
+                found += [(one, Reference(function.name, one.function.version, call.place)) for one in versions.items]
+                if versions.cursor is None:
+                    break
+                within = versions.cursor
+            else:
+                return found, f"{before}.{function.id}.{within}"
+            before, within = self._functions.cursor_after(function), ""
+        return found, page.cursor
 
     async def _update(
         self, call: Call, reference: Reference, change: Callable[[Function], Awaitable[FunctionChange]]

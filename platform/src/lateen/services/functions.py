@@ -210,6 +210,12 @@ class Functions:
         described = await asyncio.gather(*(self._statuses.described(f) for f in functions if f is not None))
         return Page(described, self._cursors.seal(listing, page.next) if page.next else None)
 
+    def cursor_after(self, function: Function) -> str:
+        """Where `list` goes on after this one."""
+        return self._cursors.seal(
+            f"functions/{function.workspace_id}", name_key(function.workspace_id, function.name).sk
+        )
+
     async def source(self, caller: Caller, function_id: str) -> str | None:
         """The single source file as given; None: a zip was given. Raises: `NotFound`."""
         for _ in range(2):
