@@ -244,7 +244,7 @@ func (m *memory) leftKiB(p *program, used uint64) uint64 {
 // look returns the memory of one process without pages that are shared with files, and notes the peak.
 func (m *memory) look(pid int, e *environment) uint64 {
 	var buffer [2048]byte
-	text := readInto(fmt.Sprintf("/proc/%d/status", pid), buffer[:])
+	text := statusOf(pid, buffer[:])
 	if e != nil {
 		e.peakKiB = max(e.peakKiB, numberIn(text, "VmHWM:"))
 	}

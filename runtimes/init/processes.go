@@ -29,7 +29,11 @@ func look() family {
 		text := readInto("/proc/"+name+"/stat", buffer[:])
 		// The name in brackets may hold anything, brackets too.
 		rest := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-		if len(rest) < 2 || rest[0][0] == 'Z' || rest[0][0] == 'X' {
+		if len(rest) < 18 || rest[0][0] == 'X' {
+			continue
+		}
+		// A process whose first thread has ended looks like one that has not been waited for, and may run on in others.
+		if threads, _ := strconv.Atoi(string(rest[17])); rest[0][0] == 'Z' && threads <= 1 {
 			continue
 		}
 		pid, _ := strconv.Atoi(name)
@@ -121,6 +125,28 @@ func (p *program) untilSweep() time.Duration {
 		return time.Millisecond
 	}
 	return 50 * time.Millisecond
+}
+
+// statusOf reads what a process's status says, its memory included. Where the first thread has ended before the others,
+// only theirs tell that.
+func statusOf(pid int, buffer []byte) []byte {
+	process := "/proc/" + strconv.Itoa(pid)
+	text := readInto(process+"/status", buffer)
+	if bytes.Contains(text, []byte("\nRssAnon:")) {
+		return text
+	}
+	folder, err := os.Open(process + "/task")
+	if err != nil {
+		return nil
+	}
+	threads, _ := folder.Readdirnames(-1)
+	folder.Close()
+	for _, thread := range threads {
+		if text = readInto(process+"/task/"+thread+"/status", buffer); bytes.Contains(text, []byte("\nRssAnon:")) {
+			return text
+		}
+	}
+	return nil
 }
 
 // readInto reads the beginning of a file of the kernel's.

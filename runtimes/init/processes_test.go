@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A fork server was killed between the second of its forks and the end of the process in between, and the environment
@@ -54,6 +58,61 @@ func TestAnAnnouncementIsHeardOrRefused(t *testing.T) {
 	if p.forks != nil || len(p.environments) != 1 {
 		t.Errorf("%d environments", len(p.environments))
 	}
+}
+
+const withoutFirst = "LATEEN_TEST_WITHOUT_FIRST_THREAD"
+
+// What a test starts of itself: it takes 64 MiB, and then its first thread ends and the others do not.
+func init() {
+	if os.Getenv(withoutFirst) == "" {
+		return
+	}
+	taken := make([]byte, 64<<20)
+	for i := 0; i < len(taken); i += 4096 {
+		taken[i] = 1
+	}
+	go func() {
+		time.Sleep(time.Minute)
+		taken[0]++
+		os.Exit(0)
+	}()
+	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+}
+
+// It looks as if it had ended, and does all that a process can.
+func TestAProcessWithoutItsFirstThread(t *testing.T) {
+	started := func(path string) int {
+		command := exec.Command(path)
+		command.Env = []string{withoutFirst + "=1"}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := command.Process.Pid
+		t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+		eventually(t, "the end of its first thread", func() bool {
+			var buffer [512]byte
+			return bytes.Contains(readInto(fmt.Sprintf("/proc/%d/stat", pid), buffer[:]), []byte(") Z "))
+		})
+		return pid
+	}
+	ended, running := started("/bin/true"), started("/proc/self/exe")
+	found := look()[os.Getpid()]
+	if !slices.Contains(found, running) || slices.Contains(found, ended) {
+		t.Errorf("%d ended and %d runs, but what runs is %v", ended, running, found)
+	}
+	var m memory
+	e := &environment{}
+	if has := m.look(running, e); has < 64<<10 || e.peakKiB < 64<<10 {
+		t.Errorf("%d KiB, at most %d", has, e.peakKiB)
+	}
+	if has := m.proportional(running); has < 64<<10 {
+		t.Errorf("%d KiB of its own", has)
+	}
+	if has := m.look(ended, nil); has != 0 {
+		t.Errorf("what has ended has %d KiB", has)
+	}
+	p := &program{}
+	eventually(t, "its end", func() bool { p.sweep(); return syscall.Kill(running, 0) == syscall.ESRCH })
 }
 
 func forked(t *testing.T, p *program) *environment {

@@ -67,16 +67,25 @@ def _inode_of(local_port: int, peer_port: int) -> str | None:
 
 
 def _status_kib(pid: int, *names: bytes) -> int:
+    """Where a process's first thread has ended before the others, only theirs tell of its memory."""
+    if found := _kib_in(f"/proc/{pid}/status", names):
+        return found
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            if found := _kib_in(f"/proc/{pid}/task/{thread}/status", names):
+                return found
+    return 0
+
+
+def _kib_in(path: str, names: tuple[bytes, ...]) -> int:
     try:
-        with open(f"/proc/{pid}/status", "rb") as status:
+        with open(path, "rb") as status:
             return sum(int(line.split()[1]) for line in status if line.startswith(names))
     except (OSError, ValueError):
         return 0
 
 
 def _proportional_kib(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
-            return sum(int(line.split()[1]) for line in rollup if line.startswith((b"Pss_Anon:", b"Pss_Shmem:")))
-    except (OSError, ValueError):
-        return _status_kib(pid, b"RssAnon:", b"RssShmem:")
+    return _kib_in(f"/proc/{pid}/smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:")) or _status_kib(
+        pid, b"RssAnon:", b"RssShmem:"
+    )
