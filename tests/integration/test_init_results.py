@@ -130,3 +130,31 @@ async def test_failed_initialisations_are_those_of_embedded(code: str) -> None:
         assert there is not None
         assert (here.kind, here.error_type) == (there.kind, there.error_type)
         assert pod.placeless(here.body) == embedded.placeless(there.body)
+
+
+CLIENT = """
+import http.client, json, os
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+while True:
+    api.request("GET", "/2018-06-01/runtime/invocation/next")
+    answer = api.getresponse()
+    assert answer.status == 200, answer.read()
+    event, request_id = json.loads(answer.read()), answer.headers["Lambda-Runtime-Aws-Request-Id"]
+    api.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", json.dumps(["own", event]))
+    api.getresponse().read()
+"""
+
+
+async def test_a_wrapper_may_start_another_runtime(tmp_path: Path) -> None:
+    """`AWS_LAMBDA_EXEC_WRAPPER` may start it in place of the bootstrap; it speaks the Runtime API over HTTP."""
+    files = {"client.py": CLIENT, "wrapper": '#!/bin/sh\nexec "$1" -I "$LAMBDA_TASK_ROOT/client.py"\n'}
+    async with Function(tmp_path / "own", files) as function:
+        (function.code / "wrapper").chmod(0o755)
+        function.configure.environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"{function.spawner.task_root}/wrapper"
+        calls = Calls(function, function.spawner)
+        assert await calls.pool.initialise() is None
+        for number in range(2):
+            outcome, _ = await calls.call(number, number)
+            assert (outcome.kind, json.loads(outcome.body)) == ("answer", ["own", number])
+        assert calls.pool.environments == 1
+        await calls.pool.close()

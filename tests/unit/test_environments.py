@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lateen_invoker.channel import Channel
 from lateen_invoker.environments import DEAD, IDLE, STARTING, Environment
 from lateen_invoker.invocations import Outcome
 from lateen_invoker.spawner import Exit, Listener
@@ -99,3 +100,15 @@ async def test_what_is_made_for_one_that_is_over_ends_at_once() -> None:
     environment.kill()
     environment.on_end(lambda: ended.append("after"))
     assert ended == ["before", "after"]
+
+
+async def test_no_event_over_http_for_what_is_not_the_runtime() -> None:
+    """Where the bootstrap is ready, its channel stays, whoever else asks for an event."""
+    environment = an_environment(Owner())
+    channel = Channel(environment)
+    environment.speaks(channel)
+    environment.said_ready()
+    assert environment.wants_next(lambda _: None) == "InvalidStateTransition"
+    environment.attach(LateProcess())
+    assert environment.wants_next(lambda _: None) == "InvalidStateTransition"
+    assert (environment.state, environment.channel) == (IDLE, channel)

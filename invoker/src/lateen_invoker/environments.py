@@ -145,7 +145,9 @@ class Environment:
 
     def wants_next(self, send: Callable[[Invocation], None]) -> str | None:
         """`GET …/invocation/next`: `send` is called with the event, at once or later."""
-        if self.channel is not None or self._waiting_next is not None or self._is_doomed or self.state == BUSY:
+        if self._waiting_next is not None or self._is_doomed or self.state == BUSY:
+            return "InvalidStateTransition"
+        if self.channel is not None and not self._leaves_channel():
             return "InvalidStateTransition"
         self._waiting_next = send
         self._ready()
@@ -295,6 +297,15 @@ class Environment:
         self.extensions = Extensions(self, self._loop, external)
         self._is_held = True
 
+    def _leaves_channel(self) -> bool:
+        """Whether what asks over HTTP is the runtime: one that AWS_LAMBDA_EXEC_WRAPPER started in place of ours."""
+        is_ours = self._is_ready_early or (self.extensions is not None and self.extensions.holds_runtime)
+        if self.channel is None or self.state != STARTING or is_ours:
+            return False
+        channel, self.channel, self._give = self.channel, None, _nobody
+        channel.close()
+        return True
+
     def _waits_for_extensions(self) -> bool:
         return self.extensions is not None and not self.extensions.runtime_ready()
 
@@ -369,6 +380,8 @@ class Environment:
 
     def channel_ended(self) -> None:
         """The channel's other end is closed: nothing more can come from there."""
+        if self.channel is None:
+            return  # left for HTTP
         if self._exit is not None:
             self._end()
         elif self.state == IDLE:
