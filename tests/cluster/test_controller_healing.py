@@ -1,11 +1,12 @@
 """What somebody else does to the cluster, or to the controller: it ends as it should be all the same."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,9 @@ import pytest
 from controller_setting import Setting, a_function, changed, config_for, new_code, until
 
 from lateen.adapters.kubernetes import deployer as deployer_module
-from lateen.adapters.kubernetes.api import ApiUnavailable, KubernetesApi
+from lateen.adapters.kubernetes import watcher as watcher_module
+from lateen.adapters.kubernetes.access import Access
+from lateen.adapters.kubernetes.api import ApiRefused, ApiUnavailable, KubernetesApi
 from lateen.adapters.kubernetes.config import HttpRoute, Ingress, Pods
 from lateen.adapters.kubernetes.kinds import (
     DEPLOYMENT,
@@ -32,6 +35,7 @@ from lateen.adapters.kubernetes.kinds import (
     Ref,
 )
 from lateen.domain.workspaces import Quota
+from lateen.ports.deployer import Deployment
 
 pytestmark = pytest.mark.cluster
 NOWHERE = Pods(node_selector={"lateen.dev/no": "where"})
@@ -426,18 +430,56 @@ CRD: Manifest = {
 CRDS = Kind("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", is_namespaced=False)
 
 
-async def test_routes_of_the_gateway_api(tmp_path: Path) -> None:
+THE_CRD = Ref(CRDS, "", CRD["metadata"]["name"])
+ROUTES = HttpRoute(enabled=True, parent_refs=[{"name": "public", "namespace": "gateways"}], hostnames=["f.example"])
+
+
+class GatewayApi:
+    """As far as functions need it. What the cluster had before stays."""
+
+    def __init__(self, admin: KubernetesApi) -> None:
+        self._admin = admin
+        self.existed = False
+
+    async def install(self) -> None:
+        if not self.existed:
+            await self._admin._call("POST", CRDS.path(), body=CRD, content_type="application/json")
+
+
+@pytest.fixture
+async def gateway_api() -> AsyncIterator[GatewayApi]:
+    admin = KubernetesApi(Access.found())
+    api = GatewayApi(admin)
+    api.existed = await admin.get(THE_CRD) is not None
+    yield api
+    if not api.existed:
+        await admin.delete(THE_CRD)
+    await admin.close()
+
+
+async def held(setting: Setting, *functions: Deployment) -> None:
+    """As the controller tells of them."""
+    for function in functions:
+        setting.deployer.hold(function)
+    await applied(setting, *functions)
+
+
+def gone(setting: Setting, kind: Kind, *functions: Deployment) -> Callable[[], Awaitable[bool]]:
+    async def is_gone() -> bool:
+        return not any([await setting.get(kind, function) for function in functions])
+
+    return is_gone
+
+
+async def test_routes_of_the_gateway_api(tmp_path: Path, gateway_api: GatewayApi) -> None:
     """One for each open function, and no Ingress; healed and removed as all the rest."""
-    route = HttpRoute(enabled=True, parent_refs=[{"name": "public", "namespace": "gateways"}], hostnames=["f.example"])
-    setting = Setting(config_for(tmp_path, pods=NOWHERE, ingress=Ingress(), http_route=route))
-    existed = await setting.admin.get(Ref(CRDS, "", CRD["metadata"]["name"])) is not None
-    if not existed:
-        await setting.admin._call("POST", CRDS.path(), body=CRD, content_type="application/json")
+    await gateway_api.install()
+    setting = Setting(config_for(tmp_path, pods=NOWHERE, ingress=Ingress(), http_route=ROUTES))
     await setting.prepare()
     try:
         setting.start()
         function = a_function()
-        await applied(setting, function)
+        await held(setting, function)
         live = await setting.get(HTTP_ROUTE, function)
         assert live is not None
         assert live["spec"]["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
@@ -447,17 +489,100 @@ async def test_routes_of_the_gateway_api(tmp_path: Path) -> None:
         assert rule["backendRefs"] == [{"name": f"fn-{function.function_id}", "port": 8080}]
         assert await setting.get(INGRESS, function) is None
         await setting.admin.delete(ref(setting, HTTP_ROUTE, function))
-
-        async def is_back() -> bool:
-            return await setting.get(HTTP_ROUTE, function) is not None
-
-        await until(is_back)
-        await applied(setting, changed(function, open=False))
-        assert await setting.get(HTTP_ROUTE, function) is None
+        await until(lambda: setting.get(HTTP_ROUTE, function))
+        setting.deployer.hold(changed(function, open=False, artifact_key=""))
+        await until(gone(setting, HTTP_ROUTE, function))
     finally:
         await setting.close()
-        if not existed:
-            await setting.admin.delete(Ref(CRDS, "", CRD["metadata"]["name"]))
+
+
+@pytest.mark.parametrize("after", [Ingress(), Ingress(enabled=True)], ids=["none", "ingresses"])
+async def test_routes_that_are_made_no_more_go(tmp_path: Path, gateway_api: GatewayApi, after: Ingress) -> None:
+    """With the setting; also of what was deleted since, which is known by nothing else any more."""
+    await gateway_api.install()
+    setting = Setting(config_for(tmp_path, pods=NOWHERE, ingress=Ingress(), http_route=ROUTES))
+    await setting.prepare()
+    try:
+        setting.start()
+        function, removed = a_function(), a_function()
+        await held(setting, function, removed)
+        assert await setting.get(HTTP_ROUTE, function) is not None
+        await setting.stop()
+        setting.config = msgspec.structs.replace(setting.config, ingress=after, http_route=HttpRoute())
+        setting.start()
+        setting.deployer.hold(function)
+        await setting.deployer.apply(function)
+        assert removed.function_id in await setting.deployer.deployed()
+        await setting.deployer.remove(removed.function_id)
+        await until(gone(setting, HTTP_ROUTE, function, removed))
+        await until(gone(setting, DEPLOYMENT, removed))
+        if after.enabled:
+            await until(lambda: setting.get(INGRESS, function))
+    finally:
+        await setting.close()
+
+
+async def test_a_cluster_without_the_gateway_api(
+    setting: Setting, gateway_api: GatewayApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing waits for it, and nothing is said of it; when it is there it is watched."""
+    if gateway_api.existed:
+        pytest.skip("this cluster has the Gateway API")
+    await setting.stop()
+    monkeypatch.setattr(watcher_module, "ABSENT_S", 0.2)
+    function = a_function()
+    with caplog.at_level(logging.INFO):
+        setting.start()
+        await held(setting, function)
+        await asyncio.sleep(1)
+        ingress = await setting.get(INGRESS, function)
+        assert ingress is not None
+        setting.deployer.hold(changed(function, open=False))
+        await until(gone(setting, INGRESS, function))
+    assert "HTTPRoute" not in [getattr(record, "kind", None) for record in caplog.records]
+    await gateway_api.install()
+    metadata = {name: ingress["metadata"][name] for name in ("name", "namespace", "labels")}
+    route = {"apiVersion": HTTP_ROUTE.version, "kind": HTTP_ROUTE.name, "metadata": metadata, "spec": {}}
+
+    async def is_made() -> bool:  # the kind is served a moment after its definition was taken
+        try:
+            await setting.admin.create(route)
+        except ApiRefused as exc:
+            return exc.status == 409
+        return True
+
+    await until(is_made)
+    await until(gone(setting, HTTP_ROUTE, function))
+
+
+async def test_what_is_closed_is_closed_at_once(setting: Setting) -> None:
+    """Also while nothing can be made of the revision that says so; and an earlier one opens nothing."""
+    function, other = a_function(), a_function()
+    await held(setting, function, other)
+    assert await setting.get(INGRESS, function) is not None
+    closed = changed(changed(function), open=False, artifact_key="")
+    setting.deployer.hold(closed)
+    await until(gone(setting, INGRESS, function))
+    opened = changed(closed, open=True)
+    setting.deployer.hold(opened)
+    await until(lambda: setting.get(INGRESS, function))
+    setting.deployer.hold(changed(opened, open=False))
+    await until(gone(setting, INGRESS, function))
+    await applied(setting, changed(function, timeout_s=9))
+    assert await setting.get(INGRESS, function) is None
+    assert await setting.get(INGRESS, other) is not None
+
+
+async def test_what_was_closed_while_no_controller_ran(setting: Setting) -> None:
+    """Nothing is known of the function but that it is not open: what leads there goes, and what runs stays."""
+    function = a_function()
+    await held(setting, function)
+    assert await setting.get(INGRESS, function) is not None
+    await setting.stop()
+    setting.start()
+    setting.deployer.hold(changed(function, open=False, artifact_key=""))
+    await until(gone(setting, INGRESS, function))
+    assert await setting.get(DEPLOYMENT, function) is not None
 
 
 async def test_a_secret_that_somebody_removes_heals_when_a_pod_needs_it(tmp_path: Path) -> None:
