@@ -13,6 +13,7 @@ import pytest
 from extension_probe import COMMON, FUNCTION, INTERNAL, PROGRAM, Embedded, InPod, Reports, programs
 from init_process import below, is_running, until
 from invoker_process import Answer, aws_client
+from runtimes_here import command
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 Start = Callable[..., "Embedded | InPod"]
@@ -215,6 +216,50 @@ def test_an_internal_one(start: Start, reports: Reports) -> None:
     assert answers[0]["pid"] == first["pid"]
     function.stop()
     reports.wait("function", "terminated")
+
+
+INTERNAL_NODE = """
+const api = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2020-01-01/extension`;
+const report = (who, what) => fetch(
+  `http://127.0.0.1:${process.env.REPORTS}`, { method: "POST", body: JSON.stringify({ who, what }) },
+).then((answer) => answer.text());
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+process.on("SIGTERM", () => report("function", "terminated").then(() => process.exit(0)));
+const registered = await fetch(`${api}/register`, {
+  method: "POST", headers: { "Lambda-Extension-Name": "inside" }, body: JSON.stringify({ events: ["INVOKE"] }),
+});
+await registered.text();
+const headers = { "Lambda-Extension-Identifier": registered.headers.get("lambda-extension-identifier") };
+const inside = async () => {
+  for (;;) {
+    await sleep(100);
+    await (await fetch(`${api}/event/next`, { headers })).text();
+    await report("inside", "INVOKE");
+  }
+};
+inside();
+export const handler = async ({ size }) => [process.pid, "x".repeat(size)];
+"""
+
+
+@pytest.mark.parametrize("start", ["embedded"], indirect=True)
+def test_an_internal_one_in_node(start: Start, reports: Reports) -> None:
+    """It works on after the answer and between two events, and hears of the end."""
+    function = start(
+        {"index.mjs": INTERNAL_NODE}, {}, runtime=command("node20"), handler="index.handler", concurrency=1
+    )
+    assert function.init_error is None
+    pids = set()
+    for number, size in enumerate((1, 1, 300_000, 1), 1):
+        pid, text = json.loads(function.invoke({"size": size, "sent": "x" * size}).body)
+        assert len(text) == size
+        pids.add(pid)
+        reports.wait("inside", "INVOKE", number)
+    assert len(pids) == 1
+    function.stop()
+    reports.wait("function", "terminated")
+    function.stopped()
 
 
 REFUSED = (

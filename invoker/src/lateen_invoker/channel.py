@@ -5,6 +5,7 @@ import time
 from typing import Any, Protocol
 
 from lateen_invoker import invocations, wire
+from lateen_invoker.extensions import Extensions
 from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation
 from lateen_invoker.writes import write_now
 
@@ -15,6 +16,8 @@ LARGE = 32 * 1024
 class Listener(Protocol):
     """The environment at the other end, and what its runtime may say."""
 
+    @property
+    def extensions(self) -> Extensions | None: ...
     def said_ready(self) -> None: ...
     def said_response(self, request_id: str, body: bytes, *, media_type: str = "") -> str | None: ...
     def said_piece(self, request_id: str, piece: bytes, *, media_type: str = "", source: Any = None) -> None: ...
@@ -33,6 +36,7 @@ class Channel(asyncio.Protocol):
         self._fd = -1
         self._buffer = bytearray()
         self._skip = 0
+        self._is_extended = False
         self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,6 +138,9 @@ class Channel(asyncio.Protocol):
             request_id, _, error_type = meta.partition("\n")
             environment.said_error(request_id, error_type, frame[start:])
         elif kind == wire.READY:
+            if meta == "extended" and not self._is_extended and environment.extensions is not None:
+                self._is_extended = True  # once: whoever says READY again and again need not read either
+                write_now(self._transport, self._fd, wire.frame(wire.EXTENDED, b"", b""))
             environment.said_ready()
         elif kind == wire.INIT_ERROR:
             environment.said_init_error(meta, frame[start:])

@@ -12,6 +12,7 @@ const ERROR = 4;
 const INIT_ERROR = 5;
 const CHUNK = 6;
 const FATAL = 7;
+const EXTENDED = 8;
 const HEADER = 7;
 const PREFIX = 3;
 const META_LIMIT = 60000;
@@ -20,22 +21,57 @@ const BUFFER = 64 * 1024;
 const KEPT = 512 * 1024;
 const PIECE = 256 * 1024;
 
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+// Where the socket is the event loop's too, a system call does not wait by itself.
+function isPassing({ code }) {
+  if (code === "EAGAIN") Atomics.wait(never, 0, 0, 1);
+  return code === "EAGAIN" || code === "EINTR";
+}
+
 class Channel {
   #fd;
   #in = Buffer.allocUnsafeSlow(BUFFER);
   #out = Buffer.allocUnsafeSlow(BUFFER);
+  #have = 0;
+  #socket;
+  // There are extensions: this process may be one, and is told of its end.
+  isExtended = false;
 
   constructor(fd) {
     this.#fd = fd;
   }
 
   ready() {
-    this.#send(READY, "", "");
+    this.#send(READY, "extended", "");
   }
 
-  // The next event with what is known of it; null when nobody asks any more. Waits, and so does all else in here.
+  // Calls `take` when there is something for `next`. Meanwhile all else goes on.
+  whenThereIsMore(take) {
+    if (this.#socket !== undefined) {
+      this.#socket.resume();
+      return;
+    }
+    // One byte is enough to know, and the rest is left to `next`.
+    const callback = (_, [byte]) => {
+      this.#in[0] = byte;
+      this.#have = 1;
+      setImmediate(take);
+      return false; // reads no more until `resume`
+    };
+    const { Socket } = require("node:net"); // most functions never need it
+    this.#socket = new Socket({
+      fd: this.#fd, readable: true, writable: false, onread: { buffer: Buffer.alloc(1), callback },
+    });
+    for (const end of ["end", "error", "close"]) this.#socket.on(end, () => process.exit(0));
+    this.#socket.resume();
+  }
+
+  // The next event with what is known of it; null when nobody asks any more, undefined when there is something else to
+  // know first. Waits, and so does all else in here.
   next() {
-    let have = 0;
+    let have = this.#have;
+    this.#have = 0;
     while (have < HEADER) {
       const more = this.#read(this.#in, have);
       if (more === 0) return null;
@@ -53,6 +89,10 @@ class Channel {
       const more = this.#read(frame, have, size - have);
       if (more === 0) return null;
       have += more;
+    }
+    if (frame.readUInt8(4) === EXTENDED) {
+      this.isExtended = true;
+      return undefined;
     }
     const start = HEADER + metaSize;
     const [requestId, deadlineMs, arn, traceId, clientContext, identity, eventSize] = frame
@@ -110,8 +150,7 @@ class Channel {
       try {
         return fs.readSync(this.#fd, buffer, at, most, null);
       } catch (error) {
-        if (error.code === "EINTR" || error.code === "EAGAIN") continue;
-        return 0;
+        if (!isPassing(error)) return 0;
       }
     }
   }
@@ -136,7 +175,7 @@ class Channel {
       try {
         sent += fs.writeSync(this.#fd, frame, sent, end - sent);
       } catch (error) {
-        if (error.code !== "EINTR" && error.code !== "EAGAIN") process.exit(0); // nobody is there any more
+        if (!isPassing(error)) process.exit(0); // nobody is there any more
       }
     }
   }

@@ -61,8 +61,17 @@ function step() {
     current = sendAnswer = null;
     send();
   }
+  if (channel.isExtended) channel.whenThereIsMore(take);
+  else take();
+}
+
+function take() {
   const invocation = channel.next();
   if (invocation === null) process.exit(0);
+  if (invocation === undefined) {
+    step();
+    return;
+  }
   current = invocation.requestId;
   log.runs(current);
   if (found.isStreaming) stream(invocation);
