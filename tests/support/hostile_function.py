@@ -44,12 +44,15 @@ def daemonise(ignores=False):
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
-        if os.fork() == 0:
-            if ignores:
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_IGN)
-            os.write(writer, str(os.getpid()).encode())
+        if ignores:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        daemon = os.fork()
+        if daemon == 0:
             time.sleep(60)
+        else:
+            # Said before it is an orphan, which may be ended at once.
+            os.write(writer, str(daemon).encode())
         os._exit(0)
     os.wait()
     return int(os.read(reader, 20))
