@@ -445,6 +445,15 @@ class GatewayApi:
         if not self.existed:
             await self._admin._call("POST", CRDS.path(), body=CRD, content_type="application/json")
 
+        async def is_served() -> bool:
+            try:
+                await self._admin.list(HTTP_ROUTE, None, selector="")
+            except ApiRefused:
+                return False
+            return True
+
+        await until(is_served)
+
 
 @pytest.fixture
 async def gateway_api() -> AsyncIterator[GatewayApi]:
@@ -454,6 +463,11 @@ async def gateway_api() -> AsyncIterator[GatewayApi]:
     yield api
     if not api.existed:
         await admin.delete(THE_CRD)
+
+        async def is_gone() -> bool:
+            return await admin.get(THE_CRD) is None
+
+        await until(is_gone)  # else the next test would find it, and lose it
     await admin.close()
 
 
@@ -543,15 +557,7 @@ async def test_a_cluster_without_the_gateway_api(
     await gateway_api.install()
     metadata = {name: ingress["metadata"][name] for name in ("name", "namespace", "labels")}
     route = {"apiVersion": HTTP_ROUTE.version, "kind": HTTP_ROUTE.name, "metadata": metadata, "spec": {}}
-
-    async def is_made() -> bool:  # the kind is served a moment after its definition was taken
-        try:
-            await setting.admin.create(route)
-        except ApiRefused as exc:
-            return exc.status == 409
-        return True
-
-    await until(is_made)
+    await setting.admin.create(route)
     await until(gone(setting, HTTP_ROUTE, function))
 
 

@@ -387,7 +387,7 @@ def test_init_killed_on_the_node(namespace: str) -> None:
         pod.processes()[0].kill()
         assert pod.ended(number)["signal"] == 9
         assert pod.lives(pod.start())
-        eventually(lambda: pod.restarts() == 1, "a restart", 10, 0.1)
+        eventually(lambda: pod.restarts() == 1, "a restart", 60, 0.1)
     finally:
         pod.delete()
 
@@ -405,7 +405,7 @@ def test_stopping(namespace: str) -> None:
             target=kubectl, args=("delete", "pod", pod.name, "-n", pod.namespace, "--grace-period=20")
         )
         asked.start()
-        eventually(lambda: pod.order("stopping")["is"], "the word that it stops", 10, 0.05)
+        eventually(lambda: pod.order("stopping")["is"], "the word that it stops", 60, 0.05)
         time.sleep(0.5)
         assert pod.lives(number)
         assert pod.lives(pod.start())
