@@ -165,7 +165,7 @@ def test_one_trust_domain(namespace: str) -> None:
         assert pod.restarts() == 0
         assert pod.order("stopping") == {"is": False}
         pod.value(pod.start(), "kill", [1], signal=int(signal.SIGTERM))
-        eventually(lambda: pod.order("stopping")["is"], "the word that it stops", 5, 0.05)
+        eventually(lambda: pod.order("stopping")["is"], "the word that it stops", 30, 0.05)
     finally:
         pod.delete()
 
@@ -327,7 +327,7 @@ def test_a_fork_bomb(namespace: str) -> None:
             ended = pod.ended(number, 30)
             assert ended["signal"] == 9
             assert not ended["out_of_memory"]
-        eventually(lambda: len(pod.processes()) <= 3, "an end of them all", 10, 0.2)
+        eventually(lambda: len(pod.processes()) <= 3, "an end of them all", 60, 0.2)
         assert pod.lives(neighbour)
         assert pod.restarts() == 0
     finally:
@@ -360,7 +360,7 @@ def test_a_sidecar_that_is_killed(namespace: str) -> None:
         _on_node(pod)
         sidecar = pod.processes("invoker")[0]
         sidecar.kill()
-        eventually(lambda: len(pod.processes()) == 1, "the end of all environments", 5, 0.01)
+        eventually(lambda: len(pod.processes()) == 1, "the end of all environments", 30, 0.01)
         eventually(lambda: pod.restarts("invoker") == 1, "a new sidecar", 30, 0.1)
         eventually(lambda: _answers(pod), "its driver", 30, 0.1)
         again = pod.connect()
