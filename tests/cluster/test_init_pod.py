@@ -386,8 +386,8 @@ def test_init_killed_on_the_node(namespace: str) -> None:
         _on_node(pod)
         pod.processes()[0].kill()
         assert pod.ended(number)["signal"] == 9
-        assert pod.lives(pod.start())
         eventually(lambda: pod.restarts() == 1, "a restart", 60, 0.1)
+        assert pod.lives(pod.start())
     finally:
         pod.delete()
 
