@@ -250,7 +250,7 @@ async def test_many_at_once(setting: Setting) -> None:
     await until(all_applied, every_s=0.5)
     seconds, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     print(f"{len(functions) / seconds:.0f} functions a second, {1000 * cpu_s / len(functions):.1f} ms of CPU each")
-    assert cpu_s / len(functions) < 0.05
+    assert cpu_s / len(functions) < 0.025
 
 
 def _digest(secret: Manifest) -> str:
@@ -541,7 +541,8 @@ async def test_a_cluster_without_the_gateway_api(
 ) -> None:
     """Nothing waits for it, and nothing is said of it; when it is there it is watched."""
     if gateway_api.existed:
-        pytest.skip("this cluster has the Gateway API")
+        assert os.environ.get("CI") != "true", "there the cluster begins without it"
+        pytest.skip("this cluster has the Gateway API, and to take it away would take away its routes")
     await setting.stop()
     monkeypatch.setattr(watcher_module, "ABSENT_S", 0.2)
     function = a_function()

@@ -570,7 +570,7 @@ def test_all_of_this_without_root(tmp_path: Path) -> None:
 
 
 @needs_namespaces
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to read another namespace's smaps")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of what is in another user namespace")
 async def test_an_idle_function_takes_little_memory(confined: Function) -> None:
     """One environment, its keeper and the fork server."""
     environment = await confined.environment()

@@ -392,7 +392,8 @@ async def test_steady_callers_reach_all_pods(start: Start) -> None:
         before = road.service.answered.total()
         road.service.pods(OK, OK, OK)
         await asyncio.gather(*calls)
-    assert road.service.answered.total() - before < 600, "ten times what the least of three pods has had"
+    since = road.service.answered.total() - before
+    assert min(road.service.answered[pod] for pod in (1, 2)) > 0.1 * since
 
 
 async def test_while_it_stops_each_answer_ends_its_connection(start: Start) -> None:

@@ -22,6 +22,7 @@ from lateen.services.building import Building
 from lateen.services.builds import BuildFailed
 from lateen.services.functions import Functions
 from lateen.services.resolving import Resolving
+from lateen.services.unreadable import passed_over
 from lateen.services.version_runs import VersionRuns
 from lateen.services.workspaces import Workspaces
 
@@ -170,14 +171,11 @@ class Controller:
         if self._places is None or self._workspaces is None:
             return
         for workspace_id in set(await self._places.places()) - workspaces:
-            try:
-                await self._workspaces.get(PLATFORM, workspace_id)
-            except NotFound:
-                await self._places.clear(workspace_id)
-            except LateenError:
-                raise
-            except Exception:  # it is there, and its place stays
-                log.exception("workspace can't be read", extra={"workspace": workspace_id})
+            with passed_over(log, "workspace", workspace=workspace_id):  # it is there then, and its place stays
+                try:
+                    await self._workspaces.get(PLATFORM, workspace_id)
+                except NotFound:
+                    await self._places.clear(workspace_id)
 
     async def _retry_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -243,14 +241,11 @@ class Controller:
             log.exception("versions can't be read", extra={"function": function.id})
 
     async def _remove_if_deleted(self, function_id: str) -> None:
-        try:
-            await self._functions.get(PLATFORM, function_id)
-        except NotFound:
-            await self._deployer.remove(function_id)
-        except LateenError:
-            raise
-        except Exception:  # it is there, and what runs of it stays
-            log.exception("function can't be read", extra={"function": function_id})
+        with passed_over(log, "function", function=function_id):  # it is there then, and what runs of it stays
+            try:
+                await self._functions.get(PLATFORM, function_id)
+            except NotFound:
+                await self._deployer.remove(function_id)
 
     async def _deploy(self, function: Function, provisioned: int = 0) -> None:
         """Tell the deployer; a refusal is a failure like any other, and tried again later. `provisioned`: of a

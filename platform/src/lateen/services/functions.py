@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import UNSET
@@ -49,6 +50,7 @@ from lateen.services.reserved import check_reserved
 from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
+from lateen.services.unreadable import passed_over
 from lateen.services.version_items import bury_versions, layers_published, read_version
 from lateen.services.wanted_versions import Wanted, functions_with_wanted, wanted_versions
 
@@ -330,13 +332,9 @@ class Functions:
         """Every function of every workspace that is not deleted, but those that can't be read; for the controller."""
         async for workspace_id in self._workspaces():
             async for pointer in self._names_in(workspace_id):
-                try:
+                function = None
+                with passed_over(log, "function", but=Unavailable, function=str(pointer.data.get("function_id"))):
                     function = await self._behind(pointer)
-                except Unavailable:
-                    raise
-                except Exception:  # it must not keep the others from being looked after
-                    log.exception("function can't be read", extra={"function": pointer.data.get("function_id")})
-                    continue
                 if function is not None:
                     yield function
 
@@ -348,13 +346,9 @@ class Functions:
     async def undeployed(self) -> AsyncIterator[Function]:
         """Those of which nothing was reported for their current revision."""
         async for function in self.all():
-            try:
+            is_due = False
+            with passed_over(log, "status", but=Unavailable, function=function.id):
                 is_due = await self._statuses.is_due(function)
-            except Unavailable:
-                raise
-            except Exception:
-                log.exception("status can't be read", extra={"function": function.id})
-                continue
             if is_due:
                 yield function
 
@@ -363,16 +357,11 @@ class Functions:
         read; for the controller."""
         async for workspace_id in self._workspaces():
             for function_id in await self.ids_with_versions(workspace_id):
-                try:
+                function = None
+                with passed_over(log, "function", but=Unavailable, function=function_id), suppress(NotFound):
                     function = await self._live(PLATFORM, id_key(function_id), True)
-                except NotFound:
-                    continue
-                except Unavailable:
-                    raise
-                except Exception:
-                    log.exception("function can't be read", extra={"function": function_id})
-                    continue
-                yield function
+                if function is not None:
+                    yield function
 
     async def ids_with_versions(self, workspace_id: str) -> set[str]:
         """As `with_versions`, of one workspace; some may be deleted."""

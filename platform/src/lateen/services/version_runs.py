@@ -11,10 +11,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from lateen.domain.access import PLATFORM
-from lateen.domain.errors import LateenError, NotFound
+from lateen.domain.errors import NotFound
 from lateen.domain.functions import LATEST, Function, deployment_id
 from lateen.ports.deployer import Deployer
 from lateen.services.functions import Functions
+from lateen.services.unreadable import passed_over
 
 log = logging.getLogger(__name__)
 
@@ -94,32 +95,24 @@ class VersionRuns:
         """What is wanted of them can't be read: what runs of them stays, and keeps nobody else waiting."""
         async for function in self._functions.with_versions():
             functions.add(function.id)
-            try:
+            unread.add(function.id)
+            with passed_over(log, "versions", function=function.id):
                 started = await self.start(function, but=but)
-            except LateenError:
-                raise
-            except Exception:
-                unread.add(_unreadable(function.id))
-            else:
                 wanted |= {deployment_id(function.id, version) for version in started}
+                unread.remove(function.id)
         for function_id in self._kept.keys() - functions:
-            try:
-                await self.start(await self._functions.version(PLATFORM, function_id, LATEST), but=but)
-            except NotFound:  # all of it goes
-                del self._kept[function_id]
-            except LateenError:
-                raise
-            except Exception:
-                unread.add(_unreadable(function_id))
+            unread.add(function_id)
+            with passed_over(log, "versions", function=function_id):
+                try:
+                    await self.start(await self._functions.version(PLATFORM, function_id, LATEST), but=but)
+                except NotFound:  # all of it goes
+                    del self._kept[function_id]
+                unread.remove(function_id)
         there = await self._deployer.deployed_versions()
         for function_id, version in there:
             if function_id not in unread and deployment_id(function_id, version) not in wanted:
-                try:
+                with passed_over(log, "versions", function=function_id):
                     await self._stop(function_id, version)
-                except LateenError:
-                    raise
-                except Exception:
-                    unread.add(_unreadable(function_id))
         known = {deployment_id(*each) for each in there}
         self._unwanted_at_s = {each: at_s for each, at_s in self._unwanted_at_s.items() if each in known}
 
@@ -137,9 +130,3 @@ class VersionRuns:
             # First the report: whoever finds none looks for no name that is about to lead nowhere.
             await self._functions.forget_report(found)
             await self._deployer.remove(function_id, version)
-
-
-def _unreadable(function_id: str) -> str:
-    """While an error is handled."""
-    log.exception("versions can't be read", extra={"function": function_id})
-    return function_id

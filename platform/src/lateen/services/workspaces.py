@@ -33,6 +33,7 @@ from lateen.services.tenants import (
     read_workspace,
     workspace_from,
 )
+from lateen.services.unreadable import passed_over
 
 log = logging.getLogger(__name__)
 
@@ -139,13 +140,9 @@ class Workspaces:
         while True:
             page = await self._table.query(INDEX, begins="WS#", after=after)
             for item in page.items:
-                try:
+                workspace = None
+                with passed_over(log, "workspace", but=Unavailable, workspace=str(item.data.get("workspace_id"))):
                     workspace = await self._listed(item)
-                except Unavailable:
-                    raise
-                except Exception:  # it must not keep the others from being looked after
-                    log.exception("workspace can't be read", extra={"workspace": item.data.get("workspace_id")})
-                    continue
                 if workspace is not None:
                     yield workspace
             if (after := page.next) is None:

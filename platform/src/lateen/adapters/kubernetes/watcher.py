@@ -75,14 +75,14 @@ class Watched:
             except VersionTooOld:
                 version = None
             except ApiError as exc:
+                pause_s = wait_s
                 if self._may_be_absent and isinstance(exc, ApiRefused) and exc.status in (403, 404):
-                    version = None
+                    version, pause_s = None, ABSENT_S
                     self._is_absent(str(exc))
-                    await asyncio.sleep(ABSENT_S * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-                    continue
-                log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
-                await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-                wait_s = min(LAST_RETRY_S, wait_s * 2)
+                else:
+                    log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
+                    wait_s = min(LAST_RETRY_S, wait_s * 2)
+                await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         return self._items.get((namespace, name))
