@@ -382,7 +382,7 @@ async def test_steady_callers_reach_all_pods(start: Start) -> None:
     until_s = loop.time() + 60
 
     async def call(client: httpx.AsyncClient) -> None:
-        while min(road.service.answered[pod] for pod in (1, 2)) < 30 and loop.time() < until_s:
+        while min(road.service.answered[pod] for pod in (1, 2)) < 150 and loop.time() < until_s:
             assert (await client.get(road.url)).status_code == 200
             await asyncio.sleep(0.01)
 
