@@ -32,8 +32,8 @@ from lateen.ports.table import Item, Key
 from lateen.services.assembled import assemble, event_worker
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
-from lateen.services.deleted_records import DeletedRecords
 from lateen.services.events import INLINE_LIMIT_BYTES, Events
+from lateen.services.tombstones import KEPT_S, Tombstones
 from lateen.testing.fake_deployer import FakeAnswer, FakeDeployer, FakeInvoker
 from lateen_invoker import control
 from lateen_invoker.records import ExecutionRecord
@@ -157,13 +157,16 @@ async def test_controller(settings: ClusterSettings) -> None:
     with recorded() as needs:
         table, objects = table_of(settings), objects_of(settings)
         services = assemble(table, objects, master=master_of(settings), runtimes=RUNTIMES)
-        deleted = DeletedRecords(table, functions=services.functions, now=lambda: time.time() + 3600)
+        now_s = time.time()
+        tombstones = Tombstones(table, objects, functions=services.functions, now=lambda: now_s)
         controller = asyncio.create_task(Controller(functions=services.functions, deployer=FakeDeployer()).run())
         await ChangeReader(table, act=services.functions.look_at).poll()
         await asyncio.sleep(1)
         await services.functions.sweep(older_than_s=-60)
         assert await services.layers.sweep(older_than_s=-60) == 1
-        await deleted.sweep()
+        for _ in range(3):
+            await tombstones.sweep()
+            now_s += KEPT_S
         await asyncio.gather(table.ping(), objects.ping())
         # A build: what its Job sent is read, stored under its content's name, and its log is written.
         await objects.put("default/_builds/incoming-1.zip", b"zip")

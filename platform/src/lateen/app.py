@@ -43,12 +43,12 @@ from lateen.services.background import in_background
 from lateen.services.build_sweep import BuildSweep
 from lateen.services.building import Building
 from lateen.services.controller import Controller
-from lateen.services.deleted_records import DeletedRecords
 from lateen.services.ended_sessions import EndedSessions
 from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
 from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
 from lateen.services.routes import Routes
+from lateen.services.tombstones import Tombstones
 from lateen.settings import Settings
 from lateen.ui.app import Pages
 
@@ -172,8 +172,8 @@ class Platform:
                     batch=SWEEP_BATCH,
                 ),
                 Chore(
-                    name="records of deleted functions",
-                    run=DeletedRecords(self.table, functions=self.functions).sweep,
+                    name="deleted functions",
+                    run=Tombstones(self.table, self.objects, functions=self.functions).sweep,
                     every_s=SWEEP_EVERY_S,
                 ),
                 Chore(

@@ -72,7 +72,7 @@ class ConsoleController(Controller):
 
     @delete("/", summary="Remove a function", operation_id="consoleDelete")
     async def remove(self, function_hash: Hash, use_cases: UseCasesDep, caller: CallerDep) -> None:
-        """Marks the record deleted. Again is no error."""
+        """Marks the record deleted. Again, within a week, is no error."""
         await use_cases.functions.delete_by_hash(caller, function_hash)
 
     @get("/list", summary="List functions", operation_id="consoleList")

@@ -97,7 +97,7 @@ class FunctionController(Controller):
     async def remove(
         self, function_id: FromPath[str], use_cases: UseCasesDep, caller: CallerDep, if_match: IfMatch = None
     ) -> None:
-        """Its name is free at once. Again is no error."""
+        """Its name is free at once. Again, within a week, is no error."""
         expected = await expected_of_function(if_match, function_id, use_cases, caller)
         await use_cases.functions.delete(caller, function_id, expected=expected)
 

@@ -101,7 +101,8 @@ class WorkspaceController(Controller):
         force: Force = False,
         if_match: IfMatch = None,
     ) -> None:
-        """Refused with 409 while it has functions, and for `default`. Again is no error."""
+        """Refused with 409 while it has functions, and for `default`. Again, within a week, is no
+        error."""
         expected = await _expected(if_match, workspace_id, use_cases, caller)
         await use_cases.workspaces.delete(caller, workspace_id, force=force, expected=expected)
 

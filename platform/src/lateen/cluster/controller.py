@@ -25,18 +25,18 @@ from lateen.services.build_sweep import BuildSweep
 from lateen.services.building import Building
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
-from lateen.services.deleted_records import DeletedRecords
 from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
 from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
 from lateen.services.resolving import Resolving
+from lateen.services.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 log = logging.getLogger(__name__)
 
-RECORDS_SWEEP_EVERY_S = 60.0
+TOMBSTONES_SWEEP_EVERY_S = 60.0
 CODE_SWEEP_EVERY_S = 3600.0
 
 
@@ -137,7 +137,7 @@ class _Leading:
         # Where nodes never ask a registry, what they have under a name is what there is.
         asks = process._config.images.pull_policy != "Never"
         self._resolving = Resolving(table, resolver=resolver if asks else None)
-        deleted = DeletedRecords(table, functions=services.functions)
+        tombstones = Tombstones(table, process._objects, functions=services.functions)
         controller = Controller(
             functions=services.functions,
             deployer=self.deployer,
@@ -148,7 +148,7 @@ class _Leading:
         )
         housekeeping = Housekeeping(
             [
-                Chore(name="records of deleted functions", run=deleted.sweep, every_s=RECORDS_SWEEP_EVERY_S),
+                Chore(name="deleted functions", run=tombstones.sweep, every_s=TOMBSTONES_SWEEP_EVERY_S),
                 Chore(
                     name="unreferenced builds",
                     run=BuildSweep(

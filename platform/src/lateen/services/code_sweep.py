@@ -90,7 +90,7 @@ class CodeSweep:
         try:
             function = function_from(await self._table.get(function_key(workspace_id, function_id)))
         except ItemNotFound:
-            function = None  # its create failed, and its id is never drawn again
+            function = None  # its create failed, or its tombstone is gone; its id is never drawn again
         if function is None and not await self._is_ours(workspace_id, function_id):
             return 0
         if function is not None and function.deleted_at is not None:

@@ -10,7 +10,7 @@ from lateen.services.tenants import partition
 
 NAME_PREFIX = "NAME#"
 FUNCTION_PREFIX = "FN#"
-"""Deleted ones too."""
+"""Deleted ones too, as long as their tombstones are kept."""
 
 
 def function_key(workspace_id: str, function_id: str) -> Key:

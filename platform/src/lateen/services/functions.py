@@ -277,7 +277,7 @@ class Functions:
     async def delete(self, caller: Caller, function_id: str, *, expected: int | None = None) -> bool:
         """Mark it deleted; its name is free at once. Again is no error: True if this call did it.
 
-        Raises: `NotFound` if it never was, `RevisionMismatch`.
+        Raises: `NotFound` if it never was, or so long ago that its tombstone is gone; `RevisionMismatch`.
         """
         return await self._delete(caller, id_key(function_id), is_id(function_id), expected)
 

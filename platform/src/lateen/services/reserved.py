@@ -1,9 +1,11 @@
 """What a workspace's functions have reserved of the concurrency that they all have together."""
 
+import asyncio
+
 from lateen.domain.errors import InvalidInput
 from lateen.domain.functions import RESERVED, Function
-from lateen.ports.table import QUERY_LIMIT, Table
-from lateen.services.function_items import FUNCTION_PREFIX
+from lateen.ports.table import ItemNotFound, Table
+from lateen.services.function_items import NAME_PREFIX, function_key
 from lateen.services.provisioned_items import configs_of, provisioned_by_others
 from lateen.services.tenants import partition
 
@@ -36,15 +38,21 @@ async def check_reserved(table: Table, function: Function, *, before: int | None
 
 
 async def reserved_by_others(table: Table, function: Function) -> int:
-    reserved, after = 0, None
+    # By the names and not by the functions' items: of those the deleted ones are still there.
+    reserved: dict[str, int] = {}
+    after = None
     while True:
-        page = await table.query(
-            partition(function.workspace_id), begins=FUNCTION_PREFIX, after=after, limit=QUERY_LIMIT
-        )
-        reserved += sum(
-            item.data.get("reserved_concurrency") or 0
-            for item in page.items
-            if item.data.get("deleted_at") is None and item.data["id"] != function.id
-        )
+        page = await table.query(partition(function.workspace_id), begins=NAME_PREFIX, after=after)
+        ids = [pointer.data["function_id"] for pointer in page.items]
+        found = await asyncio.gather(*(_reserved(table, function.workspace_id, each) for each in ids))
+        reserved |= zip(ids, found, strict=True)
         if (after := page.next) is None:
-            return reserved
+            return sum(each for function_id, each in reserved.items() if function_id != function.id)
+
+
+async def _reserved(table: Table, workspace_id: str, function_id: str) -> int:
+    try:
+        item = await table.get(function_key(workspace_id, function_id))
+    except ItemNotFound:
+        return 0
+    return 0 if item.data.get("deleted_at") else item.data.get("reserved_concurrency") or 0

@@ -9,6 +9,8 @@ from lateen.domain.workspaces import Workspace
 from lateen.ports.table import Check, Item, ItemNotFound, Key, Table
 
 INDEX = "WORKSPACES"
+BURIED = "DELETED-WORKSPACES"
+"""Those of which a tombstone is left."""
 ATTEMPTS = 20
 """Of a change that loses races; each loss is somebody else's success."""
 BUSY = "it is being changed by others all the time; try again"

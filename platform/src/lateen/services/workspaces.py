@@ -26,6 +26,7 @@ from lateen.services.keys import Keys
 from lateen.services.layers import Layers
 from lateen.services.tenants import (
     ATTEMPTS,
+    BURIED,
     BUSY,
     INDEX,
     find_workspace,
@@ -187,7 +188,7 @@ class Workspaces:
     async def delete(
         self, caller: Caller, workspace_id: str, *, force: bool = False, expected: int | None = None
     ) -> None:
-        """Remove it with its layers and keys; again is no error.
+        """Remove it with its layers and keys; again is no error while there is a tombstone.
 
         Args:
             force: remove its functions too.
@@ -239,7 +240,8 @@ class Workspaces:
                     [
                         Put(item_of(buried), expected=workspace.revision),
                         Delete(_name_key(workspace.name)),
-                        Delete(Key(INDEX, f"WS#{workspace.id}")),
+                        Delete(_listed_key(workspace.id)),
+                        Put(Item(key=Key(BURIED, f"WS#{workspace.id}"), data=_pointer(workspace)), expected=None),
                         Delete(_account_key(workspace.account_id)),
                         Delete(settings_key(workspace.id)),
                     ]
@@ -261,13 +263,13 @@ class Workspaces:
         )
 
     async def _store(self, workspace: Workspace, *more: Operation) -> Workspace:
-        pointer = {"workspace_id": workspace.id}
+        pointer = _pointer(workspace)
         stored = await self._table.transact(
             [
                 Put(item_of(workspace), expected=None),
                 *more,
                 Put(_name_item(workspace), expected=None),
-                Put(Item(key=Key(INDEX, f"WS#{workspace.id}"), data=pointer), expected=None),
+                Put(Item(key=_listed_key(workspace.id), data=pointer), expected=None),
                 Put(Item(key=_account_key(workspace.account_id), data=pointer), expected=None),
             ]
         )
@@ -293,7 +295,15 @@ def _name_key(name: str) -> Key:
 
 
 def _name_item(workspace: Workspace) -> Item:
-    return Item(key=_name_key(workspace.name), data={"workspace_id": workspace.id})
+    return Item(key=_name_key(workspace.name), data=_pointer(workspace))
+
+
+def _listed_key(workspace_id: str) -> Key:
+    return Key(INDEX, f"WS#{workspace_id}")
+
+
+def _pointer(workspace: Workspace) -> dict[str, str]:
+    return {"workspace_id": workspace.id}
 
 
 def _account_key(account_id: str) -> Key:
