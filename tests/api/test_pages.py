@@ -192,7 +192,13 @@ async def test_a_revoked_key_ends_its_sessions(api: Api) -> None:
 
 
 PAGES = ("/ui/functions", "/ui/functions/new", "/ui/functions/{id}", "/ui/functions/{id}/code")
-MORE_PAGES = ("/ui/functions/{id}/logs", "/ui/functions/{id}/charts", "/ui/functions/{id}/state", "/ui/keys")
+MORE_PAGES = (
+    "/ui/functions/{id}/logs",
+    "/ui/functions/{id}/charts",
+    "/ui/functions/{id}/state",
+    "/ui/functions/{id}/failed",
+    "/ui/keys",
+)
 
 
 async def test_every_page_has_the_strict_policy(api: Api, browser: Browser) -> None:
@@ -307,7 +313,7 @@ async def test_strangers_functions_are_not_there(api: Api) -> None:
     secret = await api.function(name="undisclosed", workspace=theirs)
     browser = Browser(api.platform)
     await browser.sign_in(await api.key(ours))
-    for path in (*PAGES[2:], *MORE_PAGES[:3]):
+    for path in (*PAGES[2:], *MORE_PAGES[:4]):
         answer = await browser.get(path.format(id=secret["id"]))
         assert answer.status_code == 404, path
         assert "undisclosed" not in answer.text

@@ -529,8 +529,10 @@ async def test_dead_letters(api: Api) -> None:
         while not (found := (await api("GET", f"{path}/dead-letters")).json()["items"]):
             await asyncio.sleep(0.05)
     (letter,) = found
-    assert letter.pop("accepted_at") <= letter.pop("ended_at")
+    accepted_at = letter.pop("accepted_at")
+    assert accepted_at <= letter.pop("ended_at")
     assert letter == {
+        "id": f"{accepted_at}_{sent.json()['request_id']}",
         "request_id": sent.json()["request_id"],
         "qualifier": None,
         "condition": "RetriesExhausted",

@@ -43,10 +43,12 @@ from lateen.services.background import in_background
 from lateen.services.build_sweep import BuildSweep
 from lateen.services.building import Building
 from lateen.services.controller import Controller
+from lateen.services.cursors import Cursors
 from lateen.services.ended_sessions import EndedSessions
 from lateen.services.events import SWEEP_BATCH as EVENT_BATCH
 from lateen.services.events import Events
 from lateen.services.housekeeping import Chore, Housekeeping
+from lateen.services.redrives import Redrives
 from lateen.services.routes import Routes
 from lateen.services.tombstones import Tombstones
 from lateen.settings import Settings
@@ -213,6 +215,7 @@ class Platform:
                 **asdict(services),
                 invoker=invoker or invocations,
                 events=events,
+                redrives=Redrives(self.table, functions=services.functions, events=events, cursors=Cursors(master)),
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,

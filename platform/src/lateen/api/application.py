@@ -12,6 +12,7 @@ from litestar.routes import HTTPRoute
 
 from lateen.api.builds import BuildController, BuildSettingsController
 from lateen.api.console import ConsoleController
+from lateen.api.dead_letters import DeadLetterController
 from lateen.api.dependencies import UseCases, providers
 from lateen.api.docs import Docs
 from lateen.api.edge import CallerLeft, Edge
@@ -59,6 +60,7 @@ CONTROLLERS = (
     ProvisionedController,
     BuildController,
     InvocationController,
+    DeadLetterController,
     EventConfigController,
     LayerController,
     KeyController,

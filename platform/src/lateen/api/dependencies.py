@@ -13,6 +13,7 @@ from lateen.api.metrics import Metrics
 from lateen.domain.access import Caller
 from lateen.services.assembled import Services
 from lateen.services.events import Events
+from lateen.services.redrives import Redrives
 
 
 class UseCases(Services, frozen=True, kw_only=True):
@@ -20,6 +21,7 @@ class UseCases(Services, frozen=True, kw_only=True):
 
     invoker: Invoker
     events: Events
+    redrives: Redrives
     base_url: str
     """What functions' URLs begin with, without a slash at its end."""
 

@@ -6,6 +6,7 @@ from typing import Any
 _WHEN = "2026-01-31T23:59:59.123Z"
 _HASH = "0123456789abcdef0123456789abcdef"
 _URL = f"http://127.0.0.1:8000/{_HASH}"
+_LETTER = f"{_WHEN}_3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55"
 _FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:told"
 
 _WORKSPACE: dict[str, Any] = {
@@ -168,6 +169,26 @@ EXAMPLES: dict[str, Any] = {
         "on_success": None,
         "on_failure": _FUNCTION_ARN,
         "updated_at": _WHEN,
+    },
+    "AcceptedView": {"request_id": "3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55"},
+    "DeadLetterView": {
+        "id": _LETTER,
+        "request_id": "3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55",
+        "qualifier": None,
+        "condition": "RetriesExhausted",
+        "reason": "the function failed in each attempt",
+        "attempts": 3,
+        "accepted_at": _WHEN,
+        "ended_at": "2026-02-01T00:03:00.456Z",
+        "event": '{"name": "world"}',
+        "answer": '{"errorMessage": "\'greeting\'", "errorType": "KeyError"}',
+    },
+    "RedrivenView": {
+        "redriven": 49,
+        "refused": [
+            {"id": _LETTER, "reason": "the event's payload is not kept any more, so it can't be run again"},
+        ],
+        "next_cursor": None,
     },
     "BuildView": {
         "id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

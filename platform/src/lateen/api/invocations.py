@@ -1,5 +1,5 @@
 """`POST /api/functions/{id}/invocations`: one event to a function, and its answer, both as they are. Or without waiting
-for an answer, and what became of those events that were never done.
+for an answer.
 
 A function that fails is told from a platform that does: 424, with the function's type, message and trace, which the
 caller may see because it has a key.
@@ -8,15 +8,14 @@ caller may see because it has a key.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, post
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from lateen.api.dependencies import CallerDep, UseCasesDep
 from lateen.api.invoking import Invoked
 from lateen.api.problems import FunctionError, Refusal, invalid
-from lateen.api.requests import DEFAULT, EVENT_LIMIT, Cursor, LateenRequest, Limit
-from lateen.api.views.events import AcceptedView, DeadLetterView, dead_letter_view
-from lateen.api.views.pages import Page, page_of
+from lateen.api.requests import EVENT_LIMIT, LateenRequest
+from lateen.api.views.events import AcceptedView
 from lateen.domain.events import EVENT_LIMIT_BYTES
 from lateen.domain.versions import QUALIFIER
 
@@ -88,23 +87,6 @@ class InvocationController(Controller):
         if invoked.function_error is not None:
             raise _failed(invoked.body, headers)
         return Response(invoked.body, media_type="application/json", headers=headers)
-
-    @get(
-        "/{function_id:str}/dead-letters",
-        summary="Events that were never done",
-        operation_id="listDeadLetters",
-    )
-    async def dead_letters(
-        self,
-        function_id: FromPath[str],
-        use_cases: UseCasesDep,
-        caller: CallerDep,
-        limit: Limit = DEFAULT,
-        cursor: Cursor = None,
-    ) -> Page[DeadLetterView]:
-        """Those that no destination was told of; the last sent first. They are kept for 14 days."""
-        page = await use_cases.dead_letters.list(caller, function_id, limit=limit, cursor=cursor)
-        return page_of(page, [dead_letter_view(letter) for letter in page.items])
 
 
 def _check_event(event: bytes) -> None:

@@ -131,6 +131,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         statuses |= {408, 413, 415, 424, 429, 502, 504}
     if name == "streamLogs":
         statuses |= {429}
+    if name == "redriveDeadLetter":
+        statuses |= {409}
     success = next(status for status in operation["responses"] if status.startswith("2"))
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
     if name in _MAY_MAKE:
@@ -185,7 +187,7 @@ def _success(name: str, status: int, answer: Any, schemas: dict[Any, Any]) -> di
         said["headers"]["X-Lateen-Executed-Version"] = _TEXT
         said["content"] = {"application/json": {"schema": {}, "example": "hello"}}
     elif answer is not None:
-        if name == "accepted":
+        if answer is AcceptedView:
             said["headers"]["X-Amzn-RequestId"] = _TEXT
         said["content"] = {"application/json": {"schema": schemas[answer]}}
     return said

@@ -122,7 +122,8 @@ async def once(request: LateenRequest, key: str | None) -> Once | None:
     """The request's `Idempotency-Key`, bound to what it asks for."""
     if key is None:
         return None
-    whole = (key, request.method.encode(), request.url.path.encode(), await request.body())
+    # A body that is asked for was read with the handler's arguments; where none is, none need be there.
+    whole = (key, request.method.encode(), request.url.path.encode(), await request.raw(BODY_LIMIT))
     return await to_thread.run_sync(lambda: Once.of(*whole))
 
 

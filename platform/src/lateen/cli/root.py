@@ -7,6 +7,7 @@ import click
 from lateen.cli import (
     aliases,
     completion,
+    dead_letters,
     deploy,
     env,
     functions,
@@ -44,6 +45,8 @@ for command in (
     functions.info,
     invoke.invoke,
     logs.logs,
+    dead_letters.dead_letters,
+    dead_letters.redrive,
     functions.update,
     functions.delete,
     versions.publish,

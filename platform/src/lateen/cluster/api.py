@@ -29,8 +29,10 @@ from lateen.gateway.invocations import Invocations
 from lateen.services.assembled import assemble
 from lateen.services.background import in_background
 from lateen.services.changes import ChangeWriter
+from lateen.services.cursors import Cursors
 from lateen.services.ended_sessions import EndedSessions
 from lateen.services.events import Events
+from lateen.services.redrives import Redrives
 from lateen.services.wanted_versions import Waking
 from lateen.ui.app import Pages
 
@@ -82,6 +84,7 @@ class ApiProcess:
                 **asdict(services),
                 invoker=invocations,
                 events=events,
+                redrives=Redrives(self._table, functions=services.functions, events=events, cursors=Cursors(master)),
                 base_url=settings.base_url,
             ),
             readiness=self.readiness,

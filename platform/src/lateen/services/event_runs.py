@@ -306,6 +306,8 @@ class _Run:
             event=None if event.payload is None else event.payload.decode("utf-8", "replace"),
             event_key=event.payload_key,
             answer=None if ran is None else ran.body.decode("utf-8", "replace"),
+            client_context=event.client_context,
+            hops=event.hops,
         )
         await runs._persist(lambda: runs._letters.store(self.function, letter))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from secrets import token_hex
 
 import msgspec
 from msgspec import Struct
@@ -109,7 +110,8 @@ class Events:
         request_id = request_id or new_request_id()
         key = None
         if len(payload) > INLINE_LIMIT_BYTES:
-            key = f"{PREFIX}{iso_ms(now_s)[:10]}/{function.workspace_id}/{request_id}.json"
+            # Of its own also where the request id is an earlier event's, whose payload ends when that one does.
+            key = f"{PREFIX}{iso_ms(now_s)[:10]}/{function.workspace_id}/{request_id}-{token_hex(4)}.json"
             await self._objects.put(key, payload)
         event = Event(
             request_id=request_id,

@@ -19,6 +19,7 @@ from lateen.ui.assets import PATH as ASSETS
 from lateen.ui.assets import asset
 from lateen.ui.attempts import Attempts
 from lateen.ui.calls import Api, Calls, Refused
+from lateen.ui.failed_pages import FailedPages
 from lateen.ui.forms import ForgedForm
 from lateen.ui.function_pages import FunctionPages
 from lateen.ui.key_pages import KeyPages
@@ -158,7 +159,7 @@ def _litestar(sessions: Sessions, ended: EndedSessions, api: Api) -> Litestar:
         return Provide(lambda: value, sync_to_thread=False)
 
     return Litestar(
-        [Router(PREFIX, route_handlers=[SigningIn, FunctionPages, KeyPages, asset])],
+        [Router(PREFIX, route_handlers=[SigningIn, FunctionPages, FailedPages, KeyPages, asset])],
         dependencies={
             "calls": Provide(calls),
             "api": provide(api),

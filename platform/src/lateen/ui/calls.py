@@ -98,8 +98,8 @@ class Calls:
     async def get(self, path: str, **query: str | int) -> Any:
         return await self._send("GET", path, query=query)
 
-    async def post(self, path: str, body: Any) -> Any:
-        return await self._send("POST", path, body=body)
+    async def post(self, path: str, body: Any, **query: str | int) -> Any:
+        return await self._send("POST", path, body=body, query=query)
 
     async def delete(self, path: str) -> None:
         await self._send("DELETE", path)

@@ -52,23 +52,23 @@ class FunctionPages(Controller):
 
     @get("/{function_id:str}")
     async def show(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
-        return await _function_page(request, calls, function_id, "test")
+        return await function_page(request, calls, function_id, "test")
 
     @get("/{function_id:str}/code")
     async def code(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
         function = await _function(calls, function_id)
         source, runtimes = await asyncio.gather(calls.get("/lambda", hash=function["hash"]), _runtimes(calls))
-        return await _function_page(
+        return await function_page(
             request, calls, function_id, "code", function=function, source=source["file"], runtimes=runtimes
         )
 
     @get("/{function_id:str}/logs")
     async def logs(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
-        return await _function_page(request, calls, function_id, "logs")
+        return await function_page(request, calls, function_id, "logs")
 
     @get("/{function_id:str}/charts")
     async def charts(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
-        return await _function_page(request, calls, function_id, "charts")
+        return await function_page(request, calls, function_id, "charts")
 
     @get("/{function_id:str}/state")
     async def state(self, request: PageRequest, function_id: FromPath[str], calls: CallsDep) -> Response[Any]:
@@ -86,11 +86,18 @@ class FunctionPages(Controller):
         return Response(b"", status_code=303, headers={"Location": home})
 
 
-async def _function_page(
-    request: PageRequest, calls: Calls, function_id: str, tab: str, *, function: Row | None = None, **context: Any
+async def function_page(
+    request: PageRequest,
+    calls: Calls,
+    function_id: str,
+    tab: str,
+    *,
+    function: Row | None = None,
+    status: int = 200,
+    **context: Any,
 ) -> Response[Any]:
     function = function or await _function(calls, function_id)
-    return page(request, f"function_{tab}.html", tab=tab, function=function, **context)
+    return page(request, f"function_{tab}.html", status=status, tab=tab, function=function, **context)
 
 
 async def _function(calls: Calls, function_id: str) -> Row:

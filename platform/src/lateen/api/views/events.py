@@ -9,6 +9,7 @@ from lateen.domain.events import EventInvokeConfig
 from lateen.domain.functions import Function
 from lateen.domain.times import iso_ms
 from lateen.services.dead_letters import DeadLetter
+from lateen.services.redrives import Redriven
 
 
 class EventConfigView(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class AcceptedView(Struct, frozen=True):
 
 
 class DeadLetterView(Struct, frozen=True, kw_only=True):
+    id: str
     request_id: str
     qualifier: str | None
     condition: str
@@ -50,6 +52,20 @@ class DeadLetterView(Struct, frozen=True, kw_only=True):
     """What the function answered last, where it ran; cut beyond 32 KiB."""
 
 
+class RefusedLetterView(Struct, frozen=True, kw_only=True):
+    id: str
+    reason: str
+
+
+class RedrivenView(Struct, frozen=True, kw_only=True):
+    redriven: int
+    """Events that are in the queue again."""
+    refused: list[RefusedLetterView]
+    """Dead letters that stayed."""
+    next_cursor: str | None
+    """For the letters after these. Null: there are no more."""
+
+
 def event_config_view(function: Function, config: EventInvokeConfig) -> EventConfigView:
     return EventConfigView(
         function=function.id,
@@ -64,6 +80,7 @@ def event_config_view(function: Function, config: EventInvokeConfig) -> EventCon
 
 def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
     return DeadLetterView(
+        id=letter.id,
         request_id=letter.request_id,
         qualifier=letter.qualifier,
         condition=letter.condition,
@@ -73,4 +90,12 @@ def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
         ended_at=letter.ended_at,
         event=letter.event,
         answer=letter.answer,
+    )
+
+
+def redriven_view(redriven: Redriven) -> RedrivenView:
+    return RedrivenView(
+        redriven=redriven.count,
+        refused=[RefusedLetterView(id=each.letter_id, reason=each.reason) for each in redriven.refused],
+        next_cursor=redriven.cursor,
     )
