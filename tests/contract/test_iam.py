@@ -32,6 +32,7 @@ from lateen.ports.table import Item, Key
 from lateen.services.assembled import assemble, event_worker
 from lateen.services.changes import ChangeReader
 from lateen.services.controller import Controller
+from lateen.services.dead_letters import DeadLetter, key_of
 from lateen.services.events import INLINE_LIMIT_BYTES, Events
 from lateen.services.tombstones import KEPT_S, Tombstones
 from lateen.testing.fake_deployer import FakeAnswer, FakeDeployer, FakeInvoker
@@ -319,6 +320,15 @@ async def use_api(settings: ClusterSettings) -> tuple[str, str]:
             await call("PATCH", f"functions/{function['id']}", code=CODE, name=f"{name}-2", timeout=5)
             await call("GET", f"functions/{function['id']}/logs")
         await call("GET", "workspaces/default/functions")
+        letter = DeadLetter(
+            request_id="0" * 36, qualifier=None, condition="RetriesExhausted", reason="it failed", attempts=3,
+            accepted_at="2026-01-31T23:59:59.123Z", ended_at="2026-01-31T23:59:59.123Z", event=None,
+            event_key="events/2026-01-31/default/0.json", answer=None,
+        )  # fmt: skip
+        await process._objects.put(str(letter.event_key), b"1")
+        data = msgspec.to_builtins(letter)
+        await process._table.write([Item(key=key_of(function["id"], letter.id), data=data)])
+        await call("DELETE", f"functions/{function['id']}/dead-letters/{letter.id}")
         layer = await call("POST", "workspaces/default/layers", name="shared", content=LAYER)
         await call("PATCH", f"functions/{function['id']}", layers=[layer["arn"]])
         await call("GET", "workspaces/default/layers/shared/versions")

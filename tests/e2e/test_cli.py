@@ -219,6 +219,32 @@ def test_reserved_concurrency(cli: Cli, done: Callable[..., str], hello: Path) -
     assert shown() is None
 
 
+def test_redrive(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """Events that could not be done are shown, and run when the reason is gone: one, then all that are left."""
+    done("deploy", hello, "--name", "closed", "--reserved-concurrency", "0")
+    assert cli("dead-letters", "closed").stderr.startswith("there is none")
+    sent = [done("invoke", "closed", "--async", "--data", f'{{"name": "{number}"}}').strip() for number in range(3)]
+    letters = wait_for(
+        lambda: json.loads(done("dead-letters", "closed", "-o", "json")), lambda found: len(found) == len(sent)
+    )
+    assert {each["request_id"] for each in letters} == set(sent)
+    assert [each["event"] for each in letters if each["request_id"] == sent[1]] == ['{"name": "1"}']
+    heading, *rows = done("dead-letters", "closed", "--limit", "2").splitlines()
+    assert heading.split() == ["ID", "CONDITION", "ATTEMPTS", "ENDED", "REASON"]
+    assert [row.split()[:3] for row in rows] == [[each["id"], "ZeroReservedConcurrency", "0"] for each in letters[:2]]
+    done("update", "closed", "--no-reserved-concurrency")
+    assert done("redrive", "closed", letters[0]["id"]).strip() == letters[0]["request_id"]
+    refused = cli("redrive", "closed", letters[0]["id"])
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "(not-found)\nhint: 'lateen dead-letters closed'" in refused.stderr
+    for wrong in ([], ["--all", letters[1]["id"]]):
+        assert cli("redrive", "closed", *wrong).returncode == 2
+    assert done("redrive", "closed", "--all").strip() == "2"
+    assert json.loads(done("redrive", "closed", "--all", "-o", "json")) == {"redriven": 0, "refused": []}
+    assert done("dead-letters", "closed", "-o", "json").strip() == "[]"
+    wait_for(lambda: done("logs", "closed", "-o", "json"), lambda logs: all(each in logs for each in sent))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -93,6 +93,51 @@ def test_two_editors(person: Callable[..., Person], key: str, api: httpx.Client)
     assert "return 2" in api.get(f"/lambda?hash={function['hash']}").json()["file"]
 
 
+def test_failed_events(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Somebody looks at what was never done, runs one of them again, removes one, and runs the rest."""
+    code = "def handler(event, context):\n    return 1\n"
+    function = a_function(api, "closed", code, reserved_concurrency=0)
+    path = f"/api/functions/{function['id']}"
+    for event in (MARKUP, "two", "three", "x" * 200_000):
+        sent = api.post(f"{path}/invocations", params={"type": "event"}, json=event)
+        assert sent.status_code == 202
+    eventually(lambda: len(api.get(f"{path}/dead-letters").json()["items"]) == 4, "they have ended")
+    assert api.patch(path, json={"reserved_concurrency": None}).status_code == 200
+    ada = person()
+    page = ada.page
+    ada.sign_in(key)
+    ada.open(f"/ui/functions/{function['id']}")
+    page.get_by_role("link", name="Failed events").click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(0)).to_contain_text("the function's reserved concurrency is 0")
+    for row in (0, 3):
+        rows.nth(row).locator("summary").click()
+    expect(rows.nth(0)).to_contain_text("has more than 128 KiB and is not shown")
+    expect(rows.nth(3).locator("pre")).to_contain_text("<img src=x")
+    assert page.evaluate("window.hacked") is None
+    ada.check_accessible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator(".table-frame").evaluate("table => table.scrollWidth <= table.clientWidth")
+
+    rows.nth(0).get_by_role("button", name="Redrive").click()
+    expect(page.locator(".toast")).to_have_text("The event is in the queue again")
+    expect(rows).to_have_count(3)
+    rows.nth(0).get_by_role("button", name="Remove").click()
+    dialog = page.get_by_role("dialog", name="Remove the event?")
+    expect(dialog).to_be_visible()
+    ada.check_accessible()
+    dialog.get_by_role("button", name="Remove event").click()
+    expect(page.locator(".toast")).to_have_text("The event is removed")
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Redrive all").click()
+    expect(page.get_by_text("2 events are in the queue again.")).to_be_visible()
+    expect(page.get_by_text("None in the last 14 days")).to_be_visible()
+    ada.check_accessible()
+    eventually(lambda: len(api.get(f"{path}/logs").json()["items"]) == 3, "they have run")
+
+
 def test_a_large_upload(
     person: Callable[..., Person], key: str, server: Running, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -404,7 +449,7 @@ def test_search_sort_and_phones(person: Callable[..., Person], api: httpx.Client
     _picture(ben, "functions.png")
     page.get_by_role("link", name="resize-images").click()
     address = page.url
-    for path in ("", "/code", "/logs", "/charts"):
+    for path in ("", "/code", "/logs", "/charts", "/failed"):
         page.goto(f"{address}{path}")
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, (page.url, width)
