@@ -19,6 +19,7 @@ from invoker_process import REPOSITORY, InvokerProcess
 from runtime_driver import Function
 from runtimes_here import catalogue, command
 
+from lateen_invoker import wire
 from lateen_invoker.control import RuntimeCommand
 
 pytestmark = [
@@ -461,6 +462,19 @@ async def test_where_there_are_no_namespaces(tmp_path: Path, allowed: list[str])
     async with made as function:
         environment = await function.environment()
         assert await environment.value({}) == ["own", "127.0.0.1", True]
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+async def test_an_event_right_behind_the_word_that_there_are_extensions(tmp_path: Path, size: int) -> None:
+    """Both may be there when the first is read; the second, and all after it, are answered."""
+    code = "exports.handler = async ({ text }) => text.length;"
+    made = Function(tmp_path / "f", {"index.js": code}, runtime=command("node20"), handler="index.handler")
+    async with made as function:
+        environment = await function.environment()
+        assert environment.first == (wire.READY, "extended", b"")
+        extended = wire.frame(wire.EXTENDED, b"", b"")
+        assert await environment.value({"text": "x" * size}, behind=extended) == size
+        assert await environment.value({"text": "x" * size}) == size
 
 
 def test_what_a_function_starts_does_not_get_the_channel(tmp_path: Path) -> None:

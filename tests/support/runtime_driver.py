@@ -122,12 +122,19 @@ class Environment:
         return kind, rest[:meta_size].decode(), rest[meta_size:]
 
     async def send(
-        self, event: bytes, *, request_id: str = "id-1", client_context: str = "", within_s: float = 3
+        self,
+        event: bytes,
+        *,
+        request_id: str = "id-1",
+        client_context: str = "",
+        within_s: float = 3,
+        behind: bytes = b"",
     ) -> None:
+        """`behind`: what goes out before it, in the same write."""
         deadline_ms = int((time.time() + within_s) * 1000)
         arn = "arn:aws:lambda:eu-central-1:123456789012:function:probe"
         meta = f"{request_id}\n{deadline_ms}\n{arn}\nRoot=1-2-3\n{client_context}\n\n".encode()
-        await asyncio.get_running_loop().sock_sendall(self._channel, wire.frame(wire.INVOKE, meta, event))
+        await asyncio.get_running_loop().sock_sendall(self._channel, behind + wire.frame(wire.INVOKE, meta, event))
 
     async def answer(self, event: Any = None, **given: Any) -> tuple[int, str, bytes]:
         """The frame that answers the event, which is given as bytes or as what JSON can say."""

@@ -48,6 +48,10 @@ class Channel {
 
   // Calls `take` when there is something for `next`. Meanwhile all else goes on.
   whenThereIsMore(take) {
+    if (this.#have > 0) {
+      take();
+      return;
+    }
     if (this.#socket !== undefined) {
       this.#socket.resume();
       return;
@@ -92,6 +96,9 @@ class Channel {
     }
     if (frame.readUInt8(4) === EXTENDED) {
       this.isExtended = true;
+      // The first event follows at once where somebody waits for it, and what there was of it has been read, too.
+      frame.copyWithin(0, size, have);
+      this.#have = have - size;
       return undefined;
     }
     const start = HEADER + metaSize;
