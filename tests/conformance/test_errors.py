@@ -203,6 +203,26 @@ def refused(client: Any, **asked: Any) -> str:
     return str(exc.value.response["Error"]["Message"])
 
 
+def test_handlers_of_any_characters(client: Any, create: Any) -> None:
+    """They are taken and shown as they are; one that is not there is the function's error, in AWS's words. Few are
+    refused at once, with the reason."""
+    function = create("handlers", Handler="größe\\$(x)/.hidden.handler")
+    assert function["Handler"] == "größe\\$(x)/.hidden.handler"
+    for handler, error_type in (
+        ("app.$LATEST", "Runtime.HandlerNotFound"),
+        ("a\\b.handler", "Runtime.ImportModuleError"),
+        ("処理", "Runtime.MalformedHandlerName"),
+    ):
+        client.update_function_configuration(FunctionName="handlers", Handler=handler)
+        client.get_waiter("function_updated_v2").wait(FunctionName="handlers", WaiterConfig={"Delay": 1})
+        assert client.get_function_configuration(FunctionName="handlers")["Handler"] == handler
+        answer = client.invoke(FunctionName="handlers")
+        assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
+        assert json.loads(answer["Payload"].read())["errorType"] == error_type
+    for handler in ("../app.handler", "/etc/app.handler", "-m.app", "app\x01.handler"):
+        assert "no '..' as a folder" in refused(client, Handler=handler)
+
+
 def test_what_lambda_itself_refuses(client: Any) -> None:
     """InvalidParameterValueException and its texts."""
     assert refused(client, FunctionName="n" * 65).endswith(

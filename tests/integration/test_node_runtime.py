@@ -359,6 +359,27 @@ TYPE = '{"type": "module"}'
         ({"index.js": COMMON}, "../index.handler"),
         ({"dist/index.js": COMMON}, "./dist/index.handler"),
         ({"index.js": COMMON}, "/opt/nodejs/absent.handler"),
+        ({".hidden/index.js": COMMON}, ".hidden/index.handler"),
+        ({"größe/módulo.mjs": MODULE.replace("import.meta.url", "'ß'")}, "größe/módulo.handler"),
+        ({"index.js": "exports.größe = async () => process.env._HANDLER;"}, "index.größe"),
+        ({"$(x).js": COMMON}, "$(x).handler"),
+        ({"a\\b.js": COMMON}, "a\\b.handler"),
+        ({"a;b.js": COMMON}, "a;b.handler"),
+        ({"a/b.js": COMMON}, "a//b.handler"),
+        ({"-a.js": COMMON}, "./-a.handler"),
+        ({"index.js": COMMON}, "index.$LATEST"),
+        ({"index.js": COMMON}, "nothing\\here.handler"),
+        ({"index.js": COMMON}, "índex.handler"),
+        ({"index.js": COMMON}, ".none/index.handler"),
+        ({"index.js": COMMON}, "index..handler"),
+        ({"index.js": COMMON}, "."),
+        ({"index.js": COMMON}, ".handler"),
+        ({"index.js": COMMON}, "./.handler"),
+        ({"index.js": COMMON}, "/var/task/.handler"),
+        ({"src/app/index.js": COMMON}, "src/app.handler"),
+        ({"src/app/main.js": COMMON, "src/app/package.json": '{"main": "main.js"}'}, "./src/app.handler"),
+        ({"a.js": COMMON}, "a/.handler"),
+        ({"index.js": COMMON}, "%s.handler"),
     ],
 )  # fmt: skip
 def test_loading(tmp_path: Path, aws_node_client: str, files: dict[str, str], handler: str) -> None:
@@ -376,6 +397,17 @@ def test_loading(tmp_path: Path, aws_node_client: str, files: dict[str, str], ha
             assert answers[0][3] == "success"
     finally:
         pair.close()
+
+
+@pytest.mark.parametrize("handler", ["/opt/.handler", "./.handler", "/var/task/.handler", "app/.handler"])
+def test_nothing_beside_the_code_is_loaded(tmp_path: Path, handler: str) -> None:
+    """A handler that names the folder of all code, or one that is no package, is not found."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        ready = invoker.configure({"app/other.js": COMMON}, command("node20"), handler=handler)
+        assert ready.init_error.type == "Runtime.ImportModuleError"
+    finally:
+        invoker.close()
 
 
 def test_a_rejection_while_loading(tmp_path: Path) -> None:

@@ -330,9 +330,20 @@ def test_events(pair: Pair) -> None:
           "package/n.py": "def f(e, c): 1/0"}, "package.m.handler"),
         ({"src/module.py": "x = 1"}, "./src/module.handler"),
         ({"lambda_function.py": "x = 1"}, "/opt/python/module.handler"),
+        ({"größe/módulo.py": "def händler(event, context):\n    return __name__"}, "größe/módulo.händler"),
+        ({"a\\b.py": "def handler(event, context):\n    return __name__"}, "a\\b.handler"),
+        ({"$(x).py": "def handler(event, context):\n    return __name__"}, "$(x).handler"),
+        ({"lambda_function.py": "x = 1"}, "lambda_function.$LATEST"),
+        ({".hidden/module.py": "x = 1"}, ".hidden/module.handler"),
+        ({"lambda_function.py": "x = 1"}, "."),
+        ({"lambda_function.py": "x = 1"}, ".handler"),
+        ({"lambda_function.py": "x = 1"}, "a..b"),
+        ({"lambda_function.py": "x = 1"}, "a//b.c"),
+        ({"lambda_function.py": "x = 1"}, "%s.{0}"),
     ],
     ids=["import", "from", "syntax", "missing", "raise", "raise deeper", "exit", "absent", "builtin", "malformed",
-         "not callable", "folders", "package", "relative", "absolute"],
+         "not callable", "folders", "package", "relative", "absolute", "letters", "backslash", "dollar", "no attribute",
+         "hidden", "dot", "dot first", "two dots", "two slashes", "signs"],
 )  # fmt: skip
 def test_initialisation(tmp_path: Path, files: dict[str, str], handler: str) -> None:
     """How a handler is found, and what is said when it is not, at deployment and to the first caller."""
@@ -346,6 +357,27 @@ def test_initialisation(tmp_path: Path, files: dict[str, str], handler: str) -> 
         assert (ours[0], json.loads(ours[1])) == (aws[0], document)
     finally:
         pair.close()
+
+
+@pytest.mark.parametrize(
+    ("handler", "error_type", "message"),
+    [
+        ("módulo.handler", "Runtime.ImportModuleError", "Unable to import module 'módulo': No module named 'módulo'"),
+        ("lambda_function.größe", "Runtime.HandlerNotFound", "Handler 'größe' missing on module 'lambda_function'"),
+        ("処理", "Runtime.MalformedHandlerName",
+         "Bad handler '処理': not enough values to unpack (expected 2, got 1)"),
+    ],
+)  # fmt: skip
+def test_a_handler_in_other_letters_that_is_not_there(
+    tmp_path: Path, handler: str, error_type: str, message: str
+) -> None:
+    """AWS's client has no words for these: they don't fit a header of its."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        ready = invoker.configure({"lambda_function.py": "x = 1"}, own_bootstrap(), handler=handler)
+        assert (ready.init_error.type, ready.init_error.message) == (error_type, message)
+    finally:
+        invoker.close()
 
 
 @pytest.mark.parametrize(("form", "level"), [("JSON", None), ("JSON", "TRACE"), ("Text", "DEBUG"), ("Text", "ERROR")])

@@ -48,3 +48,30 @@ def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert 0 < records[1].memory_peak_mib < 128
     finally:
         invoker.close()
+
+
+TELLS = """#!/bin/sh
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+while :; do
+    id=$(curl -fsS -o /dev/null -D - "$api/next" | tr -d '\\r' | sed -n 's/^lambda-runtime-aws-request-id: //Ip')
+    printf '"%s"' "$(printf %s "$_HANDLER" | od -An -tx1 | tr -d ' \\n')" |
+        curl -fsS -o /dev/null -X POST --data-binary @- "$api/$id/response"
+done
+"""
+
+
+@pytest.mark.parametrize("handler", ["größe/$(touch${IFS}x)`y`;a\\b.'\"{memory:90%}", ".hidden/a", "処理.実行"])
+def test_a_program_is_told_the_handler_to_the_letter(
+    handler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be anything, and nobody on the way to it takes it for something else."""
+    if os.environ.get("CI") != "true" and (why := catalogue()[1]["provided.al2023"].disabled) is not None:
+        pytest.skip(why)
+    monkeypatch.setattr(invoker_process, "package", packed)
+    invoker = InvokerProcess(tmp_path)
+    try:
+        ready = invoker.configure({"bootstrap": TELLS}, command("provided.al2023"), handler=handler)
+        assert ready.init_error is None, ready
+        assert bytes.fromhex(json.loads(invoker.invoke(b"{}").body)).decode() == handler
+    finally:
+        invoker.close()

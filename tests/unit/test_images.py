@@ -177,7 +177,7 @@ def test_a_pod_of_awss_base_images(tmp_path: Path) -> None:
     configure = told(of_image(command=("app.other", "{memory:50%}{handler}")), config_for(tmp_path))
     words = ["/lambda-entrypoint.sh", "app.other", "{memory:50%}{handler}"]
     assert configure.runtime.command == words
-    assert configure.runtime.environment_command(128) == words
+    assert configure.runtime.environment_command(128, configure.handler) == words
     assert configure.handler == "app.other"
 
 

@@ -350,7 +350,7 @@ def test_images_that_know_nothing_of_lateen(config: FunctionsConfig) -> None:
     assert {"name": "init", "mountPath": "/lateen", "readOnly": True} in runtime["volumeMounts"]
     assert runtime["command"] == ["/lateen/init"]
     told = msgspec.json.decode(base64.b64decode(made.secret["data"]["configure.json"]), type=PodConfigure)
-    assert told.runtime.command == ["/lambda-entrypoint.sh", "app.handler"]
+    assert told.runtime.environment_command(128, told.handler) == ["/lambda-entrypoint.sh", "app.handler"]
 
 
 def test_a_workspaces_place(config: FunctionsConfig, tmp_path: Path) -> None:

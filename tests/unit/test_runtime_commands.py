@@ -51,4 +51,12 @@ def test_a_command_says_a_share_of_the_memory(tmp_path: Path, memory_mib: int, s
     """In whole MiB."""
     commands = RuntimeCommands()
     commands.disabled(runtime(tmp_path, command=["x", "--old={memory:90%}", "--new={memory:5%}"]))
-    assert commands.command("toy1").environment_command(memory_mib) == shown
+    assert commands.command("toy1").environment_command(memory_mib, "a.b") == shown
+
+
+@pytest.mark.parametrize("handler", ["app.handler", "{memory:90%}", "{handler}", "$(x)", "a;b.c"])
+def test_a_command_says_the_handler(tmp_path: Path, handler: str) -> None:
+    """As one word with what stands beside it, and nothing in it means anything."""
+    commands = RuntimeCommands()
+    commands.disabled(runtime(tmp_path, command=["x", "{handler}", "--max={memory:50%}:{handler}"]))
+    assert commands.command("toy1").environment_command(128, handler) == ["x", handler, f"--max=64:{handler}"]

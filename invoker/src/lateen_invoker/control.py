@@ -33,7 +33,8 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     """Value of `AWS_EXECUTION_ENV`, such as `AWS_Lambda_python3.12`; None: not set."""
     command: list[str]
     """The bootstrap's argv, absolute paths or such that begin with `./`, which are in the code's folder; started with
-    `LAMBDA_RUNTIME_DIR` as below. `{memory:90%}` stands for so much of the function's memory, in whole MiB."""
+    `LAMBDA_RUNTIME_DIR` as below. `{memory:90%}` stands for so much of the function's memory, in whole MiB, and
+    `{handler}` for its handler."""
     forks: bool
     """The command is a fork server (see `spawner.py`) and not one environment."""
     channel: bool
@@ -54,12 +55,14 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     directory: str = ""
     """Where they start instead, if `inherits`."""
 
-    def environment_command(self, memory_mib: int) -> list[str]:
+    def environment_command(self, memory_mib: int, handler: str) -> list[str]:
         """The argv of one environment, for which a fork server's flags are none of its own."""
         if self.inherits:
             return self.command  # the user's, to the letter
         words = [_MEMORY.sub(lambda share: str(max(1, memory_mib * int(share[1]) // 100)), w) for w in self.command]
-        return [word for word in words if word not in _FORK_SERVER_ONLY] if self.forks else words
+        words = [word for word in words if word not in _FORK_SERVER_ONLY] if self.forks else words
+        # The last: nothing of a handler is taken for anything else. It is a word, or part of one, and never an option.
+        return [word.replace("{handler}", handler) for word in words]
 
 
 class Layer(Struct, frozen=True):

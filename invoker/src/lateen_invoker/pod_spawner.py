@@ -302,7 +302,7 @@ def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
         **({"inherit": DEFAULTS} if runtime.inherits else {}),
         "fork_server": [*runtime.command, "init"] if runtime.forks else [],
         # A fork server needs none of the machine's packages; an environment on its own finds its way like any program.
-        "command": runtime.environment_command(configure.memory_mib),
+        "command": runtime.environment_command(configure.memory_mib, configure.handler),
         "task_root": runtime.directory if runtime.inherits else task_root,
         "tmp": tmp,
         "memory_kib": configure.memory_mib * 1024,

@@ -279,7 +279,7 @@ def _settings(configure: Configure, code_dir: str, layers_dir: str, environments
     return {
         "sandbox": configure.sandbox,
         "forks": runtime.forks,
-        "exec": runtime.environment_command(configure.memory_mib),
+        "exec": runtime.environment_command(configure.memory_mib, configure.handler),
         "code_dir": code_dir,
         "layers_dir": layers_dir,
         "environments": environments,

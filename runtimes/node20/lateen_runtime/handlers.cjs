@@ -11,6 +11,8 @@ const { HttpResponseStream } = require("./streams.cjs");
 
 // From the bootstrap, so that what can't be found is said in fewer lines.
 const requireModule = createRequire(path.join(__dirname, "..", "bootstrap.cjs"));
+// Where handlers with an absolute path lie.
+const ROOTS = ["/var/task", "/opt"];
 // Libraries that wrap handlers set and read these.
 const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
 const HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
@@ -71,6 +73,9 @@ async function load(taskRoot, folder, module) {
 }
 
 async function loadAny(file, module, paths) {
+  // With the slash nothing but what is in the folder. Where it is that of all code, what lies beside it is not ours.
+  const isWhole = ROOTS.includes(file) || file === path.resolve(paths[0]);
+  if (isWhole || isPackage(`${file}/`)) return requireModule(`${file}/`);
   const isModule = fs.existsSync(`${file}.js`) && saysModule(path.dirname(file));
   // A file without an extension may be there under that very name.
   for (const extension of isModule ? [""] : ["", ".js"]) {
@@ -81,6 +86,15 @@ async function loadAny(file, module, paths) {
   }
   if (isFile(`${file}.cjs`)) return requireModule(`${file}.cjs`);
   return requireModule(requireModule.resolve(module, { paths }));
+}
+
+function isPackage(folder) {
+  if (!fs.existsSync(folder)) return false;
+  try {
+    return Boolean(requireModule.resolve(folder));
+  } catch {
+    return false;
+  }
 }
 
 const isFile = (file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;

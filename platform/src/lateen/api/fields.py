@@ -19,7 +19,8 @@ Id = Annotated[str, Meta(pattern=ID, examples=["default"])]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=DESCRIPTION, examples=["Says hello"])]
 RuntimeName = Annotated[str, Meta(pattern=RUNTIME, examples=["python3.12"])]
 Version = Annotated[str, Meta(pattern=RUNTIME, examples=["3.12"])]
-Handler = Annotated[str, Meta(pattern=HANDLER, examples=["code.handler"])]
+# Checked where the reason can be said in words.
+Handler = Annotated[str, Meta(extra_json_schema={"pattern": HANDLER}, examples=["code.handler"])]
 Base64 = Annotated[
     str,
     Meta(

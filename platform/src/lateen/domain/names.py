@@ -15,13 +15,13 @@ NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
 ID = r"^[a-z0-9-]{1,40}\Z"
 HASH = r"^[0-9a-f]{32}\Z"
 ACCOUNT_ID = r"^[0-9]{12}\Z"
-_WORD = "[A-Za-z0-9_][A-Za-z0-9_-]*"
-_WORDS = rf"{_WORD}(\.{_WORD})*"
-HANDLER = rf"^(?=.{{1,128}}\Z)(\./|/opt/|/var/task/)?{_WORDS}(/@?{_WORDS})*(::{_WORDS})*\Z"
-"""Folders by `/`, then a module and what is in it by dots: `app.handler`, `./src/pkg.mod.handler`; what own runtimes
-understand may have `::`. AWS takes any visible characters. Here it is absolute only where a function's code and layers
-lie, and no segment is empty or begins with a dot or a dash: so that it is never `..`, another file of the machine or an
-option."""
+HANDLER_LENGTH = 128
+_UNSEEN = r"\s\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+"""Spaces, controls, marks that turn the order of characters around, halves of characters."""
+HANDLER = rf"^(?=.{{1,{HANDLER_LENGTH}}}\Z)(?!-)(?!/(?!opt/|var/task/))(?!(.*/)?\.\.(/|\Z))[^{_UNSEEN}]+\Z"
+"""What AWS takes, which is any character but spaces: what a handler means is the runtime's to say. But it is no option
+of a command that it is part of, absolute only where a function's code and layers lie, climbs out of no folder, and is
+shown by logs and terminals as what it is."""
 RUNTIME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,39}\Z"
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}\Z"
 DESCRIPTION_LENGTH = 256
@@ -40,7 +40,11 @@ def check_name(name: str, field: str = "name") -> None:
 
 def check_handler(handler: str) -> None:
     if not _HANDLER.match(handler):
-        raise InvalidInput("handler", "a module and a name such as 'app.handler', at most 128 characters")
+        raise InvalidInput(
+            "handler",
+            f"a module and a name such as 'app.handler': 1 to {HANDLER_LENGTH} characters, no spaces or control "
+            "characters, no '..' as a folder, absolute only below /opt/ and /var/task/, and no '-' at its beginning",
+        )
 
 
 def check_description(text: str) -> None:

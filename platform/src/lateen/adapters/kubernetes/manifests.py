@@ -117,7 +117,7 @@ def configure_for(
         artifact_key=deployment.artifact_key,
         artifact_sha256=deployment.artifact_sha256,
         layers=[PodLayer(arn=layer.arn, key=layer.key, sha256=layer.sha256) for layer in deployment.layers],
-        runtime=_for_handler(command, deployment),
+        runtime=command,
         retention_s=retention_s,
         drain_lag_s=config.drain_lag_s,
     )
@@ -125,14 +125,6 @@ def configure_for(
 
 def provisioned_per_pod(deployment: Deployment) -> int:
     return per_pod(deployment.provisioned, pods=deployment.replicas, concurrency=deployment.concurrency)
-
-
-def _for_handler(command: RuntimeCommand, deployment: Deployment) -> RuntimeCommand:
-    if deployment.image is not None:
-        return command  # all of it is the user's, and means itself
-    # A handler has no spaces and no braces, and is never an option (`domain/names.py`).
-    words = [part.replace("{handler}", deployment.handler) for part in command.command]
-    return msgspec.structs.replace(command, command=words)
 
 
 def owned(secret: Manifest, owner: Manifest) -> Manifest:

@@ -17,7 +17,7 @@ class _Image(Struct, frozen=True):
     """The `[image]` table, as far as it concerns pods."""
 
     command: list[str] = []
-    """`{runtime_dir}` is the runtime's folder in the image, `{handler}` the function's handler."""
+    """`{runtime_dir}` is the runtime's folder in the image."""
     init: bool = True
     """False: the image has no `/lateen/init`; that is brought into the pod."""
     forks: bool = False
