@@ -377,6 +377,8 @@ TYPE = '{"type": "module"}'
         ({"index.js": COMMON}, "./.handler"),
         ({"index.js": COMMON}, "/var/task/.handler"),
         ({"src/app/index.js": COMMON}, "src/app.handler"),
+        ({"app/index.js": "exports.handler = async () => 'folder';", "app.js": "exports.handler = async () => 'file';"},
+         "app.handler"),
         ({"src/app/main.js": COMMON, "src/app/package.json": '{"main": "main.js"}'}, "./src/app.handler"),
         ({"a.js": COMMON}, "a/.handler"),
         ({"index.js": COMMON}, "%s.handler"),

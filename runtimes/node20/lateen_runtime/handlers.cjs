@@ -73,9 +73,8 @@ async function load(taskRoot, folder, module) {
 }
 
 async function loadAny(file, module, paths) {
-  // With the slash nothing but what is in the folder. Where it is that of all code, what lies beside it is not ours.
-  const isWhole = ROOTS.includes(file) || file === path.resolve(paths[0]);
-  if (isWhole || isPackage(`${file}/`)) return requireModule(`${file}/`);
+  // What lies beside the folder of all code is not ours. With the slash nothing is found but what is in it.
+  if (ROOTS.includes(file) || file === path.resolve(paths[0])) return requireModule(`${file}/`);
   const isModule = fs.existsSync(`${file}.js`) && saysModule(path.dirname(file));
   // A file without an extension may be there under that very name.
   for (const extension of isModule ? [""] : ["", ".js"]) {
@@ -85,6 +84,7 @@ async function loadAny(file, module, paths) {
     if (isFile(file + extension)) return await import(pathToFileURL(file + extension));
   }
   if (isFile(`${file}.cjs`)) return requireModule(`${file}.cjs`);
+  if (isPackage(`${file}/`)) return requireModule(`${file}/`);
   return requireModule(requireModule.resolve(module, { paths }));
 }
 
