@@ -6,6 +6,7 @@ The S3 here is a stand-in that answers as it is told; tests/contract and tests/c
 import asyncio
 import hashlib
 import io
+import random
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from store_proxy import HANG, RESET, Answer, Call, Deed, StoreProxy, store_proxy
 
+from lateen.services import code_sources
 from lateen.services.zips import MAX_ZIPPED
 
 from .conftest import CODE, Api, run_api
@@ -294,10 +296,24 @@ async def test_objects_are_checked_as_uploads(api: Api, s3: S3) -> None:
     assert (await api("GET", FUNCTIONS)).json()["items"] == []
 
 
-async def test_objects_are_as_large_as_uploads(api: Api, s3: S3) -> None:
-    s3.put("packages/app.zip", bytes(MAX_ZIPPED + 1))
+async def test_objects_may_be_larger_than_uploads(api: Api, s3: S3, tmp_path: Path) -> None:
+    """Up to what a function may have unzipped, for not all can be compressed."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("code.py", "def handler(event, context):\n    return event\n")
+        archive.writestr("model.bin", random.Random(0).randbytes(MAX_ZIPPED))
+    s3.put("packages/app.zip", content := whole.getvalue())
+    status, made = await create(api, **place())
+    assert (status, made["code_sha256"], made["code_size"]) == (201, hashlib.sha256(content).hexdigest(), len(content))
+    (stored,) = (tmp_path / "data").rglob("*.zip")
+    assert stored.read_bytes() == content
+
+
+async def test_objects_have_a_largest_size(api: Api, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_sources, "MAX_FETCHED", 1000)
+    s3.put("packages/app.zip", bytes(1001))
     assert await refused(api, **place()) == (
-        400, "invalid-input", f"code_s3: the object is larger than {MAX_ZIPPED} bytes"
+        400, "invalid-input", "code_s3: the object is larger than 1000 bytes"
     )  # fmt: skip
 
 

@@ -231,7 +231,7 @@ def test_a_sidecar_has_memory_for_its_function_s_calls(name: str, tmp_path: Path
         assert invoker["resources"]["limits"]["memory"] == limit
     given = rendered(values={"functions": {"invoker": {"resources": {"limits": {"memory": "1Gi"}}}}})
     invoker = function_pod(functions_config(given, tmp_path))["spec"]["initContainers"][0]
-    assert invoker["resources"]["limits"] == {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "448Mi"}
+    assert invoker["resources"]["limits"] == {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "640Mi"}
     assert invoker["resources"]["requests"]["memory"] == "48Mi"
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lateen.ports.blobs import IN_MEMORY_BYTES, Collected, Mapped
 from lateen.ports.objects import ObjectNotFound, Objects, StoredObject
 
 KEY = "ws/fn/0123abcd.zip"
@@ -61,6 +62,18 @@ async def test_large_blobs_come_in_bounded_chunks(objects: Objects) -> None:
     sizes = [len(chunk) async for chunk in objects.read(KEY)]
     assert sum(sizes) == 5_000_000
     assert max(sizes) <= 1_048_576
+
+
+async def test_what_lies_in_a_file_is_put(objects: Objects) -> None:
+    """Again and again, whoever has read of it meanwhile."""
+    collected = Collected()
+    collected.add(content := random.Random(0).randbytes(IN_MEMORY_BYTES + 1))
+    blob = collected.blob()
+    assert isinstance(blob, Mapped)
+    for key in (KEY, "ws/fn/again.zip"):
+        await objects.put(key, blob)
+        assert await body_of(objects, key) == content
+        blob.read(1000)
 
 
 async def test_put_replaces(objects: Objects) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import random
 import zipfile
+from collections.abc import AsyncIterable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 from lateen.domain.code_places import CodePlace
 from lateen.domain.errors import Forbidden, InvalidInput, Unavailable
+from lateen.ports.blobs import IN_MEMORY_BYTES, Blob, Collected
 from lateen.services import code_sources
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.layers import NewLayer
@@ -24,17 +27,14 @@ class Store:
     """`CodeStore` with one zip everywhere; reads wait while it is closed."""
 
     def __init__(self) -> None:
-        whole = io.BytesIO()
-        with zipfile.ZipFile(whole, "w") as archive:
-            archive.writestr("code.py", "def handler(event, context):\n    return event\n")
-        self.zip = whole.getvalue()
+        self.zip = zip_with(b"")
         self.reads: list[CodePlace] = []
         self.running = 0
         self.most = 0
         self.opened = asyncio.Event()
         self.opened.set()
 
-    async def read(self, place: CodePlace, *, limit: int) -> bytes:
+    async def read(self, place: CodePlace, *, limit: int) -> Blob:
         self.reads.append(place)
         self.running += 1
         self.most = max(self.most, self.running)
@@ -42,10 +42,34 @@ class Store:
             await self.opened.wait()
         finally:
             self.running -= 1
-        return self.zip
+        collected = Collected()
+        collected.add(self.zip)
+        return collected.blob()
 
     async def close(self) -> None:
         pass
+
+
+class HeldObjects(FileObjects):
+    """Puts wait until it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.opened = asyncio.Event()
+        self.waiting = 0
+
+    async def put(self, key: str, body: Blob | AsyncIterable[bytes]) -> None:
+        self.waiting += 1
+        await self.opened.wait()
+        await super().put(key, body)
+
+
+def zip_with(data: bytes) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("code.py", "def handler(event, context):\n    return event\n")
+        archive.writestr("data.bin", data)
+    return whole.getvalue()
 
 
 @pytest.fixture
@@ -114,6 +138,30 @@ async def test_few_packages_are_in_memory(sqlite_table: SqliteTable, file_object
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, *[False] * 5]
     assert (store.most, len(store.reads)) == (2, 6)
+
+
+async def test_a_large_package_counts_until_it_is_stored(
+    sqlite_table: SqliteTable, tmp_path: Path, store: Store
+) -> None:
+    """It lies in a file until then, and the disk has an end."""
+    objects = HeldObjects(tmp_path / "held")
+    services = await installed(sqlite_table, objects, store, None)
+    await listed(services, "packages")
+    store.zip = zip_with(random.Random(0).randbytes(IN_MEMORY_BYTES))
+    making = [
+        asyncio.create_task(services.functions.create(services.admin, "default", new("packages", f"f{number}")))
+        for number in range(4)
+    ]
+    async with asyncio.timeout(20):
+        while objects.waiting < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert (objects.waiting, len(store.reads)) == (2, 2)
+    objects.opened.set()
+    async with asyncio.timeout(30):
+        made = await asyncio.gather(*making)
+    assert {each.function.code.size for each in made} == {len(store.zip)}
+    assert len(store.reads) == 4
 
 
 async def test_nobody_waits_for_others_without_end(

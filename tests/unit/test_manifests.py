@@ -92,7 +92,7 @@ def test_layers_are_mounted_where_there_are_some(config: FunctionsConfig) -> Non
     (invoker,), (runtime,) = spec["initContainers"], spec["containers"]
     assert {"name": "layers", "mountPath": "/opt"} in invoker["volumeMounts"]
     assert {"name": "layers", "mountPath": "/opt", "readOnly": True} in runtime["volumeMounts"]
-    assert {"name": "layers", "emptyDir": {"sizeLimit": "320Mi"}} in spec["volumes"]
+    assert {"name": "layers", "emptyDir": {"sizeLimit": "512Mi"}} in spec["volumes"]
     told = json.loads(base64.b64decode(made.secret["data"]["configure.json"]))
     assert told["layers"] == [{"arn": "arn:layer:1", "key": "w/layers/a/0.zip", "sha256": "0" * 64}]
     plain = json.dumps(template(a_function(), config))

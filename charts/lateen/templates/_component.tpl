@@ -112,8 +112,8 @@ spec:
             {{- end }}
       volumes:
         - name: tmp
-          # The controller has what builds made there for a moment.
-          emptyDir: {sizeLimit: {{ ternary "2Gi" "256Mi" (eq .component "controller") }}}
+          # The controller has what builds made there for a moment, and the api large packages from buckets.
+          emptyDir: {sizeLimit: {{ ternary "2Gi" "256Mi" (has .component (list "api" "controller")) }}}
         - name: secrets
           secret:
             secretName: {{ include "lateen.secretName" $root }}

@@ -22,6 +22,7 @@ from typing import TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from lateen.adapters.data_folder import make_private, sync, sync_folder
+from lateen.ports.blobs import Blob
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable, StoredObject
 
 CHUNK_BYTES = 256 << 10
@@ -47,10 +48,10 @@ class FileObjects:
         for left in self._incoming.iterdir():
             _remove_if_stale(left)
 
-    async def put(self, key: str, body: bytes | AsyncIterable[bytes]) -> None:
+    async def put(self, key: str, body: Blob | AsyncIterable[bytes]) -> None:
         target = self._path(key)
         incoming = _Incoming(self._incoming / token_hex(16))
-        if isinstance(body, bytes):
+        if isinstance(body, Blob):
             await self._run(partial(self._put, incoming, body, target))
             return
         try:
@@ -107,7 +108,7 @@ class FileObjects:
         except OSError as exc:
             raise ObjectsUnavailable("the disk is full" if exc.errno in _NO_SPACE else "the folder fails") from exc
 
-    def _put(self, incoming: "_Incoming", body: bytes, target: Path) -> None:
+    def _put(self, incoming: "_Incoming", body: Blob, target: Path) -> None:
         try:
             incoming.open()
             incoming.write(body)
@@ -167,7 +168,7 @@ class _Incoming:
                 os.close(self._descriptor)
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: Blob) -> None:
         with self._busy:
             rest = memoryview(b"" if self._is_closed else chunk)
             while rest:

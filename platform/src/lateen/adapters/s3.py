@@ -9,13 +9,10 @@ and what comes back is checked against the one that was stored.
 import asyncio
 import random
 import re
-from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import UTC
 from functools import partial
-from hashlib import sha256
 from operator import methodcaller
-from tempfile import SpooledTemporaryFile
 from typing import Any, TypeVar
 
 from anyio import to_thread
@@ -25,10 +22,10 @@ from botocore.session import get_session
 from lateen.adapters.aws_client import AwsClient, MakeSession
 from lateen.adapters.s3_faults import EXPECTED, are_credentials_refused, is_folder_in_the_way, is_missing, words_for
 from lateen.adapters.s3_wire import S3Wire
+from lateen.ports.blobs import Blob, Collected
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable, StoredObject
 
 CHUNK_BYTES = 256 << 10
-IN_MEMORY_BYTES = 4 << 20
 THREADS = 8
 CALL_S = 10.0
 """For a call, its repetitions included."""
@@ -82,20 +79,15 @@ class S3Objects:
             wrap=S3Wire,
         )
 
-    async def put(self, key: str, body: bytes | AsyncIterable[bytes]) -> None:
+    async def put(self, key: str, body: Blob | AsyncIterable[bytes]) -> None:
         _check_key(key)
-        if isinstance(body, bytes):
+        if isinstance(body, Blob):
             await self._put(methodcaller("put", self._bucket, key, body), len(body))
             return
-        collected = _Collected()
-        try:
-            async for chunk in body:
-                await _on_disk(partial(collected.add, chunk))
-        except BaseException:
-            collected.drop()
-            raise
-        send = partial(collected.send, self._bucket, key)
-        await self._put(send, collected.size)
+        collected = Collected()
+        async for chunk in body:
+            await _on_disk(partial(collected.add, chunk))
+        await self.put(key, await _on_disk(collected.blob))
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         _check_key(key)
@@ -175,35 +167,13 @@ class S3Objects:
                 has_new_credentials = True
 
 
-class _Collected:
-    """A stream's bytes. The file ends with the last reference to it: a thread may send on when its caller is gone."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
-        self._digest = sha256()
-
-    def add(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
-        self._file.write(chunk)
-        self.size += len(chunk)
-
-    def send(self, bucket: str, key: str, wire: S3Wire) -> None:
-        self._file.seek(0)
-        checksum = b64encode(self._digest.digest()).decode()
-        wire.sdk.put_object(Bucket=bucket, Key=key, Body=self._file, ContentLength=self.size, ChecksumSHA256=checksum)
-
-    def drop(self) -> None:
-        self._file.close()
-
-
 def _sdk(operation: str, **request: Any) -> Callable[[S3Wire], Any]:
     return lambda wire: getattr(wire.sdk, operation)(**request)
 
 
-async def _on_disk(action: Callable[[], None]) -> None:
+async def _on_disk(action: Callable[[], T]) -> T:
     try:
-        await to_thread.run_sync(action)
+        return await to_thread.run_sync(action)
     except OSError as exc:
         raise ObjectsUnavailable("the folder for temporary files is full or fails") from exc
 

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from lateen.adapters.aws_client import AwsClient, MakeSession
 from lateen.adapters.s3_faults import EXPECTED, are_credentials_refused
 from lateen.domain.code_places import CodePlace
+from lateen.ports.blobs import Blob, Collected
 from lateen.ports.code_store import CodeRefused, CodeStoreUnavailable, CodeTooLarge, CodeUnreadable
 
 READ_S = 40.0
@@ -60,7 +61,7 @@ class S3Code:
             "s3", region=region, endpoint_url=endpoint_url, threads=THREADS, config=config, session=session
         )
 
-    async def read(self, place: CodePlace, *, limit: int) -> bytes:
+    async def read(self, place: CodePlace, *, limit: int) -> Blob:
         request = {"Bucket": place.bucket, "Key": place.key}
         if place.version is not None:
             request["VersionId"] = place.version
@@ -82,27 +83,26 @@ class S3Code:
         await self._client.close()
 
 
-def _read(client: Any, request: dict[str, str], *, limit: int, until: float) -> bytes:
+def _read(client: Any, request: dict[str, str], *, limit: int, until: float) -> Blob:
     """In a thread. Its caller may be gone at `until`; it ends soon after that by itself."""
     answer = client.get_object(**request)
     stated, body = answer.get("ContentLength"), answer["Body"]
     try:
         if stated is not None and stated > limit:
             raise CodeTooLarge
-        pieces, size = [], 0
+        collected = Collected()
         # What has come and no more: a sender of single bytes would keep botocore's `read` for as long as it likes.
         while piece := body._raw_stream.read1(_PIECE_BYTES):
-            size += len(piece)
-            if size > limit:
+            if collected.size + len(piece) > limit:
                 raise CodeTooLarge
             if time.monotonic() > until:
                 raise TimeoutError
-            pieces.append(piece)
+            collected.add(piece)
     finally:
         body.close()
-    if stated is not None and size != stated:
+    if stated is not None and collected.size != stated:
         raise CodeStoreUnavailable
-    return b"".join(pieces)
+    return collected.blob()
 
 
 def _told(exc: Exception) -> Exception:

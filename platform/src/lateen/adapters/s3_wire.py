@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.exceptions import SSLError as UntrustedError
 
 from lateen.adapters.aws_wire import Signer, host_of, pool_for
+from lateen.ports.blobs import Blob, Mapped
 
 QUICK_BYTES = 1 << 20
 ATTEMPTS = 3
@@ -42,15 +43,18 @@ class S3Wire:
         self._agent = str(client.meta.config.user_agent)
         self._pool = pool_for(client.meta.endpoint_url, client, session)
 
-    def put(self, bucket: str, key: str, body: bytes) -> None:
+    def put(self, bucket: str, key: str, body: Blob) -> None:
         """Args:
             key: letters, digits, `.`, `_`, `-` and `/`, which stand for themselves in a URL.
         Raises: botocore's errors.
         """
         digest = sha256(body)
         checksum = b64encode(digest.digest()).decode()
-        if len(body) > QUICK_BYTES or not _BUCKET.fullmatch(bucket) or not self._is_put(bucket, key, body, digest):
-            self.sdk.put_object(Bucket=bucket, Key=key, Body=body, ContentLength=len(body), ChecksumSHA256=checksum)
+        if isinstance(body, Mapped):
+            body.seek(0)
+        elif len(body) <= QUICK_BYTES and _BUCKET.fullmatch(bucket) and self._is_put(bucket, key, body, digest):
+            return
+        self.sdk.put_object(Bucket=bucket, Key=key, Body=body, ContentLength=len(body), ChecksumSHA256=checksum)
 
     def close(self) -> None:
         self._pool.clear()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from lateen.domain.code_places import CodePlace
+from lateen.ports.blobs import Blob
 
 
 class CodeRefused(Exception):
@@ -30,7 +31,7 @@ class CodeStoreUnavailable(Exception):
 
 
 class CodeStore(Protocol):
-    async def read(self, place: CodePlace, *, limit: int) -> bytes:
+    async def read(self, place: CodePlace, *, limit: int) -> Blob:
         """The whole object, of at most `limit` bytes. Raises: this module's exceptions."""
 
     async def close(self) -> None:

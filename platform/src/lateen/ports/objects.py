@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from lateen.domain.errors import LateenError, Unavailable
+from lateen.ports.blobs import Blob
 
 
 class ObjectNotFound(LateenError):
@@ -30,7 +31,7 @@ class Objects(Protocol):
     in all; others raise `ValueError`. No key is a folder of another one's (`a` and `a/b`). Every call may raise
     `ObjectsUnavailable`."""
 
-    async def put(self, key: str, body: bytes | AsyncIterable[bytes]) -> None:
+    async def put(self, key: str, body: Blob | AsyncIterable[bytes]) -> None:
         """Store the blob; after the return it is on disk, whole. Readers see the old one or the new one, no part."""
 
     def read(self, key: str) -> AsyncIterator[bytes]:

@@ -20,7 +20,6 @@ folders; what is left in the cache is there again for the next build with the sa
 """
 
 import hashlib
-import io
 import re
 import zipfile
 from collections.abc import Iterable
@@ -31,6 +30,8 @@ import msgspec
 from msgspec import Struct
 
 from lateen.domain.runtimes import Runtime
+from lateen.ports.blobs import Blob
+from lateen.services.zips import open_zip
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest or lock file that are looked at."""
@@ -90,7 +91,7 @@ class Need(Struct, frozen=True):
     """As in `CodeBuild`."""
 
 
-def need_of(source: bytes, runtime: Runtime) -> Need | None:
+def need_of(source: Blob, runtime: Runtime) -> Need | None:
     """Args:
         source: a zip that was checked.
     Returns: None if it runs as it is. Blocks.
@@ -98,7 +99,7 @@ def need_of(source: bytes, runtime: Runtime) -> Need | None:
     recipe = recipe_of(runtime)
     if recipe is None:
         return None
-    with zipfile.ZipFile(io.BytesIO(source)) as archive:
+    with open_zip(source) as archive:
         names = archive.namelist()
         tops = {name.split("/", 1)[0] for name in names}
         if any(fnmatchcase(top, ready) for top in tops for ready in recipe.ready):

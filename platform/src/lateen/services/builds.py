@@ -17,6 +17,7 @@ from lateen.domain.errors import InvalidInput, LateenError
 from lateen.domain.functions import Code, CodeBuild
 from lateen.domain.names import is_id
 from lateen.domain.runtimes import Runtime
+from lateen.ports.blobs import Blob
 from lateen.ports.builder import BuildPlace
 from lateen.ports.table import TRANSACTION_LIMIT, Delete, Item, ItemNotFound, Key, Table
 from lateen.services.build_recipes import need_of, recipe_of
@@ -100,7 +101,7 @@ class Builds:
         self._threads = CapacityLimiter(_THREADS)
 
     async def needed(
-        self, source: bytes, sha256: str, *, workspace_id: str, runtime: Runtime, field: str = "code"
+        self, source: Blob, sha256: str, *, workspace_id: str, runtime: Runtime, field: str = "code"
     ) -> CodeBuild | None:
         """The build that this source is to have; None: it runs as it is.
 

@@ -8,19 +8,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from weakref import finalize
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.code_places import CodePlace, check_code_place, check_listed, is_listed
 from lateen.domain.errors import Forbidden, InvalidInput, Unavailable
+from lateen.ports.blobs import Blob, Mapped
 from lateen.ports.code_store import CodeRefused, CodeStore, CodeStoreUnavailable, CodeTooLarge, CodeUnreadable
 from lateen.ports.table import Table
 from lateen.services.tenants import read_workspace
-from lateen.services.zips import MAX_ZIPPED
+from lateen.services.zips import MAX_FETCHED
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 2
-"""Packages in memory: a small request makes a large one, so callers wait for each other."""
+"""Packages on the disk or in memory: a small request makes a large one, so callers wait for each other."""
 _WAIT_S = 15.0
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403"}
 _MESSAGES = {
@@ -52,8 +54,9 @@ class CodeSources:
             raise InvalidInput("code_buckets", "not the bucket of this installation: all workspaces' code is in it")
 
     @asynccontextmanager
-    async def fetched(self, workspace_id: str, place: CodePlace, field: str) -> AsyncIterator[bytes]:
-        """The object, as one of those that may be in memory at a time.
+    async def fetched(self, workspace_id: str, place: CodePlace, field: str) -> AsyncIterator[Blob]:
+        """The object, as one of those that may be here at a time: until this ends and, where it is large, nobody has it
+        any more.
 
         Args:
             field: what a refusal names.
@@ -73,16 +76,23 @@ class CodeSources:
                 await self._room.acquire()
         except TimeoutError:
             raise Unavailable("packages of others are being fetched; try again") from None
+        found: Blob = b""
         try:
-            yield await self._read(self._store, workspace_id, place, field)
+            found = await self._read(self._store, workspace_id, place, field)
+            yield found
         finally:
-            self._room.release()
+            if isinstance(found, Mapped):
+                # It has yet to be stored, and a thread may be the last to have it.
+                loop = asyncio.get_running_loop()
+                finalize(found, loop.call_soon_threadsafe, self._room.release).atexit = False
+            else:
+                self._room.release()
 
-    async def _read(self, store: CodeStore, workspace_id: str, place: CodePlace, field: str) -> bytes:
+    async def _read(self, store: CodeStore, workspace_id: str, place: CodePlace, field: str) -> Blob:
         try:
-            return await store.read(place, limit=MAX_ZIPPED)
+            return await store.read(place, limit=MAX_FETCHED)
         except CodeTooLarge:
-            raise InvalidInput(field, f"the object is larger than {MAX_ZIPPED} bytes") from None
+            raise InvalidInput(field, f"the object is larger than {MAX_FETCHED} bytes") from None
         except CodeStoreUnavailable as exc:
             reason = type(exc.__cause__ or exc).__name__
             log.warning("code in S3 can't be read", extra={"workspace": workspace_id, "reason": reason})

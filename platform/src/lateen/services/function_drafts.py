@@ -18,12 +18,13 @@ from lateen.domain.names import check_description, check_handler, check_name, ne
 from lateen.domain.runtimes import Runtime
 from lateen.domain.times import iso_ms
 from lateen.domain.workspaces import Workspace
+from lateen.ports.blobs import Blob
 from lateen.services.artifacts import Artifacts
 from lateen.services.builds import Builds
 from lateen.services.code_sources import CodeSources
 from lateen.services.packages import Package
 from lateen.services.runtimes import Runtimes
-from lateen.services.zips import MAX_UNZIPPED
+from lateen.services.zips import MAX_FETCHED, MAX_UNZIPPED
 
 NO_IMAGES = ImagePolicy("they run only where functions are pods of a Kubernetes cluster; send the code itself")
 _NO_CODE = Code(artifact_key="", sha256="", size=0)
@@ -207,7 +208,8 @@ class Drafts:
         elif runtime is not None and old.code.source_file not in (None, runtime.file):
             raise InvalidInput("code", f"needed: {runtime.name} calls a source file {runtime.file}")
         elif runtime is not None and self._builds is not None:
-            new = await self._built(new, await self._artifacts.read(old.code), runtime)
+            async with self._artifacts.read(old.code) as artifact:
+                new = await self._built(new, artifact, runtime)
         if package is not None or layers != old.layers:
             _check_size(new)
         return self._dated(old, new), package
@@ -216,7 +218,7 @@ class Drafts:
         if isinstance(code, bytes):
             return await self._artifacts.package(code, file=runtime.file)
         async with self._sources.fetched(workspace_id, code, "code_s3") as fetched:
-            return await self._artifacts.zip(fetched, "code")
+            return await self._artifacts.zip(fetched, "code", limit=MAX_FETCHED)
 
     def _changed_image(
         self,
@@ -254,7 +256,7 @@ class Drafts:
         check_image(function.image)
         return msgspec.structs.replace(function, code=Code(artifact_key="", sha256=function.image.sha256, size=0))
 
-    async def _built(self, function: Function, artifact: bytes, runtime: Runtime) -> Function:
+    async def _built(self, function: Function, artifact: Blob, runtime: Runtime) -> Function:
         """With the build that its code needs for this runtime, if it needs one."""
         if self._builds is None:
             return function

@@ -34,6 +34,7 @@ from lateen.services.layer_items import (
 from lateen.services.layer_sweep import OLDER_THAN_S, LayerSweep
 from lateen.services.packages import Package
 from lateen.services.tenants import ATTEMPTS, BUSY, check_open, partition, read_workspace
+from lateen.services.zips import MAX_FETCHED
 
 NO_SUCH_LAYER = "no such layer version"
 _LARGEST = 10**10
@@ -170,7 +171,7 @@ class Layers:
         if isinstance(content, bytes):
             return await self._artifacts.zip(content, "content")
         async with self._sources.fetched(workspace_id, content, "content_s3") as fetched:
-            return await self._artifacts.zip(fetched, "content")
+            return await self._artifacts.zip(fetched, "content", limit=MAX_FETCHED)
 
     async def _store(
         self, caller: Caller, workspace: Workspace, new: NewLayer, key: str, package: Package, once: Once | None

@@ -8,6 +8,7 @@ import zipfile
 from msgspec import Struct
 
 from lateen.domain.errors import InvalidInput, TooLarge
+from lateen.ports.blobs import Blob
 from lateen.services.zips import MAX_ZIPPED, check_zip
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
@@ -16,7 +17,7 @@ _OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Package(Struct, frozen=True):
-    artifact: bytes
+    artifact: Blob
     """The zip."""
     sha256: str
     """Of the zip, hex."""
@@ -76,9 +77,9 @@ def package(code: bytes, *, file: str, field: str = "code") -> Package:
     return Package(artifact, hashlib.sha256(artifact).hexdigest(), code, len(code))
 
 
-def package_of_zip(code: bytes, field: str) -> Package:
+def package_of_zip(code: Blob, field: str, *, limit: int = MAX_ZIPPED) -> Package:
     """As `package`, for what can only be a zip. Raises: `InvalidInput`, `TooLarge`."""
-    unzipped = check_zip(code, field)
+    unzipped = check_zip(code, field, limit=limit)
     return Package(code, hashlib.sha256(code).hexdigest(), None, unzipped)
 
 

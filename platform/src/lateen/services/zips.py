@@ -12,11 +12,16 @@ import unicodedata
 import zipfile
 import zlib
 from itertools import pairwise, takewhile
+from typing import IO, cast
 
 from lateen.domain.errors import InvalidInput, TooLarge
+from lateen.ports.blobs import Blob, Mapped
 
 MAX_ZIPPED = 50 * 1024 * 1024
+"""Of one that is sent."""
 MAX_UNZIPPED = 262_144_000
+MAX_FETCHED = MAX_UNZIPPED
+"""Of one in a bucket; AWS's only bound there is what it holds."""
 MAX_ENTRIES = 20_000
 MAX_MADE = 40_000
 """Files and folders, those that are only part of a path included: one entry can make 500."""
@@ -34,19 +39,23 @@ _CHUNK_IN, _CHUNK_OUT = 64 * 1024, 1024 * 1024
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:|^/")
 
 
-def check_zip(data: bytes, field: str = "code") -> int:
+def check_zip(data: Blob, field: str = "code", *, limit: int = MAX_ZIPPED) -> int:
     """Returns: the bytes of all files in it. Raises: `InvalidInput`, `TooLarge`."""
-    if len(data) > MAX_ZIPPED:
-        raise TooLarge(f"{field}: the zip is larger than {MAX_ZIPPED} bytes")
+    if len(data) > limit:
+        raise TooLarge(f"{field}: the zip is larger than {limit} bytes")
     try:
         return _check(data, field)
     except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, UnicodeError, ValueError):
         raise InvalidInput(field, "not a zip that can be read") from None
 
 
-def _check(data: bytes, field: str) -> int:
+def open_zip(data: Blob) -> zipfile.ZipFile:
+    return zipfile.ZipFile(cast("IO[bytes]", data) if isinstance(data, Mapped) else io.BytesIO(data))
+
+
+def _check(data: Blob, field: str) -> int:
     _check_directory_size(data, field)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with open_zip(data) as archive:
         entries = archive.infolist()
     if all(_is_folder(entry) for entry in entries):
         raise InvalidInput(field, "the zip holds no file")
@@ -61,7 +70,7 @@ def _check(data: bytes, field: str) -> int:
     return MAX_UNZIPPED - budget
 
 
-def _check_directory_size(data: bytes, field: str) -> None:
+def _check_directory_size(data: Blob, field: str) -> None:
     """Count the directory's entries before `zipfile` makes an object of each."""
     end = data.rfind(_END_SIGNATURE, max(0, len(data) - _END.size - 0xFFFF))
     if end < 0:

@@ -28,8 +28,8 @@ PROBE_S = 20
 would add half a second to each start."""
 SPARE_MIB = 32
 """Of the runtime container beside its environments."""
-CODE_MIB = 320
-"""Unpacked code is at most 250 MiB, and the zip lies beside it until it is."""
+CODE_MIB = 512
+"""Unpacked code is at most 250 MiB, and the zip, which may be as large, lies beside it until it is."""
 _SCRATCH_MIB = 64
 """Of a container's `/tmp`, where nothing says more, and of what it prints."""
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from lateen.domain.code_places import CodePlace
+from lateen.ports.blobs import Blob
 from lateen.ports.code_store import CodeStore
 
 
@@ -14,7 +15,7 @@ class LocalCodeStore:
         self._making = asyncio.Lock()
         self._made: CodeStore | None = None
 
-    async def read(self, place: CodePlace, *, limit: int) -> bytes:
+    async def read(self, place: CodePlace, *, limit: int) -> Blob:
         async with self._making:
             if self._made is None:
                 self._made = await asyncio.to_thread(_made, self._region)
