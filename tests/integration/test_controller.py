@@ -320,6 +320,43 @@ async def test_a_report_that_cannot_be_made_keeps_no_other_waiting(setting: Sett
     await setting.stores.settled(first)
 
 
+@pytest.mark.parametrize("away", [1, 2])
+async def test_the_last_word_is_the_one_that_stays(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, away: int
+) -> None:
+    """What was said before it may be on its way to the table when it comes; also where neither gets there (2)."""
+    monkeypatch.setattr(controller_module, "STORE_RETRY_S", 0.05)
+    function = await setting.create()
+    store = setting.stores.functions.report
+    tried: list[State] = []
+    stored: list[State] = []
+    is_on_its_way, may_go_on, is_refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def report(observation: Observation) -> None:
+        tried.append(observation.state)
+        number = tried.count(observation.state)
+        if observation.state == "Failed" and number == 2:
+            is_on_its_way.set()
+            await may_go_on.wait()
+            is_refused.set()
+        elif observation.state == "Active" and away == 2:
+            await is_refused.wait()
+        if number <= (away if observation.state == "Failed" else away - 1):
+            raise TableUnavailable("the table is away")
+        await store(observation)
+        stored.append(observation.state)
+
+    monkeypatch.setattr(setting.stores.functions, "report", report)
+    setting.deployer.observe(function, "Failed", "no room")
+    setting.start()
+    await until(is_on_its_way.is_set)
+    setting.deployer.observe(function, "Active")
+    await asyncio.sleep(0.1)
+    may_go_on.set()
+    await until(lambda: len(stored) == 3 - away and not setting.controller._unreported)
+    assert (await setting.stores.functions.get(PLATFORM, function.id)).status.state == "Active"
+
+
 class NotingPlaces(NotingDeployer):
     """One that gives workspaces places of their own."""
 

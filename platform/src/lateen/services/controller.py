@@ -9,6 +9,7 @@ of them as they should be, and so has to be told of all.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -81,12 +82,15 @@ class Controller:
             functions=functions, deployer=deployer, deploy=self._deploy, keeps_all=places is not None
         )
         self._retries: dict[str, _Retry] = {}
-        """By the deployment's id, as what was not reported yet."""
+        """By the deployment's id."""
         self._has_retries = asyncio.Event()
         self._held: dict[str, int] = {}
         """By the function's id: the revision of which the deployer knows what it reserves and whether it is open."""
         self._unreported: dict[str, Observation] = {}
-        self._report_at_s = 0.0
+        """By the deployment's id: the last that was observed, until it is stored."""
+        self._reporting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._report_at_s: float | None = None
+        """When what could not be stored is tried again."""
         functions.subscribe(self._change)
         if building is not None:
             building.subscribe(self._built)
@@ -122,7 +126,6 @@ class Controller:
 
     async def _follow_observations(self) -> None:
         async for observation in self._deployer.observations():
-            self._unreported.pop(observation.id, None)
             self._note(observation)
             await self._report(observation)
 
@@ -182,7 +185,7 @@ class Controller:
         while True:
             self._has_retries.clear()
             due_at_s = [retry.at_s for retry in self._retries.values()]
-            if self._unreported:
+            if self._report_at_s is not None:
                 due_at_s.append(self._report_at_s)
             try:
                 async with asyncio.timeout_at(min(due_at_s, default=None)):
@@ -191,10 +194,10 @@ class Controller:
                 await self._retry(loop.time())
 
     async def _retry(self, now_s: float) -> None:
-        if self._unreported and self._report_at_s <= now_s:
-            unreported, self._unreported = self._unreported, {}
-            for observation in unreported.values():
-                await self._report(observation)
+        if self._report_at_s is not None and self._report_at_s <= now_s:
+            self._report_at_s = None
+            for deployed in list(self._unreported):
+                await self._report_last(deployed)
         for deployed, retry in list(self._retries.items()):
             if retry.at_s <= now_s:
                 # Its outcome is observed later and sets the time anew; this is for the case that none comes.
@@ -331,20 +334,29 @@ class Controller:
         self._has_retries.set()
 
     async def _report(self, observation: Observation) -> None:
-        try:
-            await self._functions.report(observation)
-        except LateenError as exc:
-            log.warning("report put off", extra={"function": observation.function_id, "reason": str(exc)})
-            self._report_later(observation, STORE_RETRY_S)
-        except Exception:  # one that can't be read must not keep others from being reported
-            log.exception("report put off", extra={"function": observation.function_id})
-            self._report_later(observation, self._every_s)
+        """Of several of one deployment that wait for the table, or are on their way there, the last is what stays."""
+        self._unreported[observation.id] = observation
+        await self._report_last(observation.id)
 
-    def _report_later(self, observation: Observation, wait_s: float) -> None:
-        """A later observation of the same deployment takes its place."""
+    async def _report_last(self, deployed: str) -> None:
+        async with self._reporting.setdefault(deployed, asyncio.Lock()):
+            if (observation := self._unreported.get(deployed)) is None:
+                return
+            try:
+                await self._functions.report(observation)
+            except LateenError as exc:
+                log.warning("report put off", extra={"function": observation.function_id, "reason": str(exc)})
+                self._report_later(STORE_RETRY_S)
+            except Exception:  # one that can't be read must not keep others from being reported
+                log.exception("report put off", extra={"function": observation.function_id})
+                self._report_later(self._every_s)
+            else:
+                if self._unreported.get(deployed) is observation:
+                    del self._unreported[deployed]
+
+    def _report_later(self, wait_s: float) -> None:
         at_s = asyncio.get_running_loop().time() + wait_s
-        self._report_at_s = min(self._report_at_s, at_s) if self._unreported else at_s
-        self._unreported.setdefault(observation.id, observation)
+        self._report_at_s = at_s if self._report_at_s is None else min(self._report_at_s, at_s)
         self._has_retries.set()
 
 
