@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from runtime_driver import RUNTIME, Function, python_command, resident_kib
 
-from lateen_invoker import kernel, wire
+from lateen_invoker import kernel, spawners, wire
 from lateen_invoker.forkserver import descendants
 from lateen_invoker.spawner import SpawnFailed
 
@@ -414,6 +414,28 @@ async def test_a_fork_server_that_is_stopped(function: Function, monkeypatch: py
     assert (await function.environment()).first[0] == wire.READY
 
 
+async def test_a_fork_server_that_is_slow(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many are asked for at once the last may wait too long. Those that were made meanwhile run events."""
+    receive, is_first, is_late = spawners._receive, True, asyncio.Event()
+
+    async def received(sock: socket.socket, within_s: float) -> tuple[bytes, list[int]]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await is_late.wait()
+            raise SpawnFailed("no process could be started in time")
+        return await receive(sock, within_s)
+
+    monkeypatch.setattr(spawners, "_receive", received)
+    late = asyncio.ensure_future(function.environment())
+    await _until(lambda: not is_first)
+    made = await function.environment()
+    is_late.set()
+    with pytest.raises(SpawnFailed, match="in time"):
+        await late
+    assert "0" not in await made.value({"do": "environ"})
+
+
 async def test_a_fork_server_that_ends_slowly(function: Function) -> None:
     """Another one may be started meanwhile, and stays; whoever waits for an answer of the old one ends no other."""
     old = function.spawner._pid
@@ -435,7 +457,6 @@ OWNER = """
 import asyncio, json, sys
 from pathlib import Path
 from lateen_invoker.forkserver import descendants
-from lateen_invoker.spawner import SpawnFailed
 from runtime_driver import Function
 
 async def main():

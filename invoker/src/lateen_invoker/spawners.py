@@ -43,6 +43,8 @@ class ForkServer:
         self._tmp: str | None = None
         self._owner: int | None = None
         self._lock = asyncio.Lock()
+        self._answered_at_s = 0.0
+        """On the loop's clock."""
         self._living: set[EnvironmentProcess] = set()
         self.isolation = ""
         self.task_root = code_dir
@@ -78,6 +80,7 @@ class ForkServer:
             os.chown(directory, self._owner, self._owner)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
+        asked_at_s = asyncio.get_running_loop().time()
         try:
             with theirs:
                 fds = [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])]
@@ -85,11 +88,14 @@ class ForkServer:
             try:
                 reply, given = await _receive(ours, SPAWN_S)
             except SpawnFailed:
-                await self._give_up(control)
+                # One that has answered others meanwhile is only slow, and with it end environments that run events.
+                if self._answered_at_s < asked_at_s:
+                    await self._give_up(control)
                 raise
             if not reply:
                 await self._give_up(control)
                 raise SpawnFailed("the fork server has ended")
+            self._answered_at_s = asyncio.get_running_loop().time()
             if len(given) != 2:
                 raise SpawnFailed(json.loads(reply).get("error", "no answer"))
         except BaseException:
