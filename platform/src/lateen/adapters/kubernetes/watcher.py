@@ -38,7 +38,8 @@ class Watched:
         namespace: None: in all.
         owner: objects can be found by what it says of them.
         reduced: what of an object is kept.
-        may_be_absent: where the API server doesn't know the kind, or keeps it to itself, there are no such objects.
+        may_be_absent: where the API server doesn't know the kind, or keeps it to itself, there are no such objects;
+            and nobody waits for `synced` longer than until a first answer, whatever that says.
         """
         self.kind = kind
         self._api = api
@@ -82,6 +83,8 @@ class Watched:
                 else:
                     log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
                     wait_s = min(LAST_RETRY_S, wait_s * 2)
+                if self._may_be_absent:
+                    self.synced.set()
                 await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
 
     def get(self, namespace: str, name: str) -> Manifest | None:
@@ -128,7 +131,6 @@ class Watched:
         log.debug("kind not watched", extra={"kind": self.kind.name, "reason": reason})
         for key in list(self._items):
             self._forget(key)
-        self.synced.set()
 
     async def _list(self) -> str:
         objects, version = await self._api.list(self.kind, self._namespace, selector=self._selector)
