@@ -22,6 +22,7 @@ from lateen.services.tenants import BURIED
 from lateen.services.tombstones import AFTER_S, KEPT_S, LOOK_EVERY_S, Tombstones
 from lateen.testing.assembled import ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
+from lateen_invoker.ids import new_request_id
 from lateen_invoker.records import ExecutionRecord
 
 RUNTIMES = Path(__file__).parents[2] / "runtimes"
@@ -68,7 +69,7 @@ async def with_everything(services: Services, name: str = "hello") -> tuple[Func
         await services.event_configs.put(function, qualifier, EventInvokeChange(maximum_retry_attempts=0))
     await services.records.store(function.id, [record(function.id, number) for number in range(3)])
     letter = DeadLetter(
-        request_id="r", qualifier=None, condition="RetriesExhausted", reason="", attempts=1,
+        request_id=new_request_id(), qualifier=None, condition="RetriesExhausted", reason="", attempts=1,
         accepted_at="2027-01-15T08:00:00.000Z", ended_at="2027-01-15T08:00:01.000Z", event="{}", event_key=None,
         answer=None,
     )  # fmt: skip
