@@ -1,8 +1,11 @@
 """The REST surface: what is made, listed, changed and removed, and how two who do so at once get along."""
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -11,7 +14,7 @@ from lateen.domain.events import EventInvokeChange
 from lateen.testing.fake_deployer import FakeAnswer
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
-from .conftest import CODE, Api
+from .conftest import CODE, Api, run_api
 
 FUNCTIONS = "/api/workspaces/default/functions"
 
@@ -511,6 +514,37 @@ async def test_events_are_refused(api: Api) -> None:
     assert (await api("POST", path, content=b"{}", key=other, **event)).status_code == 404
     await asyncio.sleep(0.5)
     assert api.invoker.events == []
+
+
+async def test_a_workspace_whose_events_wait(tmp_path: Path) -> None:
+    """It gets 429 with the reason when they have as many bytes as they may, and others are not concerned. When its
+    events are done, or its functions are gone, there is room again."""
+    event = json.dumps("x" * 120_000).encode()
+
+    async def send(api: Api, function: dict[str, Any]) -> httpx.Response:
+        path = f"/api/functions/{function['id']}/invocations"
+        return await api("POST", path, params={"type": "event"}, content=event)
+
+    async with run_api(tmp_path / "own", queue_workspace_mib=1) as api:
+        api.invoker.answer = FakeAnswer(status=429)
+        busy, idle, other = (
+            await api.function(name="busy"),
+            await api.function(name="idle"),
+            await api.function(workspace=await api.workspace("other")),
+        )
+        assert [(await send(api, busy)).status_code for _ in range(9)] == [202] * 8 + [429]
+        refused = await send(api, idle)
+        assert refused.headers["retry-after"] == "1"
+        assert {name: refused.json()[name] for name in ("type", "status", "detail")} == {
+            "type": "urn:lateen:problem:too-many-requests",
+            "status": 429,
+            "detail": "there is no room for it: the events of a workspace that wait may have 1 MiB together",
+        }
+        assert (await send(api, other)).status_code == 202
+        assert (await api("DELETE", f"/api/functions/{busy['id']}")).status_code == 204
+        async with asyncio.timeout(60):
+            while (await send(api, idle)).status_code == 429:
+                await asyncio.sleep(0.1)
 
 
 async def test_dead_letters(api: Api) -> None:

@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
+from running_lateen import Start
 
-from .conftest import Account, Create
+from .conftest import CLIENT, ROLE, Account, Create, new_account, zipped
 
 Seen = Callable[[str, str], list[Any]]
 
@@ -207,3 +209,29 @@ def test_wrong_configurations(client: Any, create: Create, account: Account) -> 
         "ResourceNotFoundException",
         "The function doesn't exist.",
     )
+
+
+def test_a_workspace_whose_events_wait(start: Start, tmp_path: Path) -> None:
+    """Beyond the bytes that they may have it is throttled, as AWS says that, and another account is not."""
+    lateen = start(tmp_path / "data", environment={"LATEEN_QUEUE_WORKSPACE_MIB": "1"})
+    payload = json.dumps("x" * 120_000)
+    clients = []
+    for name in ("full", "other"):
+        account = new_account(lateen, name)
+        clients.append(account.session().client("lambda", endpoint_url=account.endpoint, config=CLIENT))
+        clients[-1].create_function(
+            FunctionName="fails",
+            Runtime="python3.12",
+            Role=ROLE,
+            Handler="app.handler",
+            Code={"ZipFile": zipped("def handler(event, context):\n    raise ValueError('later')\n")},
+        )
+    full, other = clients
+    sent = {"FunctionName": "fails", "InvocationType": "Event", "Payload": payload}
+    for _ in range(8):
+        assert full.invoke(**sent)["StatusCode"] == 202
+    with pytest.raises(full.exceptions.TooManyRequestsException) as refused:
+        full.invoke(**sent)
+    assert refused.value.response["Reason"] == "CallerRateLimitExceeded"
+    assert "events of a workspace that wait may have 1 MiB" in refused.value.response["Error"]["Message"]
+    assert other.invoke(**sent)["StatusCode"] == 202

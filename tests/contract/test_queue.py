@@ -13,7 +13,7 @@ from lateen.adapters.redis_queue import RedisQueue
 from lateen.adapters.sqlite import SqliteTable
 from lateen.adapters.sqlite_queue import SqliteQueue
 from lateen.domain.errors import TooLarge
-from lateen.ports.queue import BODY_LIMIT_BYTES, LeaseLost, Message, Queue, QueueFull
+from lateen.ports.queue import BODY_LIMIT_BYTES, MESSAGE_BYTES, LeaseLost, Message, Queue, QueueFull, TenantFull
 
 LEASE_S = 1.0
 LANE = "acme/hello"
@@ -31,7 +31,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 async def sqlite_queue(sqlite_table: SqliteTable) -> MakeQueue:
-    return lambda lease_s=LEASE_S: SqliteQueue(sqlite_table, lease_s=lease_s)
+    return lambda lease_s=LEASE_S, **limits: SqliteQueue(sqlite_table, lease_s=lease_s, **limits)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ async def redis_queue(redis_server: RedisServer) -> AsyncIterator[MakeQueue]:
     made: list[RedisQueue] = []
     name = f"test-{token_hex(8)}"
 
-    def make(lease_s: float = LEASE_S) -> RedisQueue:
-        made.append(RedisQueue(redis_server.url, name=name, lease_s=lease_s))
+    def make(lease_s: float = LEASE_S, **limits: int) -> RedisQueue:
+        made.append(RedisQueue(redis_server.url, name=name, lease_s=lease_s, **limits))
         return made[-1]
 
     yield make
@@ -357,6 +357,105 @@ async def test_a_lane_is_bounded(make_queue: MakeQueue, monkeypatch: pytest.Monk
     await queue.retry(held[0], delay_s=60)
     await queue.ack(next(message for message in held[1:] if message.lane == LANE))
     await queue.send(LANE, b"{}")
+
+
+def of(size: int) -> bytes:
+    """The body of a message that counts `size` bytes."""
+    return b"x" * (size - MESSAGE_BYTES)
+
+
+async def fills(queue: Queue, tenant: str, *, size: int) -> None:
+    """The tenant has room for `size` bytes and for no byte more; they are taken out again, and nothing else is."""
+    others = {f"{each}/{part}" for each in ("acme", "acme-2", "acm") for part in "abc"}
+    await queue.send(f"{tenant}/probe", of(size // 2))
+    with pytest.raises(TenantFull):
+        await queue.send(f"{tenant}/probe-2", of(size - size // 2 + 1))
+    await queue.send(f"{tenant}/probe-2", of(size - size // 2))
+    probes = await queue.receive(limit=10, without=others)
+    assert len(probes) == 2
+    for message in probes:
+        await queue.ack(message)
+
+
+async def test_a_tenants_bytes_are_bounded(make_queue: MakeQueue) -> None:
+    """In all its lanes together, put off, held and waiting; what has no room is not stored, and others are not
+    concerned. Whoever waits for nothing any more has all of its room again."""
+    queue = make_queue(lease_s=60.0, tenant_limit_bytes=10_000)
+    await queue.send("acme/a", of(4000))
+    await queue.send("acme/b", of(4000), delay_s=60)
+    await queue.send("acme-2/a", of(10000))
+    await queue.send("acm/a", of(10000))
+    for lane in ("acme/a", "acme/c"):
+        with pytest.raises(TenantFull, match="workspace"):
+            await queue.send(lane, of(2001))
+    await queue.send("acme/c", of(2000))
+    held = {message.lane: message for message in await queue.receive(limit=10)}
+    assert set(held) == {"acme/a", "acme/c", "acme-2/a", "acm/a"}
+    with pytest.raises(TenantFull):
+        await queue.send("acme/a", b"x")
+    await queue.ack(held["acme/a"])
+    await fills(queue, "acme", size=4000)
+    await queue.bury(held["acme/c"], "no use")
+    await fills(queue, "acme", size=6000)
+    await queue.ack(held["acme-2/a"])
+    await fills(queue, "acme-2", size=10000)
+    await fills(queue, "acme", size=6000)
+
+
+async def test_a_retry_counts_what_it_holds_then(make_queue: MakeQueue) -> None:
+    """Its new body, larger or smaller, and nothing twice, however often it is put off and delivered. It is never
+    refused: what was accepted stays."""
+    queue = make_queue(lease_s=60.0, tenant_limit_bytes=10_000)
+    await queue.send("acme/a", of(5000))
+    for _ in range(3):
+        await queue.retry(await one(queue))
+    await fills(queue, "acme", size=5000)
+    await queue.retry(await one(queue), body=of(9000))
+    await fills(queue, "acme", size=1000)
+    message = await one(queue)
+    await queue.retry(message, delay_s=0.05, body=of(12000))
+    with pytest.raises(LeaseLost):
+        await queue.retry(message, body=b"x")
+    with pytest.raises(TenantFull):
+        await queue.send("acme/b", b"x")
+    await queue.retry(await one(queue), body=of(3000))
+    await fills(queue, "acme", size=7000)
+    message = await one(queue)
+    await queue.ack(message)
+    with pytest.raises(LeaseLost):
+        await queue.ack(message)
+    await fills(queue, "acme", size=10000)
+
+
+async def test_a_delivery_again_counts_once(make_queue: MakeQueue) -> None:
+    """Holders that vanish, and say something when it is too late, change no count."""
+    queue = make_queue(lease_s=1.0, tenant_limit_bytes=10_000)
+    patient = make_queue(lease_s=60.0, tenant_limit_bytes=10_000)
+    await queue.send("acme/a", of(6000))
+    early = await one(queue)
+    await asyncio.sleep(1.2)
+    late = await one(queue)
+    await patient.extend(late)
+    for settle in refused(patient, early):
+        with pytest.raises(LeaseLost):
+            await settle()
+    await fills(patient, "acme", size=4000)
+    await patient.ack(late)
+    await fills(patient, "acme", size=10000)
+
+
+async def test_many_at_once_find_the_room_that_there_is(make_queue: MakeQueue) -> None:
+    """Of fifty that send at the same time, as many as fit."""
+    queues = [make_queue(lease_s=60.0, tenant_limit_bytes=10_000) for _ in range(2)]
+    found = await asyncio.gather(
+        *(queues[number % 2].send(f"acme/{number % 7}", of(1000)) for number in range(50)), return_exceptions=True
+    )
+    assert sum(isinstance(each, str) for each in found) == 10
+    assert sum(isinstance(each, TenantFull) for each in found) == 40
+    messages = await all_of(queues[0])
+    assert len(messages) == 10
+    await asyncio.gather(*(queues[1].ack(message) for message in messages))
+    await fills(queues[0], "acme", size=10000)
 
 
 async def test_ping(queue: Queue) -> None:

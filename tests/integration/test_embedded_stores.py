@@ -17,7 +17,9 @@ from lateen.adapters.data_folder import DataFolderError
 from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 from lateen.adapters.sqlite_file import MIGRATIONS
+from lateen.adapters.sqlite_queue import SqliteQueue
 from lateen.ports.objects import ObjectsUnavailable
+from lateen.ports.queue import MESSAGE_BYTES, TenantFull
 from lateen.ports.table import Item, ItemNotFound, Key, TableUnavailable
 
 
@@ -507,3 +509,31 @@ def test_a_full_disk(tmp_path: Path) -> None:
         pytest.skip("needs unshare(1) and mounts in a user namespace")
     done = subprocess.run([*command, str(tmp_path), sys.executable, FULL], capture_output=True, text=True)
     assert done.stdout == "healed\n", done.stderr
+
+
+async def test_a_queue_of_before_bytes_were_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in a file of an older schema counts of its workspace's bytes."""
+    monkeypatch.setattr("lateen.adapters.sqlite_file.MIGRATIONS", MIGRATIONS[:2])
+    table = SqliteTable(path)
+    await table.close()
+    with sqlite3.connect(path) as connection:
+        for number, (lane, size) in enumerate((("acme/a", 1000), ("acme/a", 500), ("acme/b", 100), ("other/a", 10))):
+            connection.execute(
+                "INSERT INTO queue_messages VALUES (NULL, ?, ?, 0, 0, 0, 0, 0, ?)", (str(number), lane, b"x" * size)
+            )
+            connection.execute(
+                "INSERT INTO queue_lanes VALUES (?, 1, 0) ON CONFLICT DO UPDATE SET messages = messages + 1", (lane,)
+            )
+    connection.close()
+    monkeypatch.setattr("lateen.adapters.sqlite_file.MIGRATIONS", MIGRATIONS)
+    table = SqliteTable(path)
+    held = 1600 + 3 * MESSAGE_BYTES
+    queue = SqliteQueue(table, tenant_limit_bytes=held + MESSAGE_BYTES + 10)
+    with pytest.raises(TenantFull):
+        await queue.send("acme/a", b"x" * 11)
+    await queue.send("acme/c", b"x" * 10)
+    while messages := await queue.receive(limit=10):
+        for message in messages:
+            await queue.ack(message)
+    await queue.send("acme/a", b"x" * (held + 10))
+    await table.close()

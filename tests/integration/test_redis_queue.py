@@ -10,7 +10,8 @@ from own_certificate import own_certificate
 from redis_server import RedisServer, need_redis
 
 from lateen.adapters.redis_queue import RedisQueue
-from lateen.ports.queue import QueueUnavailable
+from lateen.ports.queue import MESSAGE_BYTES, TENANT_LIMIT_BYTES, QueueUnavailable, TenantFull
+from lateen.services.events import INLINE_LIMIT_BYTES
 
 LANE = "acme/hello"
 
@@ -41,6 +42,12 @@ async def drained(queue: RedisQueue, expected: int, *, within_s: float = 60.0) -
                 messages = []
             if not messages:
                 await asyncio.sleep(0.05)
+    return found
+
+
+async def counted(queue: RedisQueue) -> dict[bytes, bytes]:
+    """What the server believes to hold: bytes by lane and tenant."""
+    found: dict[bytes, bytes] = await queue._redis.hgetall(f"{queue._base}:bytes")
     return found
 
 
@@ -82,6 +89,13 @@ async def test_what_was_acknowledged_survives_kill_9(server: RedisServer) -> Non
                 await asyncio.sleep(0.05)
     assert len(sent) > 10
     assert queue.losses == 0
+    # What was stored and not acknowledged, or stored twice, is counted too, until it is taken out.
+    async with asyncio.timeout(60):
+        while (depth := await queue.depth()).waiting or depth.delayed or depth.leased:
+            for message in await queue.receive(limit=20):
+                await queue.ack(message)
+            await asyncio.sleep(0.05)
+    assert await counted(queue) == {}
     await queue.close()
 
 
@@ -123,6 +137,68 @@ async def test_a_server_that_forgot_everything_is_noticed(server: RedisServer) -
     assert await drained(queue, 1) == {b"new"}
     assert queue.losses == 1
     await queue.close()
+
+
+async def test_what_was_stored_twice(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A send whose answer was lost is sent again with the same id. However the two are put off and taken out, it is
+    delivered at least once, and nothing is counted that is not there."""
+    queue = RedisQueue(server.url)
+    monkeypatch.setattr("lateen.adapters.redis_queue.token_hex", lambda _: "one")
+    for delay_s in (0.0, 0.1):
+        for _ in range(2):
+            await queue.send(LANE, b"{}", delay_s=delay_s)
+        await asyncio.sleep(0.2)
+        found = await queue.receive(limit=10)
+        assert {message.body for message in found} == {b"{}"}
+        for message in found:
+            await queue.retry(message, delay_s=0.1, body=b"again")
+        await asyncio.sleep(0.2)
+        found = await queue.receive(limit=10)
+        assert {message.body for message in found} == {b"again"}
+        for message in found:
+            await queue.ack(message)
+        assert await counted(queue) == {}
+        assert await queue._redis.hgetall(f"{queue._base}:counts") == {}
+    await queue.close()
+
+
+async def test_bytes_that_were_counted_wrong(server: RedisServer) -> None:
+    """While versions are replaced an older one takes out what it doesn't count, and puts in the same. It ends with the
+    backlog of the function, however its last message went; others' bytes are what they were."""
+    queue = RedisQueue(server.url, tenant_limit_bytes=10_000)
+    await queue.send("acme/other", b"x" * (1000 - MESSAGE_BYTES))
+    for wrong in (5000, -5000):
+        await queue.send(LANE, b"x" * (2000 - MESSAGE_BYTES))
+        for field in (LANE, "acme"):
+            await queue._redis.hincrby(f"{queue._base}:bytes", field, wrong)
+        (message,) = await queue.receive(without={"acme/other"})
+        await queue.ack(message)
+        assert await counted(queue) == {b"acme/other": b"1000", b"acme": b"1000"}
+    for field in (LANE, "acme"):
+        await queue._redis.hincrby(f"{queue._base}:bytes", field, 5000)
+    await queue.send(LANE, b"x" * (2000 - MESSAGE_BYTES))
+    assert await counted(queue) == {b"acme/other": b"1000", LANE.encode(): b"2000", b"acme": b"3000"}
+    await queue.close()
+
+
+async def test_one_workspace_does_not_fill_the_trials_server(tmp_path: Path) -> None:
+    """With the chart's 128 MiB and a workspace's share unless told otherwise, whether events wait or are put off."""
+    server = RedisServer(tmp_path / "redis", "--maxmemory", "128mb")
+    server.start()
+    try:
+        queue = RedisQueue(server.url)
+        stored, is_full = 0, False
+        while not is_full:
+            try:
+                await queue.send(f"acme/{stored % 7}", b"x" * INLINE_LIMIT_BYTES, delay_s=60 * (stored % 2))
+                stored += 1
+            except TenantFull:
+                is_full = True
+        assert stored >= TENANT_LIMIT_BYTES // (INLINE_LIMIT_BYTES + 1024)
+        await queue.send("other/hello", b"x" * INLINE_LIMIT_BYTES)
+        await queue.close()
+    finally:
+        server.kill()
 
 
 async def test_a_full_server_refuses(tmp_path: Path) -> None:

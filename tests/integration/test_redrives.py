@@ -12,7 +12,7 @@ from event_parts import DONE, FAILED, Parts, parts
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from lateen.domain.functions import Function
-from lateen.ports.queue import QueueFull, QueueUnavailable
+from lateen.ports.queue import QueueFull, QueueUnavailable, TenantFull
 from lateen.ports.table import Item
 from lateen.services.dead_letters import DeadLetter, key_of
 from lateen.services.events import INLINE_LIMIT_BYTES
@@ -154,7 +154,7 @@ async def test_a_letter_that_is_removed_takes_its_payload_along(parts: Parts) ->
     assert await parts.later(1) == 0
 
 
-@pytest.mark.parametrize("refusal", [QueueFull("no room"), QueueUnavailable("does not answer")])
+@pytest.mark.parametrize("refusal", [QueueFull("no room"), TenantFull("no room"), QueueUnavailable("away")])
 async def test_a_queue_that_takes_nothing(parts: Parts, monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
     """The letter stays and is free for the next try."""
     function, letter = await a_letter(parts)

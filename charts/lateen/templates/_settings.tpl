@@ -50,6 +50,7 @@
 {{- $_ := set $env "LATEEN_DRAIN_LAG_SECONDS" (.Values.drainLagSeconds | int | toString) -}}
 {{- if .Values.worker.enabled -}}
 {{- $_ := set $env "WORKER_CONCURRENCY" (.Values.worker.concurrency | int | toString) -}}
+{{- $_ := set $env "LATEEN_QUEUE_WORKSPACE_MIB" (.Values.queue.workspaceMib | int | toString) -}}
 {{- if .Values.localStores.enabled -}}
 {{- $_ := set $env "LATEEN_REDIS_URL" (printf "redis://%s:6379/0" (include "lateen.serviceHost" (dict "root" . "component" "redis"))) -}}
 {{- $_ := set $env "LATEEN_REDIS_PASSWORD_FILE" "/etc/lateen/redis/password" -}}

@@ -155,7 +155,7 @@ class Platform:
         )
         self._controller = Controller(functions=self.functions, deployer=deployer, building=self._building)
         invocations = Invocations(functions=self.functions, connecting=connecting)
-        self._queue = SqliteQueue(self.table)
+        self._queue = SqliteQueue(self.table, tenant_limit_bytes=settings.queue_workspace_mib * 1024**2)
         events = Events(self._queue, self.objects)
         self._worker = event_worker(
             services,

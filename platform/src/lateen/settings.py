@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import fields
 
 from lateen.gateway.proxies import Proxies
+from lateen.ports.queue import TENANT_LIMIT_BYTES
 
 _SHARED = {
     "environment": "ENVIRONMENT",
@@ -67,6 +68,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Seconds that a build of a function's code may take."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Asynchronous invocations that run at a time, for each worker."""
+    queue_workspace_mib: Annotated[int, Meta(ge=1, le=1_048_576)] = TENANT_LIMIT_BYTES // 1024**2
+    """MiB that the asynchronous invocations of one workspace may have while they wait; each counts 256 bytes more than
+    it has."""
     header_seconds: Seconds = 10.0
     """Seconds that a caller may take for a request's head."""
     body_seconds: Seconds = 30.0

@@ -3,7 +3,7 @@
 import re
 
 from lateen.domain.errors import TooLarge
-from lateen.ports.queue import BATCH_LIMIT, BODY_LIMIT_BYTES, DELAY_LIMIT_S
+from lateen.ports.queue import BATCH_LIMIT, BODY_LIMIT_BYTES, DELAY_LIMIT_S, MESSAGE_BYTES
 
 _LANE = re.compile(r"^[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}\Z")
 
@@ -30,3 +30,17 @@ def check_limit(limit: int) -> None:
 
 def tenant_of(lane: str) -> str:
     return lane.partition("/")[0]
+
+
+def weight_of(body: bytes) -> int:
+    """What a message with this body counts of its tenant's bytes."""
+    return len(body) + MESSAGE_BYTES
+
+
+def lane_is_full(limit: int) -> str:
+    return f"{limit} events of this function are waiting already"
+
+
+def tenant_is_full(limit_bytes: int) -> str:
+    limit = f"{limit_bytes / 1024**2:g} MiB"
+    return f"there is no room for it: the events of a workspace that wait may have {limit} together"

@@ -18,17 +18,27 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError
 
 from lateen.adapters import redis_scripts
-from lateen.adapters.queue_checks import check_body, check_delay, check_lane, check_limit
+from lateen.adapters.queue_checks import (
+    check_body,
+    check_delay,
+    check_lane,
+    check_limit,
+    lane_is_full,
+    tenant_is_full,
+    weight_of,
+)
 from lateen.ports.queue import (
     DEAD_LIMIT,
     LANE_LIMIT,
     LEASE_S,
+    TENANT_LIMIT_BYTES,
     DeadMessage,
     Depth,
     LeaseLost,
     Message,
     QueueFull,
     QueueUnavailable,
+    TenantFull,
 )
 
 log = logging.getLogger(__name__)
@@ -50,6 +60,7 @@ class RedisQueue:
         password: str | None = None,
         name: str = "lateen",
         lease_s: float = LEASE_S,
+        tenant_limit_bytes: int = TENANT_LIMIT_BYTES,
         retries: int = RETRIES,
     ) -> None:
         """Args:
@@ -57,6 +68,7 @@ class RedisQueue:
                 authorities, `AWS_CA_BUNDLE`, or the file that `?ssl_ca_certs=` names.
             password: where the URL has none.
             name: keys begin with `{name}:events`; installations that share a server need different ones.
+            tenant_limit_bytes: as in the port; whoever sends should say the same.
         Raises: `ValueError` without the URL in its text.
         """
         check_url(url)
@@ -80,6 +92,7 @@ class RedisQueue:
         self._redis = Redis.from_pool(pool)
         self._base = f"{{{name}}}:events"
         self._lease_s = lease_s
+        self._tenant_limit_bytes = tenant_limit_bytes
         self._epoch: bytes | None = None
         self.losses = 0
         """How often the server was found without what it had before."""
@@ -106,8 +119,12 @@ class RedisQueue:
         check_delay(delay_s)
         message_id = token_hex(16)
         # What is sent again because its answer was lost may be stored twice, and is delivered twice then.
-        if not await self._call(self._send, lane, message_id, body, _ms(delay_s), LANE_LIMIT):
-            raise QueueFull(f"{LANE_LIMIT} events of this function are waiting already")
+        limits = (LANE_LIMIT, self._tenant_limit_bytes)
+        match await self._call(self._send, lane, message_id, body, _ms(delay_s), *limits, weight_of(body)):
+            case b"lane":
+                raise QueueFull(lane_is_full(LANE_LIMIT))
+            case b"tenant":
+                raise TenantFull(tenant_is_full(self._tenant_limit_bytes))
         return message_id
 
     async def receive(self, *, limit: int = 1, without: Collection[str] = ()) -> list[Message]:
@@ -139,7 +156,8 @@ class RedisQueue:
         check_delay(delay_s)
         check_body(body or b"")
         kept = message.body if body is None else body
-        await self._settle(self._retry, message, message.id, kept, _ms(message.sent_at_s), _ms(delay_s))
+        at, delay = _ms(message.sent_at_s), _ms(delay_s)
+        await self._settle(self._retry, message, message.id, kept, at, delay, weight_of(kept))
 
     async def bury(self, message: Message, reason: str) -> None:
         at = _ms(message.sent_at_s)
@@ -182,7 +200,7 @@ class RedisQueue:
 
     async def _settle(self, script: Any, message: Message, *values: object) -> None:
         entry, _, deliveries = message.receipt.partition(" ")
-        if not await self._call(script, message.lane, entry, deliveries, *values):
+        if not await self._call(script, message.lane, entry, deliveries, weight_of(message.body), *values):
             raise LeaseLost("the message is not held any more")
 
     async def _call(self, script: Any, *values: object) -> Any:

@@ -10,11 +10,15 @@ All keys begin with one base whose hash tag keeps them in one slot of a Redis Cl
 | `:due` | ids of messages that are put off, by when they are due (ms) |
 | `:held` | what those hold |
 | `:counts` | messages by lane |
+| `:bytes` | what they count, by lane and, summed up, by tenant |
 | `:dead` | stream of what was buried |
 | `:epoch` | a random text that says that this is still the same data |
 
 A lease is a pending entry of the group; it is over when the entry was idle for as long. The delivery count, which each
 claim raises, tells the holder from an earlier one. Times are Redis' own, so that receivers need not agree on theirs.
+
+A lane without messages has no bytes, whatever was counted: that is made so when a lane gets empty, and when it begins
+anew. So what a process of a version that counts none has taken out is not counted for ever.
 
 Redis 7 or newer, or Valkey.
 """
@@ -57,10 +61,23 @@ local function take_out(lane, entry)
     redis.call('ZREM', base .. ':lanes', lane)
   end
 end
-local function uncount(lane)
+local function tenant_of(lane) return string.match(lane, '^[^/]*') end
+local function bytes_of(lane_or_tenant) return tonumber(redis.call('HGET', base .. ':bytes', lane_or_tenant) or 0) end
+local function count_bytes(lane, change)
+  change = math.max(change, -bytes_of(lane))
+  if change == 0 then return end
+  for _, field in ipairs({lane, tenant_of(lane)}) do
+    if redis.call('HINCRBY', base .. ':bytes', field, change) <= 0 then
+      redis.call('HDEL', base .. ':bytes', field)
+    end
+  end
+end
+local function uncount(lane, size)
   if redis.call('HINCRBY', base .. ':counts', lane, -1) <= 0 then
     redis.call('HDEL', base .. ':counts', lane)
+    size = bytes_of(lane)
   end
+  count_bytes(lane, -size)
 end
 local function put_off(lane, id, body, at, due)
   redis.call('HSET', base .. ':held', id, cmsgpack.pack({lane, body, at}))
@@ -71,13 +88,20 @@ end
 SEND = (
     _COMMON
     + """
--- lane, id, body, delay (ms), limit of the lane. Returns 0 where the lane is full.
-local lane, id, body, delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-if tonumber(redis.call('HGET', base .. ':counts', lane) or 0) >= tonumber(ARGV[5]) then return 0 end
+-- lane, id, body, delay (ms), limit of the lane, limit of the tenant (bytes), what the message counts.
+-- Returns 'stored', 'lane' where that is full, 'tenant' where that is.
+local lane, id, body, delay, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[7])
+-- Sent again, because the answer was lost.
+if delay > 0 and redis.call('HEXISTS', base .. ':held', id) == 1 then return 'stored' end
+local messages = tonumber(redis.call('HGET', base .. ':counts', lane) or 0)
+if messages >= tonumber(ARGV[5]) then return 'lane' end
+if messages == 0 then count_bytes(lane, -bytes_of(lane)) end
+if bytes_of(tenant_of(lane)) + size > tonumber(ARGV[6]) then return 'tenant' end
 local now = now_ms()
 redis.call('HINCRBY', base .. ':counts', lane, 1)
+count_bytes(lane, size)
 if delay > 0 then put_off(lane, id, body, now, now + delay) else add(lane, id, body, now) end
-return 1
+return 'stored'
 """
 )
 
@@ -130,7 +154,7 @@ while #lanes > 0 and #found < limit do
   for _, lane in ipairs(lanes) do
     if #found >= limit then break end
     if is_first then redis.call('ZADD', base .. ':lanes', redis.call('INCR', base .. ':turn'), lane) end
-    if not (without[lane] or without[string.match(lane, '^[^/]*')]) then
+    if not (without[lane] or without[tenant_of(lane)]) then
       local entry, deliveries = take(lane)
       if entry then
         local fields = fields_of(entry)
@@ -160,10 +184,10 @@ ACK = (
     _ALLOW_OOM
     + _COMMON
     + """
--- lane, entry, deliveries
+-- lane, entry, deliveries, what the message counts
 if not is_held(ARGV[1], ARGV[2], ARGV[3]) then return 0 end
 take_out(ARGV[1], ARGV[2])
-uncount(ARGV[1])
+uncount(ARGV[1], tonumber(ARGV[4]))
 return 1
 """
 )
@@ -172,14 +196,20 @@ RETRY = (
     _ALLOW_OOM
     + _COMMON
     + """
--- lane, entry, deliveries, id, body, at, delay (ms)
-local lane, delay = ARGV[1], tonumber(ARGV[7])
+-- lane, entry, deliveries, what the message counted until now, id, body, at, delay (ms), what it counts with this body
+local lane, delay = ARGV[1], tonumber(ARGV[8])
 if not is_held(lane, ARGV[2], ARGV[3]) then return 0 end
 take_out(lane, ARGV[2])
+if delay > 0 and redis.call('HEXISTS', base .. ':held', ARGV[5]) == 1 then
+  -- It was stored twice, and the other one is put off already: there is room for one of an id.
+  uncount(lane, tonumber(ARGV[4]))
+  return 1
+end
+count_bytes(lane, tonumber(ARGV[9]) - tonumber(ARGV[4]))
 if delay > 0 then
-  put_off(lane, ARGV[4], ARGV[5], ARGV[6], now_ms() + delay)
+  put_off(lane, ARGV[5], ARGV[6], ARGV[7], now_ms() + delay)
 else
-  add(lane, ARGV[4], ARGV[5], ARGV[6])
+  add(lane, ARGV[5], ARGV[6], ARGV[7])
 end
 return 1
 """
@@ -189,12 +219,12 @@ BURY = (
     _ALLOW_OOM
     + _COMMON
     + """
--- lane, entry, deliveries, id, body, at, reason, how many are kept
+-- lane, entry, deliveries, what the message counts, id, body, at, reason, how many are kept
 if not is_held(ARGV[1], ARGV[2], ARGV[3]) then return 0 end
 take_out(ARGV[1], ARGV[2])
-uncount(ARGV[1])
-redis.call('XADD', base .. ':dead', 'MAXLEN', '~', ARGV[8], '*',
-  'id', ARGV[4], 'lane', ARGV[1], 'body', ARGV[5], 'at', ARGV[6], 'reason', ARGV[7])
+uncount(ARGV[1], tonumber(ARGV[4]))
+redis.call('XADD', base .. ':dead', 'MAXLEN', '~', ARGV[9], '*',
+  'id', ARGV[5], 'lane', ARGV[1], 'body', ARGV[6], 'at', ARGV[7], 'reason', ARGV[8])
 return 1
 """
 )

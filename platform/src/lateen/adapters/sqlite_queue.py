@@ -10,25 +10,38 @@ from collections.abc import Callable, Collection
 from secrets import token_hex
 from typing import Any
 
-from lateen.adapters.queue_checks import check_body, check_delay, check_lane, check_limit, tenant_of
+from lateen.adapters.queue_checks import (
+    check_body,
+    check_delay,
+    check_lane,
+    check_limit,
+    lane_is_full,
+    tenant_is_full,
+    tenant_of,
+    weight_of,
+)
 from lateen.adapters.sqlite import SqliteTable
 from lateen.ports.queue import (
     DEAD_LIMIT,
     LANE_LIMIT,
     LEASE_S,
+    TENANT_LIMIT_BYTES,
     DeadMessage,
     Depth,
     LeaseLost,
     Message,
     QueueFull,
     QueueUnavailable,
+    TenantFull,
 )
 from lateen.ports.table import TableUnavailable
 
+_TENANT_BYTES = "SELECT COALESCE(SUM(bytes), 0) FROM queue_lanes WHERE lane > :tenant || '/' AND lane < :tenant || '0'"
 _COUNT = """
-    INSERT INTO queue_lanes (lane, messages, turn)
-    VALUES (:lane, 1, (SELECT COALESCE(MAX(turn), 0) FROM queue_lanes))
-    ON CONFLICT (lane) DO UPDATE SET messages = messages + 1 WHERE messages < :limit"""
+    INSERT INTO queue_lanes (lane, messages, bytes, turn)
+    VALUES (:lane, 1, :size, (SELECT COALESCE(MAX(turn), 0) FROM queue_lanes))
+    ON CONFLICT (lane) DO UPDATE SET messages = messages + 1, bytes = bytes + :size WHERE messages < :limit"""
+_COUNT_BYTES = "UPDATE queue_lanes SET bytes = bytes + :change WHERE lane = :lane"
 _SEND = """
     INSERT INTO queue_messages (id, lane, due_at, sent_at, body, deliveries, lease, leased)
     VALUES (:id, :lane, :due_at, :sent_at, :body, 0, 0, 0)"""
@@ -57,13 +70,22 @@ _DEPTH = """
 
 
 class SqliteQueue:
-    def __init__(self, table: SqliteTable, *, lease_s: float = LEASE_S, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        table: SqliteTable,
+        *,
+        lease_s: float = LEASE_S,
+        tenant_limit_bytes: int = TENANT_LIMIT_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Args:
+        tenant_limit_bytes: as in the port.
         clock: Unix time in seconds.
         """
         self._table = table
         self._clock = clock
         self._lease_s = lease_s
+        self._tenant_limit_bytes = tenant_limit_bytes
 
     @property
     def lease_s(self) -> float:
@@ -74,11 +96,15 @@ class SqliteQueue:
         check_body(body)
         check_delay(delay_s)
         now = self._now_ms()
+        size = weight_of(body)
         row = {"id": token_hex(16), "lane": lane, "due_at": now + _ms(delay_s), "sent_at": now, "body": body}
 
         def store(connection: sqlite3.Connection) -> None:
-            if connection.execute(_COUNT, {"lane": lane, "limit": LANE_LIMIT}).rowcount == 0:
-                raise QueueFull(f"{LANE_LIMIT} events of this function are waiting already")
+            (held,) = connection.execute(_TENANT_BYTES, {"tenant": tenant_of(lane)}).fetchone()
+            if held + size > self._tenant_limit_bytes:
+                raise TenantFull(tenant_is_full(self._tenant_limit_bytes))
+            if connection.execute(_COUNT, {"lane": lane, "size": size, "limit": LANE_LIMIT}).rowcount == 0:
+                raise QueueFull(lane_is_full(LANE_LIMIT))
             connection.execute(_SEND, row)
 
         await self._write(store)
@@ -127,7 +153,8 @@ class SqliteQueue:
     async def retry(self, message: Message, *, delay_s: float = 0.0, body: bytes | None = None) -> None:
         check_delay(delay_s)
         check_body(body or b"")
-        await self._settle(message, _RETRY, due_at=self._now_ms() + _ms(delay_s), body=body)
+        change = 0 if body is None else len(body) - len(message.body)
+        await self._settle(message, _RETRY, change=change, due_at=self._now_ms() + _ms(delay_s), body=body)
 
     async def take_back(self) -> None:
         """End all leases, where no holder can be left."""
@@ -146,7 +173,7 @@ class SqliteQueue:
                 raise LeaseLost("the message is not held any more")
             connection.execute(_FORGET_DEAD, (DEAD_LIMIT,))
             connection.execute(_REMOVE, held)
-            _uncount(connection, message.lane)
+            _uncount(connection, message)
 
         await self._write(bury)
 
@@ -172,13 +199,22 @@ class SqliteQueue:
     async def ping(self) -> None:
         await self._table.ping()
 
-    async def _settle(self, message: Message, statement: str, *, leaves: bool = False, **values: object) -> None:
+    async def _settle(
+        self, message: Message, statement: str, *, leaves: bool = False, change: int = 0, **values: object
+    ) -> None:
+        """Args:
+        leaves: the message is not in its lane any more.
+        change: bytes that its body has got more.
+        """
+
         def settle(connection: sqlite3.Connection) -> None:
             bounds = {"id": message.id, "lease": int(message.receipt), **values}
             if connection.execute(statement, bounds).rowcount == 0:
                 raise LeaseLost("the message is not held any more")
             if leaves:
-                _uncount(connection, message.lane)
+                _uncount(connection, message)
+            elif change:
+                connection.execute(_COUNT_BYTES, {"lane": message.lane, "change": change})
 
         await self._write(settle)
 
@@ -198,9 +234,12 @@ class SqliteQueue:
         return int(self._clock() * 1000)
 
 
-def _uncount(connection: sqlite3.Connection, lane: str) -> None:
-    connection.execute("UPDATE queue_lanes SET messages = messages - 1 WHERE lane = ?", (lane,))
-    connection.execute("DELETE FROM queue_lanes WHERE lane = ? AND messages <= 0", (lane,))
+def _uncount(connection: sqlite3.Connection, message: Message) -> None:
+    connection.execute(
+        "UPDATE queue_lanes SET messages = messages - 1, bytes = bytes - ? WHERE lane = ?",
+        (weight_of(message.body), message.lane),
+    )
+    connection.execute("DELETE FROM queue_lanes WHERE lane = ? AND messages <= 0", (message.lane,))
 
 
 def _ms(seconds: float) -> int:

@@ -131,8 +131,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         statuses |= {408, 413, 415, 424, 429, 502, 504}
     if name == "streamLogs":
         statuses |= {429}
-    if name == "redriveDeadLetter":
-        statuses |= {409}
+    if name.startswith("redriveDeadLetter"):
+        statuses |= {409, 429}
     success = next(status for status in operation["responses"] if status.startswith("2"))
     responses = {success: _success(name, int(success), _answer_type(handler), schemas)}
     if name in _MAY_MAKE:

@@ -17,7 +17,7 @@ from lateen.ports.builder import BuildInterrupted, BuildRefused
 from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
-from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable
+from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable, TenantFull
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 from lateen.services.builds import BuildFailed
 from lateen.services.events import PayloadLost
@@ -137,6 +137,7 @@ PROBLEMS: dict[type[Exception], str] = {
     ObjectsUnavailable: "unavailable",
     QueueUnavailable: "unavailable",
     QueueFull: "unavailable",
+    TenantFull: "too-many-requests",
     TooManyStreams: "too-many-streams",
     BuildInterrupted: "unavailable",
     # What the controller tells of a function; no request waits for a build, or for an image.
@@ -171,7 +172,7 @@ def refusal_from(exc: errors.LateenError) -> Refusal:
         return internal()
     if isinstance(exc, errors.InvalidInput):
         return invalid(exc.field, exc.reason)
-    headers = {"unauthenticated": _CHALLENGE, "unavailable": _RETRY}.get(slug)
+    headers = {"unauthenticated": _CHALLENGE, "unavailable": _RETRY, "too-many-requests": _RETRY}.get(slug)
     return Refusal(slug, str(exc), headers=headers)
 
 

@@ -15,6 +15,7 @@ from lateen.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from lateen.ports.queue import TenantFull
 
 
 class AwsError(Exception):
@@ -133,6 +134,8 @@ def error_from(exc: LateenError) -> AwsError:
             )
         case Forbidden():
             return AwsError("AccessDeniedException", text, status=403)
+        case TenantFull():
+            return AwsError("TooManyRequestsException", text, status=429, Reason="CallerRateLimitExceeded")
         case Unavailable():
             return AwsError("ServiceUnavailableException", BUSY, status=503)
         case _:

@@ -57,7 +57,12 @@ def queue_of(settings: ClusterSettings) -> RedisQueue | None:
         return None
     try:
         # The table's name is the installation's, and so several may share a server.
-        return RedisQueue(url, password=password, name=settings.table)
+        return RedisQueue(
+            url,
+            password=password,
+            name=settings.table,
+            tenant_limit_bytes=settings.queue_workspace_mib * 1024**2,
+        )
     except ValueError as exc:
         raise BadSecret(f"the queue's URL: {exc}") from exc
 

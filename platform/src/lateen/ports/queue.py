@@ -22,6 +22,11 @@ DELAY_LIMIT_S = 24 * 3600.0
 BATCH_LIMIT = 100
 LANE_LIMIT = 100_000
 """Messages in one lane, delayed and leased ones included: what one function can make a store hold."""
+TENANT_LIMIT_BYTES = 64 * 1024 * 1024
+"""In one tenant's lanes, delayed and leased messages included, so that one tenant does not fill the store. An adapter
+may be told another number."""
+MESSAGE_BYTES = 256
+"""What each message counts beside its body: about what Redis needs for a small one that is put off."""
 DEAD_LIMIT = 10_000
 LEASE_S = 60.0
 
@@ -36,6 +41,10 @@ class QueueUnavailable(Unavailable):
 
 class QueueFull(Unavailable):
     """The lane holds as many messages as it may."""
+
+
+class TenantFull(QueueFull):
+    """The tenant's messages have as many bytes as they may."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -85,7 +94,7 @@ class Queue(Protocol):
             lane: `tenant/part`, each 1 to 64 of `[A-Za-z0-9_-]`, else `ValueError`.
             body: at most `BODY_LIMIT_BYTES`, else `TooLarge`.
             delay_s: 0 to `DELAY_LIMIT_S`, else `ValueError`: nobody sees it before.
-        Raises: `QueueFull`.
+        Raises: `QueueFull`, `TenantFull`; nothing was stored then.
         """
 
     async def receive(self, *, limit: int = 1, without: Collection[str] = ()) -> list[Message]:
@@ -102,7 +111,10 @@ class Queue(Protocol):
         """It is done with. Raises: `LeaseLost`."""
 
     async def retry(self, message: Message, *, delay_s: float = 0.0, body: bytes | None = None) -> None:
-        """It is to be delivered again, not before `delay_s`; `body`: with this one. Raises: `LeaseLost`, `TooLarge`."""
+        """It is to be delivered again, not before `delay_s`; `body`: with this one, whatever its tenant holds already.
+
+        Raises: `LeaseLost`, `TooLarge`.
+        """
 
     async def bury(self, message: Message, reason: str) -> None:
         """Nobody can do anything with it: it is put where people find it. Raises: `LeaseLost`."""
