@@ -19,6 +19,7 @@ def test_every_number_arrives() -> None:
     metrics.errors = {"Sandbox.Timedout": 2, "Function": 1}
     metrics.cold_starts = {"first": 1}
     metrics.throttles, metrics.init_errors, metrics.records_dropped = 4, 5, 6
+    metrics.answers_cut, metrics.request_bytes, metrics.unread_bytes = 7, 8, 9
     families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     values = {
         (sample.name, *sample.labels.values()): sample.value
@@ -30,6 +31,7 @@ def test_every_number_arrives() -> None:
         "lateen_invocation_errors": "counter", "lateen_cold_starts": "counter", "lateen_throttles": "counter",
         "lateen_init_errors": "counter", "lateen_records_dropped": "counter", "lateen_environments": "gauge",
         "lateen_invocations_running": "gauge", "lateen_invocations_waiting": "gauge",
+        "lateen_answers_cut": "counter", "lateen_request_bytes": "gauge", "lateen_unread_bytes": "gauge",
     }  # fmt: skip
     assert values[("lateen_invocation_seconds_bucket", "0.001")] == 2
     assert values[("lateen_invocation_seconds_bucket", "0.5")] == 3
@@ -45,6 +47,8 @@ def test_every_number_arrives() -> None:
     assert values[("lateen_throttles_total",)] == 4
     assert values[("lateen_init_errors_total",)] == 5
     assert values[("lateen_records_dropped_total",)] == 6
+    assert values[("lateen_answers_cut_total",)] == 7
+    assert (values[("lateen_request_bytes",)], values[("lateen_unread_bytes",)]) == (8, 9)
     assert values[("lateen_environments",)] == 3
     assert values[("lateen_invocations_running",)] == 2
     assert values[("lateen_invocations_waiting",)] == 1
@@ -52,4 +56,4 @@ def test_every_number_arrives() -> None:
 
 def test_nothing_yet_is_told_too() -> None:
     """An invoker that has just begun has all families."""
-    assert len(list(text_string_to_metric_families(Metrics().text().decode()))) == 11
+    assert len(list(text_string_to_metric_families(Metrics().text().decode()))) == 14

@@ -29,7 +29,10 @@ from lateen.adapters.kubernetes.pod_manifests import user_of
 from lateen.domain.layers import UsedLayer
 from lateen.domain.workspaces import Quota
 from lateen.ports.deployer import Deployment
+from lateen_invoker.http_port import BODY_LIMIT, HEAD_LIMIT
 from lateen_invoker.pod_configure import PodConfigure
+from lateen_invoker.pod_settings import PodSettings
+from lateen_invoker.room import memory_mib, most_in, room_in
 
 PLATFORM = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "lateen"}}}
 
@@ -170,7 +173,7 @@ def test_what_is_secret_is_the_sidecars(tmp_path: Path, config: FunctionsConfig)
         "run": "/run/lateen", "code": "/var/task", "invoker-tmp": "/tmp", "configuration": "/etc/lateen/function",
         "credentials": "/etc/lateen/aws", "token": "/etc/lateen/token", "ca": "/etc/lateen/ca",
     }  # fmt: skip
-    env = {each["name"]: each["value"] for each in invoker["env"]}
+    env = {each["name"]: each.get("value") for each in invoker["env"]}
     assert env["AWS_SHARED_CREDENTIALS_FILE"] == "/etc/lateen/aws/credentials"
     assert env["AWS_WEB_IDENTITY_TOKEN_FILE"] == "/etc/lateen/token/token"
     assert env["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/r"
@@ -203,6 +206,27 @@ def test_limits_follow_from_the_functions_settings(config: FunctionsConfig) -> N
     assert template(function, slow)["spec"]["terminationGracePeriodSeconds"] == 930
 
 
+def test_the_invoker_is_told_its_memory(config: FunctionsConfig) -> None:
+    """The limit that its container really has, however that came about: what it holds for callers follows from it."""
+    for concurrency, limit in ((1, "176Mi"), (10, "320Mi"), (100, "1760Mi")):
+        invoker, _ = containers(a_function(concurrency=concurrency), config)
+        assert invoker["resources"]["limits"]["memory"] == limit
+        assert memory_mib(concurrency) == int(limit.removesuffix("Mi"))
+    (told,) = (each for each in invoker["env"] if each["name"] == "LATEEN_MEMORY_BYTES")
+    assert told["valueFrom"] == {"resourceFieldRef": {"resource": "limits.memory"}}
+    settings = PodSettings.from_env({"DYNAMODB_TABLE_NAME": "t", "LATEEN_MEMORY_BYTES": "335544320"})
+    assert settings.memory_bytes == 320 << 20
+
+
+@pytest.mark.parametrize("memory", [0, 64 << 20, 176 << 20, 320 << 20, 1760 << 20])
+def test_the_largest_request_has_room(memory: int) -> None:
+    """Whatever limit an operator has set."""
+    room = room_in(memory)
+    assert most_in(room, is_small=False) >= BODY_LIMIT + HEAD_LIMIT
+    assert most_in(room, is_small=False) < most_in(room, is_small=True) < room
+    assert memory < 160 << 20 or 2 * room <= memory - (96 << 20)
+
+
 def test_a_pod_stops_taking_calls_before_it_ends(config: FunctionsConfig) -> None:
     """A native sidecar, so that it outlives the runtime; ready is asked each second and may be held; a rollout never
     takes away what serves."""
@@ -211,7 +235,7 @@ def test_a_pod_stops_taking_calls_before_it_ends(config: FunctionsConfig) -> Non
     probe = invoker["readinessProbe"]
     assert probe["httpGet"] == {"path": "/health/ready", "port": 9090}
     assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 1)
-    env = {each["name"]: each["value"] for each in invoker["env"]}
+    env = {each["name"]: each.get("value") for each in invoker["env"]}
     assert float(env["LATEEN_PROBE_TIMEOUT_SECONDS"]) == probe["timeoutSeconds"]
     assert runtime["command"] == ["/lateen/init"]
     strategy = objects(a_function(), config).deployment["spec"]["strategy"]["rollingUpdate"]

@@ -7,8 +7,8 @@ they are told that nothing was executed, so that the platform tries once more.
 
 import asyncio
 
-from lateen_invoker.front import REFUSED, Call, Front
-from lateen_invoker.http_port import JSON, Port
+from lateen_invoker.front import Call, Front
+from lateen_invoker.http_port import JSON, REFUSED, Port
 
 WAIT_S = 10.0
 
@@ -39,6 +39,7 @@ class EarlyPort(Port):
     def __init__(self, front: Front, *, keep_alive_s: float) -> None:
         super().__init__(EarlyCall, keep_alive_s=keep_alive_s)
         self.front = front
+        self.metrics = front.metrics
         self.early = EarlyCalls(front.configure.queue)
         self.is_released = False
 

@@ -27,9 +27,9 @@ from lateen_invoker.forkserver import keep_freed_memory
 from lateen_invoker.front import Call, Front
 from lateen_invoker.http_port import Port
 from lateen_invoker.invocations import error_document
-from lateen_invoker.metrics import Metrics
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
+from lateen_invoker.room import room_on_this_machine
 from lateen_invoker.shares import Shares
 from lateen_invoker.spawner import SpawnFailed
 from lateen_invoker.spawners import spawner_for
@@ -186,7 +186,8 @@ class Invoker:
         configure = await self._configured
         work_dir = Path(configure.work_dir)
         code_dir = work_dir / "code"
-        metrics = Metrics()
+        metrics = self.port.metrics
+        self.port.room = room_on_this_machine(configure.concurrency)
         try:
             await self._loop.run_in_executor(None, unpack, configure.artifact, configure.artifact_sha256, code_dir)
             layers_dir = ""

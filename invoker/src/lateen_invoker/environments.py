@@ -140,6 +140,8 @@ class Environment:
             send(invocation)
         else:
             self._give(invocation, timeout_s)
+        if invocation.taken is not None:
+            invocation.taken()
 
     # What a runtime can say. Each returns an AWS error type for a refusal, or None.
 

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from lateen_invoker import cors, function_url, signing, urls
 from lateen_invoker.control import Configure
 from lateen_invoker.function_url import InvalidAnswer
-from lateen_invoker.http_port import JSON, Request
+from lateen_invoker.http_port import JSON, REFUSED, Request
 from lateen_invoker.ids import new_request_id, new_trace_id
 from lateen_invoker.invocations import Invocation, Outcome
 from lateen_invoker.log_text import log_text
@@ -26,7 +26,6 @@ from lateen_invoker.streams import EventStream, UrlStream
 from lateen_invoker.urls import PLAIN, Signer, UrlSettings
 
 SIGNED_LIMIT = 1000
-REFUSED = JSON + f"{signing.REFUSED}: 1\r\n".encode()
 METRICS = b"content-type: text/plain; version=0.0.4\r\n"
 TRACE_ID_LIMIT = 1024
 CLIENT_CONTEXT_LIMIT = 3583
@@ -231,6 +230,8 @@ class Call(Request):
     def _submit(self, front: Front, invocation: Invocation) -> None:
         self.invocation = invocation
         self.body = b""
+        if self.connection.held:
+            invocation.taken = self.connection.release
         front.pool.submit(invocation)
 
     def _url_done(self, invocation: Invocation, outcome: Outcome, *, allowed: bytes | None = None) -> None:

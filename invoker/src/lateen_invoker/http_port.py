@@ -2,6 +2,10 @@
 
 An `asyncio.Protocol` on httptools, because an ASGI server between the socket and the pool costs as much as everything
 else together. Head and body are written in one call.
+
+What requests hold is counted for the whole port, from their heads until the runtime has the event, and who comes
+beyond the bound is refused; small ones are not counted. So are answers that their callers do not read: beyond the bound
+who has not read for longest is cut off.
 """
 
 import asyncio
@@ -15,7 +19,10 @@ from typing import Any, Protocol
 
 import httptools
 
-from lateen_invoker.invocations import Invocation
+from lateen_invoker import signing
+from lateen_invoker.invocations import Invocation, throttled
+from lateen_invoker.metrics import Metrics
+from lateen_invoker.room import most_in, room_on_this_machine
 from lateen_invoker.writes import write_now
 
 BODY_LIMIT = 6 * 1024 * 1024
@@ -24,15 +31,25 @@ HEAD_LIMIT = 128 * 1024
 HEADERS_LIMIT = 300
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
+ANSWER_DEADLINE_S = 300.0
+"""For a caller to read what it has not read when the function has answered."""
 KEEP_ALIVE_S = 75.0
 LINGER_S, LINGER_BYTES = 1.0, 64 * 1024 * 1024
 CONNECTIONS_LIMIT = 4096
+# Head and body of a request that is not counted; and of one that may take what is kept from larger ones.
+FREE, SMALL = 8 * 1024, 64 * 1024
 JSON = b"content-type: application/json\r\n"
+REFUSED = JSON + f"{signing.REFUSED}: 1\r\n".encode()
 _PIPELINE_LIMIT = 16
+# What a request takes here that has to wait for those before it on its connection, beside its bytes.
+_PIPELINED = 1024
+# Of what a client does not read so much lies in the kernel, where it is the container's memory too, and not counted.
+_UNSENT, _UNSENT_OPTION = 256 * 1024, getattr(socket, "TCP_NOTSENT_LOWAT", None)
+# What is read at once at most.
+_READ = 256 * 1024
 _SWEEP_S = 1.0
 _NAMES_LIMIT = 256
 _NO_BODY = (204, 304)
-_NO_PARTS: list[bytes] = []
 _CHUNKED, _UNTIL_CLOSED, _WITHOUT_BODY = "chunked", "until closed", "without a body"
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -62,6 +79,12 @@ class Port:
         self.connections: set[Connection] = set()
         self.strangers = 0
         """Connections over TCP, which any process of the machine can open."""
+        self.room = room_on_this_machine(1)
+        """Bytes that may be held of requests, and of answers that are not read."""
+        self.metrics = Metrics()
+        """Where both are counted, and what came of it."""
+        self.readers: dict[Connection, float] = {}
+        """Those whose clients take no more at the moment, and since when; the first for longest."""
         self.is_closing = False
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
@@ -105,6 +128,12 @@ class Port:
         for connection in list(self.connections):
             connection.close_when_idle()
 
+    def cut_readers(self) -> None:
+        """Let those go who have not read for longest, until what is left may be held."""
+        metrics = self.metrics
+        while metrics.request_bytes + metrics.unread_bytes > self.room and self.readers:
+            next(iter(self.readers)).cut_off()
+
     def _sweep_connections(self) -> None:
         self._sweep = None
         now = self._loop.time()
@@ -116,9 +145,9 @@ class Port:
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "_body", "_body_size", "_cookie", "_discarded", "_fd", "_flow", "_framing", "_head_size", "_headers",
-        "_is_reading_body", "_loop", "_parser", "_port", "_queue", "_refused", "_running", "_since", "_transport",
-        "_url", "is_full", "peer",
+        "_arriving", "_body", "_body_seen", "_body_size", "_cookie", "_discarded", "_fd", "_flow", "_framing",
+        "_head_size", "_headers", "_is_answered", "_is_reading_body", "_loop", "_parser", "_port", "_queue", "_refused",
+        "_running", "_since", "_transport", "_unread", "_url", "_without_body", "held", "is_full", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port) -> None:
@@ -128,15 +157,28 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._fd = -1
         self.peer = ""
-        self._queue: deque[Request] = deque()
+        self._queue: deque[tuple[Request, int]] = deque()
+        """And how much of the port's room each holds."""
         self._running: Request | None = None
+        """Until its answer has been written, and until the client takes more again."""
+        self._is_answered = False
+        """The one that is running is, and the client has to read."""
+        self.held = 0
+        """How much of the port's room the one that is running holds."""
+        self._arriving = 0
+        """And the one that is on its way in."""
+        self._unread = 0
         self._since = self._loop.time()
         self._url = b""
         self._headers: dict[str, str] = {}
         self._cookie: str | None = None
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._body_size = 0
         self._head_size = 0
+        self._without_body = 0
+        """Bytes of reads that ended within it and brought nothing of its body: of a line that has not ended the parser
+        says nothing, and keeps it."""
+        self._body_seen = 0
         self._is_reading_body = False
         self._refused = False
         self._discarded = 0
@@ -147,11 +189,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._fd = transport.get_extra_info("socket").fileno()
+        sock = transport.get_extra_info("socket")
+        self._fd = sock.fileno()
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple):
             self.peer = str(address[0])
             self._port.strangers += 1
+            if _UNSENT_OPTION is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, _UNSENT)
         self._port.connections.add(self)
         if self._port.strangers > CONNECTIONS_LIMIT:
             transport.close()
@@ -164,22 +209,33 @@ class Connection(asyncio.Protocol):
         if self.peer:
             self._port.strangers -= 1
         # The caller left: nothing waits for this answer any more, and the environment is none the worse for it.
-        if self._running is not None and self._running.invocation is not None:
-            self._running.invocation.abandoned = True
-        self._queue.clear()
+        if self._running is not None:
+            self._running.body = b""
+            if self._running.invocation is not None:
+                self._running.invocation.abandoned = True
+        self.release()
+        self._let_go()
+        self._has_read()
         if self._flow is not None:
             flow, self._flow = self._flow, None
             flow.left()
 
     def pause_writing(self) -> None:
         self.is_full = True
+        self._port.readers[self] = self._loop.time()
+        self._count_unread()
         if self._flow is not None:
             self._flow.hold()
 
     def resume_writing(self) -> None:
         self.is_full = False
+        self._has_read()
         if self._flow is not None:
             self._flow.go_on()
+        elif self._is_answered and not self._transport.is_closing():
+            self._is_answered = False
+            assert self._running is not None
+            self._answered(self._running.keep_alive and not self._refused)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -189,11 +245,15 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            if self._head_size:
+                self._not_whole(len(data))
+        except Refusal as exc:
+            self._refuse(exc)
         except httptools.HttpParserCallbackError as exc:
             cause = exc.__context__
-            self._refuse(*((cause.status, cause.text) if isinstance(cause, Refusal) else (400, "Bad Request")))
+            self._refuse(cause if isinstance(cause, Refusal) else Refusal(400, "Bad Request"))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(400, "Bad Request")
+            self._refuse(Refusal(400, "Bad Request"))
 
     @property
     def is_quiet(self) -> bool:
@@ -210,6 +270,11 @@ class Connection(asyncio.Protocol):
 
     def check_deadline(self, now: float) -> None:
         """Called every second or so. A client that is slow on purpose holds nothing but its own connection."""
+        if self.is_full and self._flow is None:
+            self._count_unread()
+            if self.peer and now - self._port.readers.get(self, now) > ANSWER_DEADLINE_S:
+                self.cut_off()
+            return
         if self._running is not None or not self.peer:
             return  # over the Unix socket comes the platform, which has deadlines of its own for its clients
         waited = now - self._since
@@ -221,7 +286,9 @@ class Connection(asyncio.Protocol):
             late = waited > self._port.keep_alive_s
         if late:
             if self._url:
-                self._refuse(408, "Request Timeout")
+                self._refuse(Refusal(408, "Request Timeout"))
+            if self._transport.is_closing():
+                self._transport.abort()  # it doesn't even read the last of its answer
             self._transport.close()
 
     # httptools' callbacks.
@@ -231,9 +298,10 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._cookie = None
-        self._body = []
+        self._body = b""
         self._body_size = 0
         self._head_size = 1
+        self._without_body = 0
         self._is_reading_body = False
 
     def on_url(self, url: bytes) -> None:
@@ -267,8 +335,10 @@ class Connection(asyncio.Protocol):
             raise Refusal(400, "Bad Request")
         if "host" not in headers and self._parser.get_http_version() != "1.0":
             raise Refusal(400, "Bad Request")
-        if "content-length" in headers and int(headers["content-length"]) > BODY_LIMIT:
-            raise Refusal(413, "Request must be smaller than 6291456 bytes")
+        if "content-length" in headers and (size := int(headers["content-length"])) > FREE:
+            if size > BODY_LIMIT:
+                raise Refusal(413, "Request must be smaller than 6291456 bytes")
+            self._take(self._head_size + size)
         if "expect" in headers and headers["expect"].lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -276,28 +346,39 @@ class Connection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size > BODY_LIMIT:
             raise Refusal(413, "Request must be smaller than 6291456 bytes")
-        self._body.append(body)
+        if not self._body:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:  # not a list of pieces, which may have a byte each
+            self._body = bytearray(self._body) + body
 
     def on_message_complete(self) -> None:
         self._is_reading_body = False
-        self._head_size = 0
+        size, self._head_size = self._head_size + self._body_size, 0
+        if self._running is not None:
+            self._take(size + _PIPELINED)
+        elif size > FREE:
+            self._take(size)
+            self.held, self._arriving = self._arriving, 0
         request = self._port.new_request(
             self,
             self._parser.get_method().decode("ascii"),
             self._url.decode("latin-1"),
             self._headers,
             self._cookie,
-            self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            self._body if isinstance(self._body, bytes) else bytes(self._body),
             self._parser.get_http_version(),
             self._parser.should_keep_alive(),
         )
         self._url = b""
-        self._body = _NO_PARTS
+        self._body = b""
         if self._running is None:
             self._running = request
             request.start()
             return
-        self._queue.append(request)
+        self._queue.append((request, self._arriving))
+        self._arriving = 0
         if len(self._queue) >= _PIPELINE_LIMIT:
             self._transport.pause_reading()
 
@@ -323,7 +404,10 @@ class Connection(asyncio.Protocol):
         else:
             head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, _date_line(), head, len(body))
             write_now(self._transport, self._fd, head if request.method == "HEAD" else head + body)
-        self._answered(keep_alive)
+        if self.is_full:
+            self._answered_later(request, keep_alive)
+        else:
+            self._answered(keep_alive)
 
     def begin(self, request: "Request", status: int, head: bytes, request_id: str, flow: Flow) -> None:
         """The head of an answer that comes in pieces, then `piece`, and `end` or `cut`."""
@@ -356,6 +440,8 @@ class Connection(asyncio.Protocol):
         if self._framing is _CHUNKED:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         write_now(self._transport, self._fd, data)
+        if self.is_full:
+            self._count_unread()
 
     def end(self, request: "Request") -> None:
         """The answer is complete."""
@@ -365,18 +451,92 @@ class Connection(asyncio.Protocol):
             return
         if self._framing is _CHUNKED:
             write_now(self._transport, self._fd, b"0\r\n\r\n")
-        self._answered(request.keep_alive and not self._refused)
+        if self.is_full:
+            self._answered_later(request, request.keep_alive)
+        else:
+            self._answered(request.keep_alive and not self._refused)
 
     def cut(self) -> None:
         """The answer has no end, and so has the connection none that could be taken for it."""
         self._flow = self._running = None
-        self._queue.clear()
+        self._let_go()
         if self._framing is _CHUNKED:
             self._transport.close()
         else:
             self._transport.abort()
 
+    def release(self) -> None:
+        """Of the request that is running nothing has to be held any more: its runtime has it, or nobody needs it."""
+        self._port.metrics.request_bytes -= self.held
+        self.held = 0
+        if self._running is not None and (invocation := self._running.invocation) is not None:
+            invocation.event = invocation.body = b""
+            invocation.taken = None
+
+    def cut_off(self) -> None:
+        """The client reads too slowly."""
+        self._port.metrics.answers_cut += 1
+        self._has_read()
+        self._transport.abort()
+
+    def _not_whole(self, read: int) -> None:
+        """A request has not come to its end with what was read. Raises: `Refusal`."""
+        if self._is_reading_body and "content-length" in self._headers:
+            return  # all of it is counted
+        if self._body_size == self._body_seen:
+            self._without_body += read
+            if self._without_body > HEAD_LIMIT + _READ:
+                raise Refusal(431, "Request Header Fields Too Large")
+        self._body_seen = self._body_size
+        size = max(self._head_size, self._without_body) + self._body_size
+        if size > FREE:
+            self._take(size)
+
+    def _take(self, size: int) -> None:
+        """Hold so much for the request that is on its way in. Raises: `Refusal` where there is no room."""
+        port, metrics, more = self._port, self._port.metrics, size - self._arriving
+        if more <= 0:
+            return
+        if metrics.request_bytes + more > most_in(port.room, is_small=size <= SMALL):
+            metrics.throttles += 1
+            raise NoRoom
+        metrics.request_bytes += more
+        self._arriving = size
+        port.cut_readers()
+
+    def _let_go(self) -> None:
+        """What came after the request that is running is not wanted any more."""
+        self._port.metrics.request_bytes -= self._arriving + sum(held for _, held in self._queue)
+        self._arriving = 0
+        self._queue.clear()
+        self._body = b""
+        self._headers = {}
+
+    def _count_unread(self) -> None:
+        if self._transport.is_closing() and not self._unread:
+            return  # it was cut off
+        unread = self._transport.get_write_buffer_size()
+        self._port.metrics.unread_bytes += unread - self._unread
+        self._unread = unread
+        self._port.cut_readers()
+
+    def _has_read(self) -> None:
+        self._port.metrics.unread_bytes -= self._unread
+        self._unread = 0
+        self._port.readers.pop(self, None)
+
+    def _answered_later(self, request: "Request", keep_alive: bool) -> None:
+        """When the client takes more again: what it asks next would only add to what it does not read."""
+        if self.held:
+            self.release()
+        request.keep_alive = keep_alive
+        self._is_answered = True
+        if self in self._port.readers:
+            self._port.readers[self] = self._loop.time()
+
     def _answered(self, keep_alive: bool) -> None:
+        if self.held:
+            self.release()
         self._running = None
         self._since = self._loop.time()
         if self._refused:
@@ -387,25 +547,29 @@ class Connection(asyncio.Protocol):
         elif self._queue:
             if len(self._queue) == _PIPELINE_LIMIT:
                 self._transport.resume_reading()
-            self._running = self._queue.popleft()
+            self._running, self.held = self._queue.popleft()
             # Not from within this call: a thousand pipelined refusals would be a thousand frames deep.
-            self._loop.call_soon(self._running.start)
+            self._loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        if self._running is not None and not self.is_lost:
+            self._running.start()
 
     @property
     def port(self) -> Port:
         return self._port
 
-    def _refuse(self, status: int, text: str) -> None:
-        """The stream can't be understood any further."""
+    def _refuse(self, refusal: "Refusal") -> None:
+        """The stream can't be understood any further, or must not."""
         if self._refused or self._transport.is_closing():
             return
         self._refused = True
+        self._let_go()
         if self._running is None:
             refused = Request(self, "GET", "", {}, None, b"", "1.1", False)
-            self.respond(refused, status, JSON, json.dumps({"message": text}).encode())
+            self.respond(refused, refusal.status, refusal.head, refusal.body)
         else:
             # What came before is still being answered, and its answer must not be taken for this one's.
-            self._queue.clear()
             self._running.keep_alive = False
 
 
@@ -446,10 +610,23 @@ class Request:
 
 
 class Refusal(Exception):
+    head = JSON
+
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
-        self.text = text
+        self.body = json.dumps({"message": text}).encode()
+
+
+class NoRoom(Refusal):
+    """The port holds as much as it may. The same request may be sent again, or elsewhere."""
+
+    head = REFUSED
+
+    def __init__(self) -> None:
+        outcome = throttled()
+        super().__init__(outcome.status, "no room")
+        self.body = outcome.body
 
 
 _status_lines: dict[int, bytes] = {}

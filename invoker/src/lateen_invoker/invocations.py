@@ -62,6 +62,8 @@ class Invocation:
     init_duration_ms: float | None = None
     wants_log = False
     stream: Stream | None = None
+    taken: Callable[[], None] | None = None
+    """Called when the runtime has been given it, where somebody waits for that."""
     log = b""
     log_truncated = False
     peak_memory_kib = 0

@@ -54,6 +54,11 @@ class Metrics:
         self.throttles = 0
         self.init_errors = 0
         self.records_dropped = 0
+        self.request_bytes = 0
+        """Of requests that arrive or wait, small ones left out."""
+        self.unread_bytes = 0
+        """Of answers that their callers do not read."""
+        self.answers_cut = 0
         self._gauges: Gauges | None = None
 
     def watch(self, gauges: Gauges) -> None:
@@ -87,7 +92,7 @@ class Metrics:
                 ),
                 *_family("lateen_cold_starts_total", "counter", "Environments started.", self.cold_starts, "reason"),
                 *_family(
-                    "lateen_throttles_total", "counter", "Events refused because all environments were busy.",
+                    "lateen_throttles_total", "counter", "Events refused for want of environments or memory.",
                     self.throttles,
                 ),
                 *_family(
@@ -95,6 +100,17 @@ class Metrics:
                 ),
                 *_family(
                     "lateen_records_dropped_total", "counter", "Execution records lost.", self.records_dropped
+                ),
+                *_family(
+                    "lateen_answers_cut_total", "counter", "Answers cut off because their callers did not read them.",
+                    self.answers_cut,
+                ),
+                *_family(
+                    "lateen_request_bytes", "gauge", "Of requests that arrive or wait, without small ones.",
+                    self.request_bytes,
+                ),
+                *_family(
+                    "lateen_unread_bytes", "gauge", "Of answers that their callers do not read.", self.unread_bytes
                 ),
                 *_family("lateen_environments", "gauge", "Environments alive.", gauges.environments if gauges else 0),
                 *_family(

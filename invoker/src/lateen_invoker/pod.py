@@ -43,6 +43,7 @@ from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 from lateen_invoker.rollups import Rollup
+from lateen_invoker.room import room_in
 from lateen_invoker.shares import AskedShares
 from lateen_invoker.spawner import Spawner, SpawnFailed
 from lateen_invoker.spawners import ForkServer
@@ -118,6 +119,8 @@ class Pod:
         )  # fmt: skip
         self._operations_port = operations_port(self._operations)
         self._port = EarlyPort(self.front, keep_alive_s=settings.keep_alive_seconds)
+        if settings.memory_bytes:
+            self._port.room = room_in(settings.memory_bytes)
 
     async def run(self) -> int:
         settings = self._settings

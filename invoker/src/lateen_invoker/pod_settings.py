@@ -46,6 +46,8 @@ class PodSettings(Struct, frozen=True, kw_only=True):
     """Metrics and health, without a key."""
     keep_alive_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 620.0
     """How long a connection may be idle: longer than proxies keep one, so that none is closed as it is used again."""
+    memory_bytes: Annotated[int, Meta(ge=0)] = 0
+    """That the container may have; 0: nobody has said."""
     probe_timeout_seconds: Annotated[float, Meta(gt=0, le=300)] = 1.0
     """`timeoutSeconds` of the readiness probe, which is held for nine tenths of it while the function gets ready."""
     environments: Literal["init", "children"] = "init"

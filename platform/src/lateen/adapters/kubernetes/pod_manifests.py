@@ -16,6 +16,7 @@ from lateen.adapters.kubernetes.kinds import Manifest, annotated
 from lateen.adapters.kubernetes.labels import MANIFEST, TEMPLATE
 from lateen.adapters.kubernetes.quantities import cpu, mib
 from lateen.ports.deployer import Deployment
+from lateen_invoker.room import memory_mib
 
 INVOKER = "invoker"
 RUNTIME = "runtime"
@@ -170,7 +171,11 @@ def _invoker(deployment: Deployment, config: FunctionsConfig) -> Manifest:
         "imagePullPolicy": config.images.pull_policy,
         "restartPolicy": "Always",
         "command": ["python", "-m", "lateen_invoker", "--pod"],
-        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "env": [
+            *({"name": name, "value": value} for name, value in sorted(environment.items())),
+            # As it is, whoever has changed it: the kubelet says.
+            {"name": "LATEEN_MEMORY_BYTES", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+        ],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "operations", "containerPort": OPERATIONS_PORT, "protocol": "TCP"},
@@ -289,29 +294,28 @@ def _volumes(deployment: Deployment, config: FunctionsConfig, configuration: str
 def _runtime_resources(deployment: Deployment, config: FunctionsConfig) -> Manifest:
     pods = config.pods
     environments_mib = deployment.memory_mib * deployment.concurrency
-    memory_mib = environments_mib + SPARE_MIB
+    container_mib = environments_mib + SPARE_MIB
     cores = environments_mib / pods.mib_per_cpu
     disk_mib = pods.tmp_mib + _SCRATCH_MIB
     ratio = pods.request_ratio
     return {
-        "limits": {"cpu": cpu(cores), "memory": mib(memory_mib), "ephemeral-storage": mib(disk_mib)},
+        "limits": {"cpu": cpu(cores), "memory": mib(container_mib), "ephemeral-storage": mib(disk_mib)},
         "requests": {
             "cpu": cpu(cores * ratio),
-            "memory": mib(memory_mib * ratio),
+            "memory": mib(container_mib * ratio),
             "ephemeral-storage": mib(disk_mib * ratio),
         },
     }
 
 
 def _invoker_resources(deployment: Deployment, config: FunctionsConfig) -> Manifest:
-    """Unless the chart says otherwise: a Python process, and each running call's event and answer, 6 MiB both."""
-    memory_mib = 160 + 16 * deployment.concurrency
+    """Unless the chart says otherwise."""
     disk_mib = CODE_MIB + 2 * _SCRATCH_MIB
     given = config.pods.invoker_resources
     return {
         "limits": {
             "cpu": "1",
-            "memory": mib(memory_mib),
+            "memory": mib(memory_mib(deployment.concurrency)),
             "ephemeral-storage": mib(disk_mib),
             **given.get("limits", {}),
         },
