@@ -112,3 +112,25 @@ async def test_no_event_over_http_for_what_is_not_the_runtime() -> None:
     environment.attach(LateProcess())
     assert environment.wants_next(lambda _: None) == "InvalidStateTransition"
     assert (environment.state, environment.channel) == (IDLE, channel)
+
+
+async def test_a_channel_that_is_lost_before_its_process_is_known() -> None:
+    """Its runtime has said that it is ready and then nobody could give it an event any more: it gets none, and is
+    ended."""
+    owner = Owner()
+    environment = an_environment(owner)
+    channel = Channel(environment)
+    environment.speaks(channel)
+    environment.said_ready()
+    channel.connection_lost(None)
+    process = LateProcess()
+    environment.attach(process)
+    assert (environment.state, owner.idle) == (STARTING, [])
+    async with asyncio.timeout(20):
+        while not process.kills:
+            await asyncio.sleep(0.01)
+    process.exited.set_result(Exit(1, None, 0))
+    async with asyncio.timeout(20):
+        while environment.state != DEAD:
+            await asyncio.sleep(0.01)
+    assert (owner.idle, owner.dead) == ([], [environment])

@@ -81,7 +81,8 @@ class Environment:
         self._timed_out = False
         self._is_doomed = False
         self._is_held = False
-        """More than the runtime's word is needed for the next event: it is doomed, or has extensions."""
+        """More than the runtime's word is needed for the next event: it is doomed, has lost its channel, or has
+        extensions."""
         self._reason = "failure"
         self._failed: tuple[str, str] | None = None
         self._is_ready_early = False
@@ -115,6 +116,8 @@ class Environment:
         self._when_attached.clear()
         if self._is_ready_early:
             self._ready()
+            if self._has_lost_channel:
+                self.channel_ended()
 
     def when_attached(self, known: Callable[[Process], None]) -> None:
         """`known` is called with the process, at once or when there is one."""
@@ -308,6 +311,10 @@ class Environment:
         channel.close()
         return True
 
+    @property
+    def _has_lost_channel(self) -> bool:
+        return self.channel is not None and self.channel.ended
+
     def _waits_for_extensions(self) -> bool:
         return self.extensions is not None and not self.extensions.runtime_ready()
 
@@ -319,7 +326,7 @@ class Environment:
 
     def _ready(self) -> None:
         # What is being ended says this too late.
-        if self._is_held and (self._is_doomed or self._waits_for_extensions()):
+        if self._is_held and (self._is_doomed or self._has_lost_channel or self._waits_for_extensions()):
             return
         if self.state == STARTING:
             self.init_duration_ms = (time.monotonic() - self.started_at) * 1000
@@ -384,6 +391,7 @@ class Environment:
         """The channel's other end is closed: nothing more can come from there."""
         if self.channel is None:
             return  # left for HTTP
+        self._is_held = True
         if self._exit is not None:
             self._end()
         elif self.state == IDLE:
