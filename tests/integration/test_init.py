@@ -21,7 +21,7 @@ from hostile_function import CODE
 from init_process import SOURCE, InPod, below, init_binary, is_running, until
 from runtime_driver import Environment
 
-from lateen_invoker import wire
+from lateen_invoker import pod_spawner, wire
 from lateen_invoker.control import RuntimeCommand
 from lateen_invoker.spawner import SpawnFailed
 
@@ -370,6 +370,42 @@ async def test_the_name_of_the_socket(pod: InPod) -> None:
     pod.start_init()
     assert await _lives(await pod.environment())
     assert not pod.socket_path.exists()
+
+
+@pytest.mark.parametrize("has_heard", [False, True])
+async def test_an_init_that_died_a_moment_ago(has_heard: bool) -> None:
+    """An environment that is asked for before the end of its connection was noticed, or of which nothing came before it
+    died, is had from the next one."""
+    async with InPod(CODE) as pod, asyncio.timeout(60):
+        died = pod.process
+        assert died is not None
+        fork_server = below(pod.init_pid)
+        starting = None
+        if has_heard:
+            died.send_signal(signal.SIGSTOP)
+            starting = asyncio.create_task(pod.environment())
+            await asyncio.sleep(0.2)
+        died.kill()
+        died.wait()
+        for pid in fork_server:  # in a pod the kernel ends it with its first process
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        pod.start_init()
+        # Nothing has been read meanwhile, and up to where it waits for the first time this goes on without reading.
+        assert await _lives(await (starting or pod.environment()))
+        assert await _lives(await pod.environment())
+
+
+async def test_all_wait_for_the_first_process_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's patience begins when that of those who asked before has ended."""
+    monkeypatch.setattr(pod_spawner, "CONNECT_S", 1.0)
+    pod = InPod(CODE)  # whose init does not run
+    async with asyncio.timeout(5):
+        asked = [asyncio.create_task(pod.spawner.start()) for _ in range(20)]
+        for each in asked:
+            with pytest.raises(SpawnFailed):
+                await each
+    await pod.__aexit__()
 
 
 async def test_an_invoker_that_is_gone(pod: InPod) -> None:

@@ -26,11 +26,20 @@ CONNECT_S = 60.0
 """For `init` to come: its container may have to be restarted first."""
 START_S = 20.0
 SPAWN_S = 10.0
+GONE_S = 1.0
+"""Within this long it is known that a connection has ended."""
 PROCESSES = 256
 """That one environment may have; those of all have the user's limit as well."""
 _MESSAGE = 32 * 1024
 _DATA_SLACK = 512 * 1024 * 1024
 """As for child processes: with twice the memory the limit of one process' data, until the next look at memory."""
+
+
+class _Gone(SpawnFailed):
+    """`init`, or its connection, was gone when it was asked for something; another one may come."""
+
+    def __init__(self) -> None:
+        super().__init__("the runtime's first process has ended")
 
 
 class PodSpawner:
@@ -54,6 +63,7 @@ class PodSpawner:
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
         self._arrived = asyncio.Event()
+        self._left = asyncio.Event()
         self._ready: asyncio.Future[None] | None = None
         self._lock = asyncio.Lock()
         self._living: set[PodProcess] = set()
@@ -98,25 +108,16 @@ class PodSpawner:
         return {"HOME": own, "TMPDIR": own, "LAMBDA_RUNTIME_DIR": self._runtime.runtime_dir}
 
     async def start(self) -> None:
-        async with self._lock:
-            if self._ready is not None and self._ready.done() and self._ready.exception() is None:
-                return
+        while not self._is_ready:
+            # Each for itself: in turn, those who came last would wait for the patience of all before them.
             try:
                 async with asyncio.timeout(CONNECT_S):
                     await self.connected()
             except TimeoutError:
                 raise SpawnFailed("the runtime's container did not start its first process") from None
-            try:
-                if self._ready is None:
-                    self._ready = asyncio.get_running_loop().create_future()
-                    await self._send(json.dumps({"settings": self._settings}).encode(), [])
-                async with asyncio.timeout(START_S):
-                    await asyncio.shield(self._ready)
-            except TimeoutError:
-                raise SpawnFailed("the runtime did not start in time") from None
-            except SpawnFailed:
-                self._ready = None  # the next start says it all again
-                raise
+            async with self._lock:
+                if self._arrived.is_set() and not self._is_ready:
+                    await self._get_ready()
 
     async def spawn(
         self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
@@ -131,24 +132,34 @@ class PodSpawner:
         message = json.dumps({"start": start}).encode()
         if len(message) > MAX_MESSAGE:
             raise SpawnFailed("the environment variables are too large")
+        fds = [log_fd, *([] if channel_fd is None else [channel_fd])]
         await self.start()
+        try:
+            process = await self._spawn(message, fds)
+        except _Gone:
+            # It had ended a moment ago, and nothing was started: as if that had been known before it was asked.
+            await self.start()
+            process = await self._spawn(message, fds)
+        self._living.add(process)
+        process.exited.add_done_callback(lambda _: self._living.discard(process))
+        return process
+
+    async def _spawn(self, message: bytes, fds: list[int]) -> "PodProcess":
+        """Raises: `_Gone`, where nothing of it runs or ever will; `SpawnFailed`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             with theirs:
-                await self._send(message, [theirs.fileno(), log_fd, *([] if channel_fd is None else [channel_fd])])
+                connection = await self._send(message, [theirs.fileno(), *fds])
             told = await _receive(ours, SPAWN_S)
+            if not told:
+                await self._heard_the_last_of(connection)
             if "started" not in told and "extensions" not in told:
                 raise SpawnFailed(str(told.get("error", "the runtime's first process has ended")))
         except BaseException:
             ours.close()
             raise
-        process = PodProcess(
-            ours, int(told.get("started", 0)), int(told.get("peak_kib", 0)), told.get("extensions", [])
-        )  # fmt: skip
-        self._living.add(process)
-        process.exited.add_done_callback(lambda _: self._living.discard(process))
-        return process
+        return PodProcess(ours, int(told.get("started", 0)), int(told.get("peak_kib", 0)), told.get("extensions", []))
 
     async def close(self) -> None:
         """End all environments. `init` stays, for `release`; without it, nothing can be started any more."""
@@ -158,6 +169,30 @@ class PodSpawner:
             process.kill()
         if self._living:
             await asyncio.wait([process.exited for process in self._living], timeout=2.0)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._ready is not None and self._ready.done() and self._ready.exception() is None
+
+    async def _get_ready(self) -> None:
+        """Returns also where `init` is gone before it was told anything. Raises: `SpawnFailed`."""
+        try:
+            if self._ready is None:
+                self._ready = ready = asyncio.get_running_loop().create_future()
+                try:
+                    await self._send(json.dumps({"settings": self._settings}).encode(), [])
+                except _Gone:
+                    if not ready.cancel():
+                        ready.exception()  # who has asked knows
+                    self._ready = None
+                    return
+            async with asyncio.timeout(START_S):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise SpawnFailed("the runtime did not start in time") from None
+        except SpawnFailed:
+            self._ready = None  # the next start says it all again
+            raise
 
     def _folder(self, directory: str) -> str:
         """The environment's own folder in the runtime's container, where `init` makes and removes it."""
@@ -172,6 +207,7 @@ class PodSpawner:
         self._stop_listening()
         connection.setblocking(False)
         self._connection = connection
+        self._left.clear()
         asyncio.get_running_loop().add_reader(connection, self._read)
 
     def _stop_listening(self) -> None:
@@ -211,24 +247,40 @@ class PodSpawner:
         self._connection.close()
         self._connection = None
         self._arrived.clear()
+        self._left.set()
         ready, self._ready = self._ready, None
         if ready is not None and not ready.done():
             ready.set_exception(SpawnFailed("the runtime's first process has ended"))
         self.listen()
 
-    async def _send(self, message: bytes, fds: list[int]) -> None:
+    async def _send(self, message: bytes, fds: list[int]) -> socket.socket:
+        """Returns: what it was sent on. Raises: `_Gone`, where it was not; `SpawnFailed`."""
+        if (connection := self._connection) is None:
+            raise _Gone
         try:
             async with asyncio.timeout(SPAWN_S):
-                while (connection := self._connection) is not None:
+                while True:
                     try:
                         socket.send_fds(connection, [message], fds)
-                        return
+                        return connection
                     except BlockingIOError:
                         # Readers and writers of one descriptor don't disturb each other.
                         await _writable(connection)
+        except ConnectionError:
+            await self._heard_the_last_of(connection)
         except (OSError, TimeoutError):
-            pass
+            if self._connection is not connection:
+                raise _Gone from None
         raise SpawnFailed("the runtime's first process does not listen")
+
+    async def _heard_the_last_of(self, connection: socket.socket) -> None:
+        """Raises: `_Gone`, when that has been noticed. Returns: it has not ended, as far as one knows."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE_S):
+                while self._connection is connection:
+                    await self._left.wait()
+        if self._connection is not connection:
+            raise _Gone
 
 
 class PodProcess:
