@@ -10,7 +10,16 @@ from msgspec import structs
 
 from lateen_invoker import recorder, statistics
 from lateen_invoker.control import Configure, RuntimeCommand
-from lateen_invoker.invocations import Invocation, Outcome, timed_out
+from lateen_invoker.invocations import (
+    Invocation,
+    Outcome,
+    exited,
+    extension_failed,
+    failed,
+    how_runtime_ended,
+    timed_out,
+    too_large,
+)
 from lateen_invoker.log_text import log_text
 from lateen_invoker.metrics import Metrics
 from lateen_invoker.recorder import Recorder
@@ -108,6 +117,28 @@ async def test_json_logs(level: Any, outcome: Outcome | None, types: list[str], 
         metrics = events[-1]["record"].pop("metrics")
         assert (metrics["memorySizeMB"], metrics["initDurationMs"]) == (128, 1.5)
         assert events[-1]["record"] == {"requestId": "a", **said}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (exited("a", how_runtime_ended(3, None), out_of_memory=False),
+         "RequestId: a Error: Runtime exited with error: exit status 3\nRuntime.ExitError\n"),
+        (exited("a", how_runtime_ended(None, "killed"), out_of_memory=True),
+         "RequestId: a Error: Runtime exited with error: signal: killed\nRuntime.OutOfMemory\n"),
+        (too_large(), "Response payload size exceeded maximum allowed payload size (6291556 bytes).\n"
+                      "Function.ResponseSizeTooLarge\n"),
+        (extension_failed("a", "Extension.Crash", "it ended"), "RequestId: a Error: it ended\nExtension.Crash\n"),
+        (failed("KeyError", b'{"errorType": "KeyError", "errorMessage": "x"}'), ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+async def test_the_log_says_why_a_runtime_ended(outcome: Outcome | None, said: str) -> None:
+    """What no runtime could say, behind what it printed; an error that it reports it logs itself."""
+    invocation = ended("a", outcome)
+    invocation.log = bytearray(b"its own")
+    start, report = "START RequestId: a Version: 1\n", "END RequestId: a\nREPORT RequestId: a\t"
+    assert log_text(invocation, CONFIGURE).startswith(f"{start}its own\n{said}{report}")
 
 
 async def test_statistics_go_with_the_records() -> None:

@@ -6,7 +6,9 @@ import time
 from typing import Any
 
 from lateen_invoker.control import Configure
-from lateen_invoker.invocations import Invocation, error_document
+from lateen_invoker.invocations import Invocation, Outcome, error_document
+
+_NOT_OF_RUNTIMES = {"Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.StartError", "Function.ResponseSizeTooLarge"}
 
 
 def log_text(invocation: Invocation, configure: Configure) -> str:
@@ -22,6 +24,8 @@ def log_text(invocation: Invocation, configure: Configure) -> str:
     if invocation.status == "timeout":
         seconds = invocation.deadline - invocation.started_at
         output += f"{timestamp(time.time())} {request_id} Task timed out after {seconds:.2f} seconds\n"
+    elif invocation.status == "error" and invocation.outcome is not None:
+        output += _said_for_it(invocation.outcome)
     return (
         f"START RequestId: {request_id} Version: {configure.version}\n{output}"
         f"END RequestId: {request_id}\n"
@@ -31,6 +35,14 @@ def log_text(invocation: Invocation, configure: Configure) -> str:
         + (f"Init Duration: {init:.2f} ms\t" if init is not None else "")
         + "\n"
     )
+
+
+def _said_for_it(outcome: Outcome) -> str:
+    """What a runtime could not say itself, for it has ended or knows nothing of it: the message and AWS's name."""
+    kind = outcome.error_type
+    if kind not in _NOT_OF_RUNTIMES and not kind.startswith("Extension."):
+        return ""
+    return f"{error_document(outcome.body).message}\n{kind}\n"
 
 
 def _json_text(invocation: Invocation, configure: Configure, output: str) -> str:
