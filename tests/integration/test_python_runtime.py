@@ -237,6 +237,12 @@ class Pair:
             invoker.close()
 
 
+def with_ended_traces(found: Any) -> Any:
+    """With a line end behind a trace of `logging.exception`: outside AWS its client goes on in the same line."""
+    status, body, log, ended = found
+    return status, body, re.sub(r"^(\S*OwnError: .*?)(?=\[INFO\]\t)", r"\1\n", log, flags=re.MULTILINE), ended
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     pair = Pair(tmp_path_factory.mktemp("pair"), concurrency=1)
@@ -273,6 +279,7 @@ def test_how_handlers_end_everything(pair: Pair, which: str) -> None:
 def test_what_handlers_do(pair: Pair, which: str) -> None:
     """Printing, logging, and what a handler finds around it."""
     ours, aws = pair.both({"what": "do", "which": which})
+    aws = with_ended_traces(aws)
     if which == "surroundings":
         (_, ours_found, _, _), (_, aws_found, _, _) = ours, aws
         ours, aws = json.loads(ours_found), json.loads(aws_found)
@@ -388,7 +395,7 @@ def test_log_formats(tmp_path: Path, form: str, level: str | None) -> None:
     try:
         for event in ({"what": "do", "which": "logging"}, {"what": "raise", "which": "chained"}):
             ours, aws = pair.both(event)
-            assert ours == aws
+            assert ours == with_ended_traces(aws)
     finally:
         pair.close()
 

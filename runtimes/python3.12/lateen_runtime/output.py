@@ -39,7 +39,9 @@ current = _Current()
 
 class LambdaLoggerHandler(logging.Handler):
     def emit(self, record):
-        sys.stdout.write(self.format(record))
+        line = self.format(record)
+        # A trace comes without a line end; on AWS each record is an event of its own, whatever it ends with.
+        sys.stdout.write(line if line.endswith("\n") else line + "\n")
 
 
 class LambdaLoggerFilter(logging.Filter):
