@@ -2,7 +2,7 @@
 import { api, parsed, refusal } from "./api.js";
 import { $, element, milliseconds } from "./dom.js";
 import { events } from "./event_stream.js";
-import { errorOf, factsOf, logOf } from "./record.js";
+import { errorOf, factsOf, linesOf, logOf } from "./record.js";
 
 const PAGE = 50;
 // Pages asked for at a time, where a filter leaves little of each.
@@ -150,7 +150,7 @@ function timeText(moment) {
 // The error, or the first thing that it printed.
 function excerpt(record) {
   if (record.error) return `${record.error.type}: ${record.error.message}`.slice(0, 300);
-  const printed = record.log_tail.split("\n").find((line) => line.trim() && !/^(START|END|REPORT) RequestId: /.test(line));
+  const printed = linesOf(record.log_tail).split("\n").find((line) => line.trim() && !/^(START|END|REPORT) RequestId: /.test(line));
   return (printed ?? "").slice(0, 300);
 }
 

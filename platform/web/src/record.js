@@ -22,4 +22,8 @@ export const errorOf = ({ type, message, trace }) => [
   ...(trace?.length ? [element("pre", { class: "trace", tabindex: "0" }, trace.join("\n"))] : []),
 ];
 
-export const logOf = (record) => element("pre", { class: "log", tabindex: "0", "aria-label": "Log" }, record.log_tail || "It printed nothing.");
+// Runtimes hold the lines of one event of the log together by carriage returns, as on AWS.
+export const linesOf = (text) => text.replace(/\r+\n?/g, "\n");
+
+export const logOf = (record) =>
+  element("pre", { class: "log", tabindex: "0", "aria-label": "Log" }, linesOf(record.log_tail) || "It printed nothing.");

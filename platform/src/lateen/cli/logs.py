@@ -80,7 +80,11 @@ def logs(
             _show(record, output)
         if not follow:
             if not found:
-                note(f"no invocation of '{name}' is recorded; 'lateen invoke {name}' makes one")
+                note(
+                    f"no recorded invocation of '{name}' matches"
+                    if chosen
+                    else f"no invocation of '{name}' is recorded; 'lateen invoke {name}' makes one"
+                )
             return
         seen |= {record["request_id"] for record in found}
         while True:
@@ -115,7 +119,9 @@ def _show(record: dict[str, Any], output: Output) -> None:
         facts.append(f"cold {record['init_duration_ms']:.1f} ms")
     facts += [f"{record.get('memory_peak_mib', 0)} MiB", record["request_id"]]
     click.echo("  ".join(facts))
-    for line in plain(record.get("log_tail", "")).splitlines():
+    # Runtimes hold the lines of one event of the log together by carriage returns, as on AWS.
+    printed = re.sub(r"\r+\n?", "\n", record.get("log_tail", ""))
+    for line in plain(printed).splitlines():
         click.echo(f"    {line}")
 
 
