@@ -140,6 +140,40 @@ def test_the_runtime_is_known_by_the_files(cli: Cli, done: Callable[..., str], t
     assert ended.stderr.startswith("error: these files could be of node or python\nhint: name one with --runtime; ")
 
 
+def test_a_file_keeps_the_name_that_the_handler_calls(cli: Cli, done: Callable[..., str], tmp_path: Path) -> None:
+    """As on AWS, where `hello.handler` is in `hello.py`; also when only the code is given later."""
+    path = tmp_path / "own_name.py"
+    path.write_text("def answer(event, context):\n    return [__file__, 1]\n")
+    done("deploy", path, "--handler", "own_name.answer")
+    assert json.loads(done("invoke", "own_name"))[0].endswith("/own_name.py")
+    for again in (("deploy", path), ("update", "own_name", "--code", path)):
+        path.write_text(path.read_text().replace("1]", "1, 1]"))
+        done(*again)
+        assert json.loads(done("invoke", "own_name"))[0].endswith("/own_name.py")
+    assert json.loads(done("invoke", "own_name"))[1:] == [1, 1, 1]
+    ended = cli("deploy", path, "--name", "no_name", "--handler", "elsewhere.answer")
+    assert ended.stderr.endswith("\nhint: what is called is elsewhere.answer; --handler says another\n")
+
+
+def test_a_package_further_down_says_the_runtime(done: Callable[..., str], tmp_path: Path) -> None:
+    """Where nothing at the top of the folder does."""
+    (tmp_path / "deep" / "shop").mkdir(parents=True)
+    (tmp_path / "deep" / "shop" / "orders.py").write_text("def handler(event, context):\n    return __name__\n")
+    done("deploy", tmp_path / "deep", "--handler", "shop.orders.handler")
+    assert done("invoke", "deep").strip() == '"shop.orders"'
+
+
+def test_a_function_that_could_not_be_built_is_no_matter_of_patience(cli: Cli, tmp_path: Path) -> None:
+    """Calling it again in a moment would change nothing."""
+    (tmp_path / "unbuilt").mkdir()
+    (tmp_path / "unbuilt" / "code.py").write_text("def handler(event, context): pass\n")
+    (tmp_path / "unbuilt" / "requirements.txt").write_text("!not a requirement!\n")
+    assert cli("deploy", tmp_path / "unbuilt").returncode == 1
+    ended = cli("invoke", "unbuilt")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("(unavailable)\nhint: mend the cause and deploy again\n")
+
+
 def test_an_import_error_is_told_by_deploy(cli: Cli, tmp_path: Path) -> None:
     """The function is there and each call would say so; deploy says it first."""
     (tmp_path / "typo.py").write_text("import jsn\ndef handler(event, context): pass\n")
@@ -148,7 +182,7 @@ def test_an_import_error_is_told_by_deploy(cli: Cli, tmp_path: Path) -> None:
     assert "jsn" in ended.stderr
 
 
-def test_logs_come_in_order_and_without_escapes(done: Callable[..., str], tmp_path: Path) -> None:
+def test_logs_come_in_order_and_without_escapes(cli: Cli, done: Callable[..., str], tmp_path: Path) -> None:
     """Oldest first; what a function printed can't move the cursor; filters reach the server."""
     code = "def handler(event, context):\n    print('\\x1b[2Jsaw', event['n'])\n    return 1 // event['n']\n"
     (tmp_path / "talk.py").write_text(code)
@@ -165,6 +199,11 @@ def test_logs_come_in_order_and_without_escapes(done: Callable[..., str], tmp_pa
     assert len(json.loads(done("logs", "talk", "-o", "json", "--contains", "SAW"))) == 2
     assert json.loads(done("logs", "talk", "-o", "json", "--contains", "nowhere")) == []
     assert json.loads(done("logs", "talk", "-o", "json", "--since", "2001-01-01T00:00Z"))
+    assert cli("logs", "talk", "--status", "timeout").stderr == "no recorded invocation of 'talk' matches\n"
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        done("invoke", "talk", "-d", '{"n": 0}')
+    failed = wait_for(lambda: done("logs", "talk", "--status", "error"), bool)
+    assert "    [ERROR] ZeroDivisionError: integer division or modulo by zero\n    Traceback (most" in failed
     time.sleep(1.1)
     assert json.loads(done("logs", "talk", "-o", "json", "--since", "1s")) == []
 

@@ -32,6 +32,13 @@ def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
     assert pack(tmp_path / "x.zip") == b"PK\x03\x04 whatever"
 
 
+def test_a_zip_that_is_none_is_refused(tmp_path: Path) -> None:
+    """It would be taken for a source file of that content."""
+    (tmp_path / "x.zip").write_text("<html>not found</html>")
+    with pytest.raises(Refused, match=r"x\.zip is not a zip"):
+        pack(tmp_path / "x.zip")
+
+
 def test_a_folder_becomes_a_zip_of_its_files(folder: Path) -> None:
     """Names are relative to the folder; the executable bit is all that is kept of a mode."""
     found = entries(pack(folder))

@@ -140,7 +140,8 @@ def deployed(
     elif path is not None:
         if before is None or _is_source(path, code):
             runtimes = client.call("GET", "/lambda/runtimes")
-        fields["code"] = base64.b64encode(_by_its_own_kind(runtimes, path, code)).decode()
+        handler = str(fields.get("handler") or (before or {}).get("handler", ""))
+        fields["code"] = base64.b64encode(package_of(runtimes, path, code, handler=handler)).decode()
     fields |= layers_from(client, where["id"], options)
     if before is None and "runtime" not in fields:
         if isinstance(path, S3Place):
@@ -165,15 +166,18 @@ def _is_source(path: Path, code: bytes) -> bool:
     return path.is_file() and not zipfile.is_zipfile(io.BytesIO(code))
 
 
-def _by_its_own_kind(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> bytes:
-    """A single file has the name that its runtime gives it; where that would make it one of another kind (`.mjs` of
-    `.cjs`), it is put into a zip under the same name with its own end."""
+def package_of(runtimes: list[dict[str, Any]], path: Path, code: bytes, *, handler: str) -> bytes:
+    """A single file has the name that its runtime gives it. Where the handler calls it by its own, it is put into a zip
+    under that; where the runtime's would make it of another kind (`.mjs` of `.cjs`), under the same with its end."""
     if not _is_source(path, code):
         return code
     called = {entry["file"] for entry in runtimes if path.name.endswith(tuple(entry["sources"]))}
-    if len(called) != 1 or path.suffix == Path(name := called.pop()).suffix:
+    if len(called) != 1:
         return code
-    return zipped(Path(name).with_suffix(path.suffix).name, code)
+    name = called.pop()
+    if handler.startswith(f"{path.stem}.") and path.stem != Path(name).stem:
+        return zipped(path.name, code)
+    return code if path.suffix == Path(name).suffix else zipped(Path(name).with_suffix(path.suffix).name, code)
 
 
 def _runtime_for(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> str:
@@ -182,8 +186,12 @@ def _runtime_for(runtimes: list[dict[str, Any]], path: Path, code: bytes) -> str
     names = [path.name]
     if not _is_source(path, code):
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
-            names = [name for name in archive.namelist() if "/" not in name]
-    meant = {entry["runtime"] for entry in usable if any(name.endswith(tuple(entry["sources"])) for name in names)}
+            names = archive.namelist()
+    # What lies at the top says it; where nothing does, all that is in there.
+    for seen in ([name for name in names if "/" not in name], names):
+        meant = {entry["runtime"] for entry in usable if any(name.endswith(tuple(entry["sources"])) for name in seen)}
+        if meant:
+            break
     if len(meant) != 1:
         why = f"these files could be of {' or '.join(sorted(meant))}" if meant else "the runtime is not given"
         raise _unnamed(why, usable)

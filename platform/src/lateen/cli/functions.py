@@ -13,6 +13,7 @@ from lateen.cli.client import Client
 from lateen.cli.completion import function_names
 from lateen.cli.configuration import body_from, configuration_options
 from lateen.cli.connection import Connection, with_connection
+from lateen.cli.deploy import package_of
 from lateen.cli.images import image_fields, image_options
 from lateen.cli.layers import layers_from
 from lateen.cli.lookup import function_named, functions_in, workspace_named, workspace_option
@@ -90,7 +91,9 @@ def update(
         if isinstance(code, S3Place):
             fields["code_s3"] = code.fields
         elif code is not None:
-            fields["code"] = base64.b64encode(pack(code)).decode()
+            handler = str(fields.get("handler", before["handler"]))
+            package = package_of(client.call("GET", "/lambda/runtimes"), code, pack(code), handler=handler)
+            fields["code"] = base64.b64encode(package).decode()
         if not fields and not options["unset"] and not options["env"]:
             raise click.UsageError("nothing to change: give at least one option")
         function = updated(client, before, fields) if fields else before

@@ -12,7 +12,7 @@ from lateen.cli.completion import function_names
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import function_named, workspace_option
 from lateen.cli.output import Output, output_option, plain, show_json
-from lateen.cli.refusals import Refused, note
+from lateen.cli.refusals import Refused, hints, note
 
 PATIENCE_S = 60.0
 """Beside the function's timeout: for a place in the queue and for a start."""
@@ -61,7 +61,10 @@ def invoke(
             answer_s=function["timeout"] + PATIENCE_S,
         )
     request_id = answer.headers.get("x-amzn-requestid")
-    error = _function_error(answer)
+    # Of a function that can't run, waiting makes nothing better.
+    is_failed = function["state"] == "Failed" and qualifier is None
+    with hints(**({"unavailable": "mend the cause and deploy again"} if is_failed else {})):
+        error = _function_error(answer)
     if output == "json":
         ended = {"error": error} if error else {"answer": _json_or_text(answer)}
         show_json({"request_id": request_id} | ended)

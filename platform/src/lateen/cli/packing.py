@@ -52,6 +52,9 @@ def _file(path: Path) -> bytes:
         raise Refused(f"{path} has more than {UNPACKED_LIMIT // 1024**2} MiB", hint="name the function's code only")
     if not (code := path.read_bytes()):
         raise Refused(f"{path} is empty")
+    if path.suffix.lower() == ".zip" and not code.startswith(b"PK"):
+        # Else it would become a source file, which is what everything is that is no zip.
+        raise Refused(f"{path} is not a zip")
     return code
 
 

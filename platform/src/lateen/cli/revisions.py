@@ -1,6 +1,7 @@
 """A function's revisions as the command line makes them: stored, and waited for."""
 
 import json
+import re
 import time
 from typing import Any
 from uuid import uuid4
@@ -71,9 +72,19 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
             f"'{function['name']}' failed: {plain(function['state_reason'] or 'no reason given')}",
             hint="mend the cause and deploy again",
         )
-    if function["state_reason"]:
-        note(f"note: {plain(function['state_reason'])}")
+    if reason := function["state_reason"]:
+        note(f"note: {plain(reason)}")
+        if _names_no_handler(reason, function["handler"]):
+            note(f"hint: what is called is {function['handler']}; --handler says another")
     return function
+
+
+def _names_no_handler(reason: str, handler: str) -> bool:
+    """Whether the code was loaded in vain because the handler's file, or what is called in it, isn't there."""
+    if "Runtime.ImportModuleError" in reason:
+        # Also said of a dependency that is missing, which another handler wouldn't bring.
+        return re.search(rf"'(\S*/)?{re.escape(handler.rpartition('.')[0])}'\s*($|Require)", reason) is not None
+    return any(kind in reason for kind in ("Runtime.HandlerNotFound", "Runtime.MalformedHandlerName"))
 
 
 def _package(function: dict[str, Any]) -> str:
