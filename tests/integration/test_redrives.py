@@ -233,6 +233,16 @@ async def test_a_letter_of_before(parts: Parts) -> None:
     assert await parts.run_due() == 1
 
 
+async def test_a_request_id_of_another_form(parts: Parts) -> None:
+    """It keeps no letter from being there, and from being seen."""
+    function, letter = await a_letter(parts)
+    odd = msgspec.structs.replace(letter, request_id="r")
+    await parts.services.dead_letters.store(function, odd)
+    assert odd in await parts.letters(function)
+    with pytest.raises(NotFound):
+        await parts.redrives.redrive(PLATFORM, function.id, odd.id)
+
+
 async def test_letters_are_private(parts: Parts) -> None:
     """Another workspace's key can neither redrive nor remove one, and isn't told that it is there."""
     function, letter = await a_letter(parts)

@@ -82,7 +82,8 @@ class DeadLetters:
         answer = letter.answer
         if answer is not None and len(answer) > ERROR_LIMIT:
             letter = msgspec.structs.replace(letter, answer=answer[:ERROR_LIMIT])
-        key = key_of(function.id, letter.id)
+        # Whatever the request id looks like: nothing may keep a letter from being there.
+        key = Key(f"FN#{function.id}", f"{PREFIX}{letter.accepted_at}#{letter.request_id}")
         expires_at = int(self._now()) + DEAD_LETTER_DAYS * 24 * 3600
         await self._table.write([Item(key=key, data=msgspec.to_builtins(letter), expires_at=expires_at)])
 
