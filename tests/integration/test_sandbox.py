@@ -154,6 +154,14 @@ def _gone(pids: list[int]) -> bool:
     return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def _has_ended(pid: int) -> bool:
+    """Waited for or not."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 async def _until(condition: Callable[[], bool], within_s: float = 10) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
@@ -412,6 +420,18 @@ async def test_a_fork_server_that_is_stopped(function: Function, monkeypatch: py
     await _until(lambda: _gone([stopped]))
     await function.spawner.start()
     assert (await function.environment()).first[0] == wire.READY
+
+
+async def test_a_fork_server_that_is_stopped_as_everything_ends(function: Function) -> None:
+    """It does not outlive the spawn that gave it up and is not waited for."""
+    stopped = function.spawner._pid
+    os.kill(stopped, signal.SIGSTOP)
+    ending = asyncio.ensure_future(function.spawner.close())
+    await asyncio.sleep(0.1)
+    await function.spawner.close()
+    ending.cancel()
+    await asyncio.wait([ending])
+    await _until(lambda: _has_ended(stopped))
 
 
 async def test_a_fork_server_that_is_slow(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:

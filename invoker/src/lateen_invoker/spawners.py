@@ -119,13 +119,17 @@ class ForkServer:
             control.shutdown(socket.SHUT_RDWR)
         for process in self._living:
             process.kill()
-        await _ended(pidfd, 2.0)
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        await _ended(pidfd, 2.0)
-        _reap(pid)
-        os.close(pidfd)
-        control.close()
+        try:
+            try:
+                await _ended(pidfd, 2.0)
+            finally:  # also where the spawn that gave it up has been cancelled: nobody else knows of it any more
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            await _ended(pidfd, 2.0)
+        finally:
+            _reap(pid)
+            os.close(pidfd)
+            control.close()
 
     async def _give_up(self, control: socket.socket) -> None:
         """End the fork server that does not answer there, unless it has been replaced. A start makes a new one."""
