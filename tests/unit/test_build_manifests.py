@@ -64,8 +64,13 @@ def test_every_container_meets_restricted(config: FunctionsConfig) -> None:
 def test_it_is_built_where_it_runs(config: FunctionsConfig) -> None:
     """Machine code of one architecture is of no use on another."""
     affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}]}
     pods = msgspec.structs.replace(
-        config.pods, node_selector={"pool": "functions"}, affinity=affinity, tolerations=[{"key": "functions"}]
+        config.pods,
+        node_selector={"pool": "functions"},
+        # Where no two function pods share a node, a build must not need one that has none.
+        affinity={**affinity, "podAntiAffinity": apart},
+        tolerations=[{"key": "functions"}],
     )
     spec = pod(msgspec.structs.replace(config, pods=pods))
     assert spec["nodeSelector"] == {"pool": "functions"}

@@ -9,7 +9,7 @@ from controller_setting import config_for
 
 from lateen.adapters.kubernetes.access import Access
 from lateen.adapters.kubernetes.api import KubernetesApi
-from lateen.adapters.kubernetes.config import FunctionImages
+from lateen.adapters.kubernetes.config import FunctionImages, Pods
 from lateen.adapters.kubernetes.image_resolver import KubernetesImageResolver, Seen, lookup_job, seen_in
 from lateen.adapters.kubernetes.kinds import Manifest
 from lateen.adapters.kubernetes.labels import selector_of_functions
@@ -100,6 +100,15 @@ def test_the_pod_that_asks(tmp_path: Path) -> None:
         assert each["command"] == ["/lateen/init", "take"]
         assert each["securityContext"]["allowPrivilegeEscalation"] is False
         assert each["volumeMounts"] == [{"name": "init", "mountPath": "/lateen", "readOnly": True}]
+
+
+def test_it_is_scheduled_by_what_function_pods_say_of_nodes(tmp_path: Path) -> None:
+    """And not by what they say of each other: where no two share a node, it must not need one that has none."""
+    by_node = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}]}
+    pods = Pods(affinity={**by_node, "podAntiAffinity": apart})
+    job = lookup_job("default", f"{REPOSITORY}:1", config_for(tmp_path, pods=pods))
+    assert job["spec"]["template"]["spec"]["affinity"] == by_node
 
 
 async def test_nobody_asks_for_what_is_forbidden(tmp_path: Path) -> None:

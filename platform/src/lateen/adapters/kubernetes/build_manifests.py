@@ -86,7 +86,7 @@ def build_job(request: BuildRequest, config: FunctionsConfig, *, recipe: Recipe)
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": pods.node_selector,
         "tolerations": pods.tolerations,
-        "affinity": pods.affinity,  # what is compiled has to run where the pods do
+        "affinity": pods.node_affinity,  # what is compiled has to run where the pods do
         "priorityClassName": pods.priority_class_name,
         "runtimeClassName": pods.runtime_class_name,
     }

@@ -149,6 +149,12 @@ class Pods(_Part, frozen=True, kw_only=True):
     tmp_mib: Annotated[int, Meta(ge=1)] = 512
     """Size of `/tmp`."""
 
+    @property
+    def node_affinity(self) -> dict[str, Any]:
+        """The part of `affinity` that also holds for pods which make something for function pods. Beside which pods
+        those run doesn't: one function pod a node, say, would leave no node for a build."""
+        return {name: rules for name, rules in self.affinity.items() if name == "nodeAffinity"}
+
 
 class Builds(_Part, frozen=True, kw_only=True):
     """The pods in which code is built."""

@@ -164,7 +164,7 @@ def lookup_job(workspace_id: str, reference: str, config: FunctionsConfig) -> Ma
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": pods.node_selector,
         "tolerations": pods.tolerations,
-        "affinity": pods.affinity,
+        "affinity": pods.node_affinity,
         "priorityClassName": pods.priority_class_name,
         "runtimeClassName": pods.runtime_class_name,
     }
