@@ -27,7 +27,7 @@ def event(**changes: object) -> dict[str, object]:
         "function_hash": HASH,
         "now_s": 1583348638.4,
     }
-    made: dict[str, object] = json.loads(whole(*event_for(**{**given_, **changes})))  # type: ignore[arg-type]
+    made: dict[str, object] = json.loads(b"".join(whole(*event_for(**{**given_, **changes}))))  # type: ignore[arg-type]
     return made
 
 
@@ -90,6 +90,17 @@ def test_bodies_that_are_not_text_come_as_base64(content_type: str) -> None:
     made = event(headers={"host": "h", "content-type": content_type}, body=b"\x00\xffdata")
     assert made["isBase64Encoded"] is True
     assert base64.b64decode(str(made["body"])) == b"\x00\xffdata"
+
+
+def test_large_bodies_that_only_claim_to_be_text() -> None:
+    """In JSON a control character has six bytes: an event has no more than three times the size of its body."""
+    text = b'"Here\\is\ta text.\r\n' * 100_000
+    for body, is_text in ((text, True), (b"\x01" * (2 << 20), False), (b"\x01" * 1000, True)):
+        made = event(headers={"host": "h", "content-type": "text/plain"}, body=body)
+        assert made["isBase64Encoded"] is not is_text
+        given = str(made["body"]).encode()
+        assert (given if is_text else base64.b64decode(given)) == body
+        assert len(json.dumps(made)) < 3 * len(body) + 10_000
 
 
 def test_text_that_is_not_utf8_keeps_its_bytes() -> None:

@@ -96,6 +96,8 @@ _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 # A function may answer with bytes of its own: text that is no UTF-8, or nested without end.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_LONG = 1024 * 1024
+_CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\f\r"))
 _TEXT = ("text/", "application/json", "application/xml")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
@@ -176,9 +178,9 @@ def event_for(
     return _encode(event), body
 
 
-def whole(event: bytes, body: bytes) -> bytes:
-    """The event's JSON with its `body` in it."""
-    return b'%b,"body":%b}' % (event[:-1], _encode(body.decode())) if body else event
+def whole(event: bytes, body: bytes) -> tuple[bytes, ...]:
+    """The event's JSON with its `body` in it, in pieces: to put them together would take as much memory again."""
+    return (event[:-1] + b',"body":', _encode(body.decode()), b"}") if body else (event,)
 
 
 def response_from(answer: bytes) -> Response:
@@ -227,7 +229,8 @@ def _is_text(body: bytes, content_type: str) -> bool:
             body.decode()
         except UnicodeDecodeError:
             return False  # said to be text and is not: the bytes must not be lost
-    return True
+    # Nor is this text, and in JSON it would have six times the size, which nobody has room for.
+    return len(body) <= _LONG or len(body.translate(None, _CONTROLS)) > len(body) * 7 // 8
 
 
 def _parameters(query: str) -> dict[str, str]:

@@ -232,9 +232,9 @@ class _Connection(asyncio.Protocol):
         )
         if invocation.client_context:
             head += f"lambda-runtime-client-context: {invocation.client_context}\r\n"
-        event = whole(invocation.event, invocation.body)
-        head += f"content-length: {len(event)}\r\n\r\n"
-        write_now(self._transport, self._fd, head.encode("utf-8") + event)
+        first, *rest = whole(invocation.event, invocation.body)
+        head += f"content-length: {len(first) + sum(map(len, rest))}\r\n\r\n"
+        write_now(self._transport, self._fd, head.encode("utf-8") + first, *rest)
 
     def _response(self, request_id: str) -> str | None:
         if self._too_large:
