@@ -313,6 +313,10 @@ def test_a_key_of_a_workspace_stays_in_it(cli: Cli, done: Callable[..., str], he
     assert [each["name"] for each in json.loads(done("list", "-o", "json", "-w", "team-a"))] == ["ours"]
     assert [each["name"] for each in json.loads(done("workspace", "list", "-o", "json", env=as_team))] == ["team-a"]
     assert cli("list", "-w", "default", env=as_team).returncode == 1
+    more = cli("key", "create", "--installation", env=as_team)
+    assert more.returncode == 1
+    assert more.stderr.startswith("error: a key of a workspace makes none for the installation (forbidden)\nhint: ")
+    assert [each["id"] for each in json.loads(done("key", "list", "-o", "json", env=as_team))] == [made["id"]]
     assert made["secret"] not in done("key", "list") + done("key", "list", "-o", "json")
     refused = cli("workspace", "delete", "team-a")
     assert refused.returncode == 1
@@ -434,6 +438,16 @@ def test_up_refuses_a_port_and_a_folder_in_use(server: Running, tmp_path: Path) 
         assert (port if listen != "0" else str(server.data)) in error
         assert hint.startswith("hint: ")
     assert httpx.get(f"{server.endpoint}/health").json() == {"status": "healthy"}
+
+
+def test_up_refuses_an_address_of_another_machine(tmp_path: Path) -> None:
+    """What there is to do is not to look for who has the port."""
+    surroundings = clean_environment(LATEEN_DATA=str(tmp_path / "data"), LATEEN_HOST="192.0.2.1", LATEEN_PORT="0")
+    ended = subprocess.run([LATEEN, "up"], env=surroundings, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    error, hint = ended.stderr.splitlines()
+    assert error.startswith("error: cannot listen on 192.0.2.1:0: ")
+    assert hint == "hint: LATEEN_HOST is an address of this machine"
 
 
 def test_up_refuses_a_bad_setting() -> None:

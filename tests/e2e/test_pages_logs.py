@@ -102,6 +102,7 @@ def test_logs_come_by_themselves(ada: Person, function: Callable[..., Function])
     log = rows.nth(0).locator(".log")
     expect(log).to_contain_text("<img src=x")
     expect(log).to_contain_text("REPORT RequestId:")
+    assert "ValueError: no <b>word</b>\nTraceback" in (log.text_content() or "")
     ada.check_accessible()
     assert page.evaluate("window.hacked") is None
 

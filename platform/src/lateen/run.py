@@ -1,6 +1,7 @@
 """One process that serves everything: what `lateen up` runs. Returns when it was told to stop and has."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,12 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
     try:
         listening = listen(settings.host, settings.port)
     except CannotListen as exc:
-        raise CannotStart(f"{exc}; stop what has the port, or choose another one with LATEEN_PORT") from exc
+        cause = exc.__cause__
+        is_elsewhere = isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL
+        step = "stop what has the port, or choose another one with LATEEN_PORT"
+        if is_elsewhere or isinstance(cause, socket.gaierror):
+            step = "LATEEN_HOST is an address of this machine"
+        raise CannotStart(f"{exc}; {step}") from exc
     with listening:
         # What is started later has other working folders, and the URLs have the port that it became.
         port = listening.getsockname()[1]

@@ -34,9 +34,10 @@ def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
 
 def test_a_zip_that_is_none_is_refused(tmp_path: Path) -> None:
     """It would be taken for a source file of that content."""
-    (tmp_path / "x.zip").write_text("<html>not found</html>")
-    with pytest.raises(Refused, match=r"x\.zip is not a zip"):
-        pack(tmp_path / "x.zip")
+    for content in ("<html>not found</html>", "PK, or so it seems"):
+        (tmp_path / "x.zip").write_text(content)
+        with pytest.raises(Refused, match=r"x\.zip is not a zip"):
+            pack(tmp_path / "x.zip")
 
 
 def test_a_folder_becomes_a_zip_of_its_files(folder: Path) -> None:

@@ -8,7 +8,7 @@ from lateen.cli.client import Client
 from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_fields, show_json, show_table
-from lateen.cli.refusals import note
+from lateen.cli.refusals import Refused, note
 
 COLUMNS = {
     "ID": "id",
@@ -40,6 +40,14 @@ def create(
         where = None if installation else workspace_named(client, workspace)["id"]
         body = {"workspace": where, "description": description or ""}
         made = client.call("POST", "/api/keys", body=json.dumps(body).encode())
+        if installation and made["workspace"] is not None:
+            # To name no workspace asks for a key like one's own. Nobody has seen the secret of this one.
+            client.call("DELETE", f"/api/keys/{made['id']}")
+            raise Refused(
+                "a key of a workspace makes none for the installation",
+                slug="forbidden",
+                hint="use a key of the installation, such as the administrator's",
+            )
     if output == "json":
         show_json(made)
     else:

@@ -29,6 +29,8 @@ IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes", IGNORE_FILE}
 IGNORED_SUFFIXES = {".pyc", ".pyo", ".swp"}
 
 _DATE = (1980, 1, 1, 0, 0, 0)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip begins; the second, one with nothing in it."""
 
 
 def pack(path: Path) -> bytes:
@@ -52,7 +54,7 @@ def _file(path: Path) -> bytes:
         raise Refused(f"{path} has more than {UNPACKED_LIMIT // 1024**2} MiB", hint="name the function's code only")
     if not (code := path.read_bytes()):
         raise Refused(f"{path} is empty")
-    if path.suffix.lower() == ".zip" and not code.startswith(b"PK"):
+    if path.suffix.lower() == ".zip" and not code.startswith(_ZIP):
         # Else it would become a source file, which is what everything is that is no zip.
         raise Refused(f"{path} is not a zip")
     return code
