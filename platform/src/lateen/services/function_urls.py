@@ -116,8 +116,11 @@ class FunctionUrls:
         return _of_alias((await self._aliases.get(caller, function.id, alias)).alias)
 
     async def put(self, caller: Caller, function_id: str, alias: str | None, url: FunctionUrl) -> DescribedUrl:
-        """Replaces what was set. AuthType NONE opens the URL to everybody; by what else its policy says it may be open
-        already. Raises: `NotFound`, `InvalidInput`."""
+        """Replaces what was set. AuthType NONE opens the URL to everybody, unless it was NONE and the function's `auth`
+        was made `key` since; by what else its policy says it may be open already.
+
+        Raises: `NotFound`, `InvalidInput`.
+        """
         if url.settings.cors is not None:
             check_cors(url.settings.cors)
         function = (await self._functions.get(caller, function_id)).function
