@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -73,5 +74,30 @@ def test_a_program_is_told_the_handler_to_the_letter(
         ready = invoker.configure({"bootstrap": TELLS}, command("provided.al2023"), handler=handler)
         assert ready.init_error is None, ready
         assert bytes.fromhex(json.loads(invoker.invoke(b"{}").body)).decode() == handler
+    finally:
+        invoker.close()
+
+
+@pytest.mark.parametrize("name", ["provided.al2023", "golang1.22"])
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("main", r"Couldn't find valid bootstrap\(s\): \[/\S+/bootstrap\]"),
+        ("bootstrap", r"fork/exec /\S+/bootstrap: permission denied"),
+    ],
+)
+def test_a_package_without_a_program(name: str, file: str, why: str, tmp_path: Path) -> None:
+    """Whatever the handler, AWS's error for it, and for one that can't be executed; not how the attempt ended."""
+    if os.environ.get("CI") != "true" and (reason := catalogue()[1][name].disabled) is not None:
+        pytest.skip(reason)
+    invoker = InvokerProcess(tmp_path)
+    try:
+        ready = invoker.configure({file: "x"}, command(name), handler=file)
+        assert ready.init_error.type == "Runtime.InvalidEntrypoint"
+        assert re.fullmatch(f"RequestId:  Error: {why}", ready.init_error.message)
+        for _ in range(2):
+            answer = invoker.invoke(b"{}")
+            assert (answer.status, json.loads(answer.body)["errorType"]) == (200, "Runtime.InvalidEntrypoint")
+        assert invoker.record(2).error.type == "Runtime.InvalidEntrypoint"
     finally:
         invoker.close()

@@ -260,7 +260,7 @@ def test_what_is_wrong_with_an_image() -> None:
 
 
 class ASpawner:
-    task_root, layers_root, layers_dir, isolation = "/var/task", "/opt", "", "container"
+    task_root, code_dir, layers_root, layers_dir, isolation = "/var/task", "/var/task", "/opt", "", "container"
 
     def variables(self, directory: str) -> dict[str, str]:
         return {"LAMBDA_RUNTIME_DIR": "/var/runtime"}

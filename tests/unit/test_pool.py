@@ -54,7 +54,7 @@ class Runtime(LateProcess):
 class Runtimes:
     """`Spawner`: can start nothing unless they are `here`."""
 
-    isolation, task_root, layers_root, layers_dir = "none", "/var/task", "/opt", ""
+    isolation, task_root, code_dir, layers_root, layers_dir = "none", "/var/task", "/var/task", "/opt", ""
 
     def __init__(self) -> None:
         self.here = asyncio.Event()

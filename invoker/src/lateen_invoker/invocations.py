@@ -144,6 +144,11 @@ def failed(error_type: str, document: bytes) -> Outcome:
     return Outcome("error", document, error_type=error_type or type_in(document))
 
 
+def no_entrypoint(why: str) -> Outcome:
+    """The package has no program to start."""
+    return _error("Runtime.InvalidEntrypoint", f"RequestId:  Error: {why}")
+
+
 def spawn_failed(request_id: str) -> Outcome:
     return _error("Runtime.StartError", f"RequestId: {request_id} Error: the runtime could not be started")
 

@@ -143,6 +143,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
 _PLATFORM_ERRORS = frozenset(
     {
         "Function.ResponseSizeTooLarge", "Runtime.ExitError", "Runtime.HandlerNotFound", "Runtime.ImportModuleError",
+        "Runtime.InvalidEntrypoint",
         "Runtime.OutOfMemory", "Runtime.StartError", "Runtime.UserCodeSyntaxError", "Sandbox.Timedout",
     }
 )  # fmt: skip

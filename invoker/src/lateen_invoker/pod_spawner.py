@@ -68,7 +68,7 @@ class PodSpawner:
         self._lock = asyncio.Lock()
         self._living: set[PodProcess] = set()
         self._is_closed = False
-        self.task_root = task_root
+        self.task_root = self.code_dir = task_root
         self.layers_root = layers_root
         self.layers_dir = layers_root if configure.layers else ""
         self.stopping = asyncio.Event()

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import socket
+import stat
 import time
 from collections import deque
 from collections.abc import Callable
@@ -396,6 +397,10 @@ class Pool:
         # That may have taken longer than the environment had: then nothing is made that nobody would end.
         if environment.state == DEAD:
             return
+        if (why := self._entrypoint_fault()) is not None:
+            environment.said_init_error("Runtime.InvalidEntrypoint", invocations.no_entrypoint(why).body)
+            environment.kill()
+            return
         self._started += 1
         directory = os.path.join(configure.work_dir, "environments", str(self._started))
         os.makedirs(directory, mode=0o700)
@@ -435,6 +440,20 @@ class Pool:
             if theirs is not None:
                 theirs.close()
         environment.attach(process)
+
+    def _entrypoint_fault(self) -> str | None:
+        """Why the package's program can't be started, where it is to have one. In AWS's words."""
+        runtime = self._configure.runtime
+        program = runtime.command[0]
+        if runtime.inherits or not program.startswith("./"):
+            return None
+        shown = os.path.normpath(os.path.join(self._spawner.task_root, program))
+        try:
+            mode = os.stat(os.path.join(self._spawner.code_dir, program)).st_mode
+        except OSError:
+            return f"Couldn't find valid bootstrap(s): [{shown}]"
+        is_program = stat.S_ISREG(mode) and mode & 0o111
+        return None if is_program else f"fork/exec {shown}: permission denied"
 
     def _remove(self, environment: Environment) -> None:
         def remove(_: object = None) -> None:

@@ -79,6 +79,8 @@ class Spawner(Protocol):
     """What environments are held by, in words; known after `start`."""
     task_root: str
     """Where the code is, as user code sees it."""
+    code_dir: str
+    """Where it is for this process."""
     layers_root: str
     """Where the layers are, as user code sees it."""
     layers_dir: str

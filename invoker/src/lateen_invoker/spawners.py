@@ -47,7 +47,7 @@ class ForkServer:
         """On the loop's clock."""
         self._living: set[EnvironmentProcess] = set()
         self.isolation = ""
-        self.task_root = code_dir
+        self.task_root = self.code_dir = code_dir
         self.layers_dir = layers_dir
         self.layers_root = layers_dir or new_root.OPT
 
