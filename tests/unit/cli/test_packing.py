@@ -40,6 +40,15 @@ def test_a_zip_that_is_none_is_refused(tmp_path: Path) -> None:
             pack(tmp_path / "x.zip")
 
 
+def test_a_package_that_is_too_large_is_not_sent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said in its own bytes, before they go anywhere: those of the request that would bring it say less."""
+    monkeypatch.setattr(packing, "PACKED_LIMIT", len(pack(folder)))
+    pack(folder)
+    (folder / "more.txt").write_bytes(os.urandom(1024))
+    with pytest.raises(Refused, match=r"app is 1\.\d KiB when it is packed, and a package has \d+ B at most"):
+        pack(folder)
+
+
 def test_a_folder_becomes_a_zip_of_its_files(folder: Path) -> None:
     """Names are relative to the folder; the executable bit is all that is kept of a mode."""
     found = entries(pack(folder))

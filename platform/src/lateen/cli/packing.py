@@ -13,10 +13,14 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from lateen.cli.output import size_of
 from lateen.cli.refusals import Refused
 
 UNPACKED_LIMIT = 250 * 1024 * 1024
 """Bytes, Lambda's limit for an unpacked function; a folder above it is surely not one function's."""
+
+PACKED_LIMIT = 50 * 1024 * 1024
+"""Bytes, Lambda's limit for a package that is sent."""
 
 IGNORED_FOLDERS = {
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".mypy_cache", ".pytest_cache",
@@ -36,9 +40,15 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 def pack(path: Path) -> bytes:
     """Raises: `Refused` if there is nothing to send, or what there is cannot be sent."""
     try:
-        return _file(path) if path.is_file() else _folder(path)
+        code = _file(path) if path.is_file() else _folder(path)
     except OSError as exc:
         raise Refused(f"{exc.filename or path} can't be read: {(exc.strerror or str(exc)).lower()}") from exc
+    if len(code) > PACKED_LIMIT:
+        raise Refused(
+            f"{path} is {size_of(len(code))} when it is packed, and a package has {size_of(PACKED_LIMIT)} at most",
+            hint=f"leave out what isn't needed ({IGNORE_FILE}), or put it into layers",
+        )
+    return code
 
 
 def zipped(name: str, content: bytes) -> bytes:
