@@ -17,6 +17,7 @@ from lateen_invoker.invocations import (
     extension_failed,
     failed,
     how_runtime_ended,
+    no_entrypoint,
     timed_out,
     too_large,
 )
@@ -128,6 +129,7 @@ async def test_json_logs(level: Any, outcome: Outcome | None, types: list[str], 
          "RequestId: a Error: Runtime exited with error: signal: killed\nRuntime.OutOfMemory\n"),
         (too_large(), "Response payload size exceeded maximum allowed payload size (6291556 bytes).\n"
                       "Function.ResponseSizeTooLarge\n"),
+        (no_entrypoint("no such file"), "RequestId:  Error: no such file\nRuntime.InvalidEntrypoint\n"),
         (extension_failed("a", "Extension.Crash", "it ended"), "RequestId: a Error: it ended\nExtension.Crash\n"),
         (failed("KeyError", b'{"errorType": "KeyError", "errorMessage": "x"}'), ""),
         (None, ""),

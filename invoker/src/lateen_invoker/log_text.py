@@ -8,7 +8,10 @@ from typing import Any
 from lateen_invoker.control import Configure
 from lateen_invoker.invocations import Invocation, Outcome, error_document
 
-_NOT_OF_RUNTIMES = {"Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.StartError", "Function.ResponseSizeTooLarge"}
+_NOT_OF_RUNTIMES = {
+    "Runtime.ExitError", "Runtime.InvalidEntrypoint", "Runtime.OutOfMemory", "Runtime.StartError",
+    "Function.ResponseSizeTooLarge",
+}  # fmt: skip
 
 
 def log_text(invocation: Invocation, configure: Configure) -> str:
