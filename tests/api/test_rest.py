@@ -1,9 +1,7 @@
 """The REST surface: what is made, listed, changed and removed, and how two who do so at once get along."""
 
 import asyncio
-import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.events import EventInvokeChange
-from lateen.services.packages import package
 from lateen.testing.fake_deployer import FakeAnswer
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
@@ -44,41 +41,17 @@ async def test_workspace_from_first_to_last(api: Api) -> None:
 async def test_a_workspaces_quota(api: Api) -> None:
     """Absent: the installation's. It is replaced as a whole, and amounts that Kubernetes would not take are refused."""
     made = (await api("POST", "/api/workspaces", json={"name": "q", "quota": {"pods": 5, "memory": "64Gi"}})).json()
-    assert made["quota"] == {"pods": 5, "cpu": None, "memory": "64Gi", "code": None}
+    assert made["quota"] == {"pods": 5, "cpu": None, "memory": "64Gi"}
     path = f"/api/workspaces/{made['id']}"
     same = await api("PATCH", path, json={"description": "x"})
     assert same.json()["quota"] == made["quota"]
     changed = await api("PATCH", path, json={"quota": {"cpu": "1500m"}})
-    assert changed.json()["quota"] == {"pods": None, "cpu": "1500m", "memory": None, "code": None}
+    assert changed.json()["quota"] == {"pods": None, "cpu": "1500m", "memory": None}
     for quota in ({"cpu": "1e3"}, {"cpu": "0"}, {"memory": "64 Gi"}, {"memory": "1Gi\n"}, {"pods": -1}, {"gpus": 1}):
         refused = await api("PATCH", path, json={"quota": quota})
         assert refused.status_code == 400, quota
     plain = (await api("POST", "/api/workspaces", json={"name": "p"})).json()
-    assert plain["quota"] == {"pods": None, "cpu": None, "memory": None, "code": None}
-
-
-async def test_code_beyond_a_workspaces_room(api: Api) -> None:
-    """Refused with the field, and how much there is; a layer as a function."""
-    workspace = (await api("POST", "/api/workspaces", json={"name": "q", "quota": {"code": "1Mi"}})).json()["id"]
-    code = base64.b64encode(os.urandom(2**20).hex().encode()).decode()  # its zip is half of that, and a little more
-    functions = f"/api/workspaces/{workspace}/functions"
-    answer = await api("POST", functions, json={"name": "f", "runtime": "python3.12", "code": code})
-    assert (answer.status_code, answer.json()["type"]) == (400, "urn:lateen:problem:invalid-input")
-    (error,) = answer.json()["errors"]
-    assert error["field"] == "code"
-    assert error["reason"].endswith(
-        "bytes more than the 0 that the workspace has stored are beyond its 1048576 (quota.code); versions, functions "
-        "and layers that nobody needs make room"
-    )
-    assert (await api("GET", functions)).json()["items"] == []
-    layer = base64.b64encode(package(os.urandom(2**20).hex().encode(), file="data").artifact).decode()
-    answer = await api("POST", f"/api/workspaces/{workspace}/layers", json={"name": "l", "content": layer})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "content")
-    await api("PATCH", f"/api/workspaces/{workspace}", json={"quota": {"code": "3Mi"}})
-    assert (await api("POST", functions, json={"name": "f", "runtime": "python3.12", "code": code})).status_code == 201
-    for amount in ("0Mi", "1", "1.5Gi", "-1Gi", "75GB", 5):
-        refused = await api("PATCH", f"/api/workspaces/{workspace}", json={"quota": {"code": amount}})
-        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "quota.code")
+    assert plain["quota"] == {"pods": None, "cpu": None, "memory": None}
 
 
 async def test_workspace_with_functions(api: Api) -> None:

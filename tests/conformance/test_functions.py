@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import re
 from typing import Any
 
@@ -334,40 +333,6 @@ def test_what_terraform_reads_besides(client: Any, create: Create) -> None:
     settings = client.get_account_settings()
     assert settings["AccountUsage"]["FunctionCount"] == 1
     assert settings["AccountUsage"]["TotalCodeSize"] == len(zipped())
-
-
-def test_code_storage(client: Any, server: Any, create: Create) -> None:
-    """The settings tell what is stored and what may be, and beyond that CodeStorageExceededException is the answer."""
-
-    def limit(amount: str | None) -> None:
-        headers = {"authorization": f"Bearer {(server.data / 'admin').read_text().strip()}"}
-        with httpx.Client(base_url=server.endpoint, headers=headers, trust_env=False) as http:
-            (found,) = http.get("/api/workspaces", params={"name": "conformance"}).raise_for_status().json()["items"]
-            http.patch(f"/api/workspaces/{found['id']}", json={"quota": {"code": amount}}).raise_for_status()
-
-    before = client.get_account_settings()
-    assert before["AccountLimit"]["TotalCodeSize"] == 80_530_636_800
-    used = before["AccountUsage"]["TotalCodeSize"]
-    random = zipped(os.urandom(2**20).hex(), "data.txt")
-    create("stored", Publish=True, wait=False)
-    assert client.get_account_settings()["AccountUsage"]["TotalCodeSize"] == used + len(zipped())
-    limit("1Mi")
-    try:
-        assert client.get_account_settings()["AccountLimit"]["TotalCodeSize"] == 2**20
-        exceeded = client.exceptions.CodeStorageExceededException
-        with pytest.raises(exceeded) as refused:
-            create("beyond", Code={"ZipFile": random})
-        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-        assert refused.value.response["Error"]["Message"] == "Code storage limit exceeded."
-        with pytest.raises(exceeded):
-            client.publish_layer_version(LayerName="beyond", Content={"ZipFile": random})
-        client.get_waiter("function_active_v2").wait(FunctionName="stored", WaiterConfig={"Delay": 1})
-        with pytest.raises(exceeded):
-            client.update_function_code(FunctionName="stored", ZipFile=random)
-    finally:
-        limit(None)
-    client.delete_function(FunctionName="stored")
-    assert client.get_account_settings()["AccountUsage"]["TotalCodeSize"] == used
 
 
 def test_the_same_function_everywhere(client: Any, account: Account, create: Create) -> None:

@@ -329,8 +329,6 @@ def test_a_key_of_a_workspace_stays_in_it(cli: Cli, done: Callable[..., str], he
     done("workspace", "update", "team-a", "--name", "team-b", "--pods", "5", "--cpu", "20")
     done("workspace", "update", "team-b", "--cpu", "none", "--memory", "64Gi")
     assert "pods 5, memory 64Gi" in done("workspace", "show", "team-b")
-    done("workspace", "update", "team-b", "--code-storage", "10Gi")
-    assert "pods 5, memory 64Gi, code 10Gi" in done("workspace", "show", "team-b")
     [team] = [each for each in json.loads(done("workspace", "list", "-o", "json")) if each["name"] == "team-b"]
     assert json.loads(done("workspace", "show", team["id"], "-o", "json")) == team
     removed = json.loads(done("workspace", "delete", "team-b", "--force", "-o", "json"))

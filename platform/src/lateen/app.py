@@ -187,7 +187,6 @@ class Platform:
                 ),
                 Chore(name="unreferenced code", run=self.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
-                Chore(name="wrong sums of stored code", run=services.code_storage.recount, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="old events", run=events.sweep, every_s=CODE_SWEEP_EVERY_S, batch=EVENT_BATCH),
             ]
         )

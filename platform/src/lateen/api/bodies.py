@@ -63,8 +63,7 @@ from lateen_invoker.urls import Cors, UrlSettings
 
 
 class WorkspaceQuota(Quota, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`pods`, `cpu` and `memory`: what the workspace's functions may use together, where they run as pods. null: what
-    the installation allows. `code`: what may be stored of functions, versions and layers. null: 75Gi."""
+    """What the workspace's functions may use together, where they run as pods. null: what the installation allows."""
 
 
 class CreateWorkspace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ _WORKSPACE: dict[str, Any] = {
     "name": "default",
     "description": "",
     "account_id": "123456789012",
-    "quota": {"pods": 50, "cpu": "20", "memory": None, "code": "10Gi"},
+    "quota": {"pods": 50, "cpu": "20", "memory": None},
     "code_buckets": ["packages"],
     "revision": 1,
     "created_at": _WHEN,

@@ -20,7 +20,6 @@ from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
 from lateen.ports.queue import LeaseLost, QueueFull, QueueUnavailable, TenantFull
 from lateen.ports.table import ItemNotFound, RevisionConflict, TableUnavailable
 from lateen.services.builds import BuildFailed
-from lateen.services.code_storage import CodeStorageExceeded
 from lateen.services.events import PayloadLost
 from lateen.services.log_streams import TooManyStreams
 from lateen.services.reserved import BelowProvisioned
@@ -128,7 +127,6 @@ PROBLEMS: dict[type[Exception], str] = {
     errors.RevisionMismatch: "revision-mismatch",
     errors.InvalidInput: "invalid-input",
     BelowProvisioned: "invalid-input",
-    CodeStorageExceeded: "invalid-input",
     errors.TooLarge: "too-large",
     errors.Unauthenticated: "unauthenticated",
     errors.Forbidden: "forbidden",

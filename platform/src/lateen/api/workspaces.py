@@ -115,7 +115,7 @@ async def _expected(if_match: str | None, workspace_id: str, use_cases: UseCases
 
 
 def _quota(asked: WorkspaceQuota) -> Quota:
-    return Quota(pods=asked.pods, cpu=asked.cpu, memory=asked.memory, code=asked.code)
+    return Quota(pods=asked.pods, cpu=asked.cpu, memory=asked.memory)
 
 
 def _answer(workspace: Workspace, *, status: int = 200) -> Response[WorkspaceView]:

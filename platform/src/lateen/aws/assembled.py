@@ -81,7 +81,7 @@ def aws_api(
             versions=services.version_policies,
             finding=finding,
         ),
-        AccountOperations(services.functions, services.workspaces),
+        AccountOperations(services.functions),
         LayerOperations(services.layers, services.layer_policies, code_urls=code_urls),
     )
     return AwsApi(

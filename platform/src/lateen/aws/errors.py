@@ -16,7 +16,6 @@ from lateen.domain.errors import (
     Unavailable,
 )
 from lateen.ports.queue import TenantFull
-from lateen.services.code_storage import CodeStorageExceeded
 
 
 class AwsError(Exception):
@@ -121,8 +120,6 @@ def error_from(exc: LateenError) -> AwsError:
     """What a use case refuses, where no operation has said it better."""
     text = str(exc)
     match exc:
-        case CodeStorageExceeded():
-            return AwsError("CodeStorageExceededException", "Code storage limit exceeded.")
         case InvalidInput():
             return invalid(text)
         case NotFound():

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from lateen.aws.configurations import aws_name
-from lateen.aws.errors import AwsError, error_from, invalid, not_offered, request_too_large
+from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
 from lateen.aws.images import check_only_image, image_config, image_uri, new_image
 from lateen.domain.aws_settings import AwsSettings
 from lateen.domain.code_places import CodePlace
@@ -15,7 +15,6 @@ from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput, TooLarge
 from lateen.domain.functions import Function
 from lateen.domain.images import ImagePolicy
-from lateen.services.code_storage import CodeStorageExceeded
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
 from lateen.services.runtimes import Runtimes
@@ -183,8 +182,6 @@ def code_from(given: dict[str, Any], operation: str) -> bytes | CodePlace:
 
 def bad_code(exc: InvalidInput | TooLarge) -> AwsError:
     """For what was found in the zip, or in the place of it."""
-    if isinstance(exc, CodeStorageExceeded):
-        return error_from(exc)
     if isinstance(exc, InvalidInput) and exc.field in ("code_s3", "content_s3"):
         return invalid(exc.reason)
     if "unzipped size" in str(exc):

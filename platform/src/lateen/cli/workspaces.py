@@ -16,13 +16,11 @@ from lateen.cli.refusals import hints, note
 COLUMNS = {"NAME": "name", "ID": "id", "ACCOUNT": "account_id", "CREATED": "created_at", "DESCRIPTION": "description"}
 _QUOTA_HELP = "Of all its functions' pods together, where they run as pods; 'none': what the installation allows."
 
-_CODE_HELP = "Of the code of all its functions, versions and layers together; 'none': 75Gi."
-
 
 def quota_options(command: Callable[..., None]) -> Callable[..., None]:
     for option, example in (("--memory", "64Gi"), ("--cpu", "20"), ("--pods", "50")):
         command = click.option(option, metavar=example, help=_QUOTA_HELP)(command)
-    return click.option("--code-storage", "code", metavar="10Gi", help=_CODE_HELP)(command)
+    return command
 
 
 def code_buckets_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,11 +67,10 @@ def create(
     pods: str | None,
     cpu: str | None,
     memory: str | None,
-    code: str | None,
 ) -> None:
     """Make a workspace."""
     body: dict[str, Any] = {"name": name} | ({"description": description} if description is not None else {})
-    if quota := _quota({"pods": pods, "cpu": cpu, "memory": memory, "code": code}):
+    if quota := _quota({"pods": pods, "cpu": cpu, "memory": memory}):
         body["quota"] = quota
     if code_buckets:
         body["code_buckets"] = _buckets(code_buckets)
@@ -111,15 +108,14 @@ def update(
     pods: str | None,
     cpu: str | None,
     memory: str | None,
-    code: str | None,
 ) -> None:
     """Rename a workspace, or change its description, its quota, or the buckets that code may be taken from."""
     given = (("name", new_name), ("description", description))
     changes: dict[str, Any] = {key: value for key, value in given if value is not None}
-    quota = _quota({"pods": pods, "cpu": cpu, "memory": memory, "code": code})
+    quota = _quota({"pods": pods, "cpu": cpu, "memory": memory})
     if not changes and not quota and not code_buckets and not no_code_buckets:
         raise click.UsageError(
-            "nothing to change: give --name, --description, --pods, --cpu, --memory, --code-storage or --code-bucket"
+            "nothing to change: give --name, --description, --pods, --cpu, --memory or --code-bucket"
         )
     with Client(connection) as client:
         found = workspace_named(client, name)

@@ -158,7 +158,6 @@ class _Leading:
                 ),
                 Chore(name="unreferenced code", run=services.functions.sweep, every_s=CODE_SWEEP_EVERY_S),
                 Chore(name="unreferenced layers", run=services.layers.sweep, every_s=CODE_SWEEP_EVERY_S),
-                Chore(name="wrong sums of stored code", run=services.code_storage.recount, every_s=CODE_SWEEP_EVERY_S),
                 Chore(
                     name="old events",
                     run=Events(None, process._objects).sweep,

@@ -8,14 +8,10 @@ CPU = r"^[1-9][0-9]{0,6}m?\Z"
 MEMORY = r"^[1-9][0-9]{0,6}(Mi|Gi|Ti)\Z"
 DEFAULT_ID = "default"
 """Id and name of the workspace that the first start makes."""
-CODE_LIMIT = 75 * 1024**3
-"""AWS's default."""
-_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 
 
 class Quota(Struct, frozen=True, kw_only=True):
-    """What a workspace's functions may use together, where a deployer can hold them to it. None: the installation's.
-    And what may be stored."""
+    """What a workspace's functions may use together, where a deployer can hold them to it. None: the installation's."""
 
     pods: Annotated[int, Meta(ge=0, le=100_000)] | None = None
     """Pods at a time."""
@@ -23,8 +19,6 @@ class Quota(Struct, frozen=True, kw_only=True):
     """CPUs of all pods' limits: `20`, `500m`."""
     memory: Annotated[str, Meta(pattern=MEMORY)] | None = None
     """Memory of all pods' limits: `512Mi`, `64Gi`."""
-    code: Annotated[str, Meta(pattern=MEMORY)] | None = None
-    """Code that is stored, of functions, versions and layers: `10Gi`. Held to everywhere; None: AWS's 75Gi."""
 
 
 class Workspace(Struct, frozen=True, kw_only=True):
@@ -43,8 +37,3 @@ class Workspace(Struct, frozen=True, kw_only=True):
     is_closing: bool = False
     """Being deleted: nothing new may be made in it."""
     deleted_at: str | None = None
-
-
-def code_limit(quota: Quota) -> int:
-    """Bytes of code that may be stored."""
-    return CODE_LIMIT if quota.code is None else int(quota.code[:-2]) * _UNITS[quota.code[-2:]]

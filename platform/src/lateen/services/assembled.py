@@ -19,7 +19,6 @@ from lateen.services.build_recipes import understood_by
 from lateen.services.build_settings import BuildSettings
 from lateen.services.builds import Builds
 from lateen.services.code_sources import CodeSources
-from lateen.services.code_storage import CodeStorage
 from lateen.services.cursors import Cursors
 from lateen.services.dead_letters import DeadLetters
 from lateen.services.event_configs import EventConfigs
@@ -50,7 +49,6 @@ RETENTION_DAYS = 7
 class Services(Struct, frozen=True, kw_only=True):
     runtimes: Runtimes
     functions: Functions
-    code_storage: CodeStorage
     layers: Layers
     layer_policies: LayerPolicies
     versions: Versions
@@ -131,7 +129,6 @@ def assemble(
     build_settings = BuildSettings(table, master=master, prefixes=understood_by(catalogue.list()))
     builds = Builds(table, settings=build_settings, place=build_place, now=now)
     sources = CodeSources(table, code_store, own_bucket=own_bucket)
-    storage = CodeStorage(table)
     functions = Functions(
         table,
         objects,
@@ -142,28 +139,17 @@ def assemble(
         sources=sources,
         images=images,
         most=most_functions,
-        storage=storage,
         now=now,
         monotonic=monotonic,
     )
     keys = Keys(table, master=master, cursors=cursors, now=now, monotonic=monotonic)
-    layers = Layers(
-        table,
-        objects,
-        used=functions.layers_of,
-        sources=sources,
-        cursors=cursors,
-        region=region,
-        storage=storage,
-        now=now,
-    )
+    layers = Layers(table, objects, used=functions.layers_of, sources=sources, cursors=cursors, region=region, now=now)
     invocables = Invocables(table, lives_s=known_s, clock=monotonic)
     functions.subscribe(invocables.changed)
     aliases, extras = Aliases(table, functions=functions, cursors=cursors, now=now), FunctionExtras(table)
     return Services(
         runtimes=catalogue,
         functions=functions,
-        code_storage=storage,
         layers=layers,
         layer_policies=LayerPolicies(table, layers),
         versions=Versions(table, functions=functions, artifacts=Artifacts(objects), cursors=cursors, now=now),

@@ -23,7 +23,6 @@ from lateen.ports.table import Delete, Item, ItemNotFound, Key, Operation, Put, 
 from lateen.services.artifacts import Artifacts
 from lateen.services.builds import Artifact, Builds
 from lateen.services.code_sources import CodeSources
-from lateen.services.code_storage import CodeStorage, CodeStorageExceeded, check_room
 from lateen.services.code_sweep import CodeSweep
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.deployments import deployment_of
@@ -52,7 +51,7 @@ from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
 from lateen.services.unreadable import passed_over
-from lateen.services.version_items import Head, bury_versions, layers_published, read_version
+from lateen.services.version_items import bury_versions, layers_published, read_version
 from lateen.services.wanted_versions import Wanted, functions_with_wanted, wanted_versions
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,6 @@ class Functions:
         builds: Builds | None = None,
         images: ImagePolicy = NO_IMAGES,
         most: int | None = None,
-        storage: CodeStorage | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,7 +82,6 @@ class Functions:
         builds: None: no code is built, whatever is in it.
         images: those that may be named in the place of code.
         most: functions that a workspace may have; None: any number.
-        storage: what others who store code have too.
         """
         self._table = table
         self._artifacts = Artifacts(objects)
@@ -92,7 +89,6 @@ class Functions:
         self._drafts = Drafts(runtimes, self._artifacts, sources=sources, builds=builds, images=images, now=now)
         self._statuses = Statuses(table, now=now)
         self._sweep = CodeSweep(table, objects, statuses=self._statuses, now=now)
-        self.storage = storage or CodeStorage(table)
         self._counts = FunctionCounts(table, most=most, monotonic=monotonic)
         self._builds = builds
         self._master = master
@@ -147,37 +143,25 @@ class Functions:
                 return made
             raise _taken(new.name)
         if package is not None:
-            try:
-                check_room(workspace, await self.storage.read(workspace.id), function.code.size, "code")
-            except CodeStorageExceeded:
-                if (made := await self._made(caller, once)) is not None:
-                    return made
-                raise
             await self._artifacts.store(function.code, package)
         stored = msgspec.structs.replace(function, revision=1)
         for _ in range(ATTEMPTS):
             try:
-                async with self.storage.changing(workspace.id):
-                    room = await self.storage.read(workspace.id)
-                    check_room(workspace, room, function.code.size, "code")
-                    await self._table.transact(
-                        [
-                            *self._idempotency.record(caller, once, msgspec.to_builtins(stored)),
-                            check_open(workspace),
-                            *used.checks,
-                            Put(name_item(function), expected=None),
-                            Put(item_of(function), expected=None),
-                            *extras_of(function, new.tags),
-                            Put(pointer_item(id_key(function.id), function), expected=None),
-                            Put(pointer_item(hash_key(function.hash), function), expected=None),
-                            self.storage.changed(workspace.id, room, function.code.size),
-                        ]
-                    )
-            except (RevisionConflict, CodeStorageExceeded) as exc:
+                await self._table.transact(
+                    [
+                        *self._idempotency.record(caller, once, msgspec.to_builtins(stored)),
+                        check_open(workspace),
+                        *used.checks,
+                        Put(name_item(function), expected=None),
+                        Put(item_of(function), expected=None),
+                        *extras_of(function, new.tags),
+                        Put(pointer_item(id_key(function.id), function), expected=None),
+                        Put(pointer_item(hash_key(function.hash), function), expected=None),
+                    ]
+                )
+            except RevisionConflict as exc:
                 if (made := await self._made(caller, once)) is not None:
                     return made
-                if isinstance(exc, CodeStorageExceeded):
-                    raise
                 if exc.key == name_key(workspace.id, function.name):
                     raise _taken(function.name) from exc
                 workspace = await read_workspace(self._table, caller, workspace_id)
@@ -275,16 +259,12 @@ class Functions:
                 await check_reserved(self._table, new, before=old.reserved_concurrency)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]
                 if package is not None:
-                    workspace = await read_workspace(self._table, PLATFORM, old.workspace_id)
-                    await self.storage.replaced(old, new.code, workspace)  # before it is stored for nothing
                     operations.append(await self._sweep.guard(old))
                     await self._artifacts.store(new.code, package)
                 if new.name != old.name:
                     operations += [Delete(name_key(old.workspace_id, old.name)), Put(name_item(new), expected=None)]
                 try:
-                    is_stored = new.code.artifact_key == old.code.artifact_key
-                    store = self._table.transact(operations) if is_stored else self._store_code(old, new, operations)
-                    stored = await store
+                    stored = await self._table.transact(operations)
                 except RevisionConflict as exc:
                     if exc.key == name_key(new.workspace_id, new.name):
                         raise _taken(new.name) from exc
@@ -293,15 +273,6 @@ class Functions:
             self.tell(new)
             return await self._statuses.described(new)
         raise Conflict(BUSY)
-
-    async def _store_code(self, old: Function, new: Function, operations: Sequence[Operation]) -> Sequence[Item]:
-        """Raises: `RevisionConflict`, `CodeStorageExceeded`."""
-        workspace = await read_workspace(self._table, PLATFORM, old.workspace_id)
-        async with self.storage.changing(old.workspace_id):
-            # The head too: a version that is published meanwhile names what is replaced.
-            head = await Head.read(self._table, old)
-            counted = await self.storage.replaced(old, new.code, workspace)
-            return await self._table.transact([*operations, head.same(), counted])
 
     async def delete(self, caller: Caller, function_id: str, *, expected: int | None = None) -> bool:
         """Mark it deleted; its name is free at once. Again is no error: True if this call did it.
@@ -451,16 +422,14 @@ class Functions:
                 old, description="", environment={}, layers=(), deleted_at=iso_ms(self._now())
             )
             try:
-                async with self.storage.changing(old.workspace_id):
-                    await self._table.transact(
-                        [
-                            Put(item_of(buried), expected=old.revision),
-                            Delete(name_key(old.workspace_id, old.name)),
-                            Delete(status_key(old)),
-                            Delete(extras_key(old)),
-                            await self.storage.replaced(old, None, None),
-                        ]
-                    )
+                await self._table.transact(
+                    [
+                        Put(item_of(buried), expected=old.revision),
+                        Delete(name_key(old.workspace_id, old.name)),
+                        Delete(status_key(old)),
+                        Delete(extras_key(old)),
+                    ]
+                )
             except RevisionConflict:
                 continue
             self.tell(msgspec.structs.replace(buried, revision=old.revision + 1))

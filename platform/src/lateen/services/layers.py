@@ -19,7 +19,6 @@ from lateen.ports.objects import Objects
 from lateen.ports.table import Delete, Item, ItemNotFound, Put, RevisionConflict, Table
 from lateen.services.artifacts import Artifacts
 from lateen.services.code_sources import CodeSources
-from lateen.services.code_storage import CodeStorage, CodeStorageExceeded, check_room
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.idempotency import Idempotency, Once
 from lateen.services.layer_items import (
@@ -64,19 +63,16 @@ class Layers:
         sources: CodeSources,
         cursors: Cursors,
         region: str,
-        storage: CodeStorage | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Args:
         used: keys of the layers' zips that the functions of a workspace have.
         region: part of every ARN.
-        storage: what others who store code have too.
         """
         self._table = table
         self._objects = objects
         self._artifacts = Artifacts(objects)
         self._sources = sources
-        self._storage = storage or CodeStorage(table)
         self._sweep = LayerSweep(table, objects, used=used, now=now)
         self._cursors = cursors
         self._region = region
@@ -98,12 +94,6 @@ class Layers:
             description=new.description, license=new.license, runtimes=new.runtimes, architectures=new.architectures
         )
         package = await self._package(workspace.id, new.content)
-        try:
-            check_room(workspace, await self._storage.read(workspace.id), len(package.artifact), "content")
-        except CodeStorageExceeded:
-            if (made := await self._made(caller, once)) is not None:
-                return made
-            raise
         # An id of its own for each, so that no publish can bring back a blob that is about to be swept.
         key = f"{workspace.id}/layers/{new_id()}/{package.sha256}.zip"
         await self._objects.put(key, package.artifact)
@@ -205,23 +195,17 @@ class Layers:
             )
             counted = Item(key=layer_key(workspace.id, new.name), data={"name": new.name, "last": layer.version})
             try:
-                async with self._storage.changing(workspace.id):
-                    room = await self._storage.read(workspace.id)
-                    check_room(workspace, room, layer.size, "content")
-                    await self._table.transact(
-                        [
-                            *self._idempotency.record(caller, once, msgspec.to_builtins(layer)),
-                            check_open(workspace),
-                            Put(counted, expected=revision),
-                            Put(version_item(layer), expected=None),
-                            self._storage.changed(workspace.id, room, layer.size),
-                        ]
-                    )
-            except (RevisionConflict, CodeStorageExceeded) as exc:
+                await self._table.transact(
+                    [
+                        *self._idempotency.record(caller, once, msgspec.to_builtins(layer)),
+                        check_open(workspace),
+                        Put(counted, expected=revision),
+                        Put(version_item(layer), expected=None),
+                    ]
+                )
+            except RevisionConflict:
                 if (made := await self._made(caller, once)) is not None:
                     return made
-                if isinstance(exc, CodeStorageExceeded):
-                    raise
                 workspace = await read_workspace(self._table, caller, workspace.id)
                 continue
             return layer
@@ -237,25 +221,9 @@ class Layers:
         return await self._sweep.run(older_than_s=older_than_s)
 
     async def _delete(self, workspace_id: str, name: str, version: int) -> None:
-        key = version_key(workspace_id, name, version)
-        for _ in range(ATTEMPTS):
-            try:
-                async with self._storage.changing(workspace_id):
-                    room = await self._storage.read(workspace_id)
-                    found = await self._table.get(key)
-                    await self._table.transact(
-                        [
-                            Delete(key, expected=found.revision),
-                            Delete(policy_key(workspace_id, name, version)),
-                            self._storage.changed(workspace_id, room, -version_from(found).size),
-                        ]
-                    )
-            except ItemNotFound:
-                return
-            except RevisionConflict:
-                continue
-            return
-        raise Conflict(BUSY)
+        await self._table.transact(
+            [Delete(version_key(workspace_id, name, version)), Delete(policy_key(workspace_id, name, version))]
+        )
 
     async def _last(self, workspace_id: str, name: str) -> tuple[int, int | None]:
         """The highest number that was given out, and the revision of what says so."""

@@ -154,18 +154,16 @@ class Versions:
                 if version in alias.target.versions:
                     raise Conflict(f"the alias {alias.name!r} leads to version {version}")
             try:
-                async with self._functions.storage.changing(function.workspace_id):
-                    await self._table.transact(
-                        [
-                            head.changed(),
-                            Delete(version_key(function.workspace_id, function.id, version), expected=1),
-                            Delete(status_key(published)),
-                            Delete(config_key(function.id, version)),
-                            Delete(provisioned_key(function.workspace_id, function.id, version)),
-                            Delete(policy_key(function.workspace_id, function.id, version)),
-                            await self._functions.storage.without(function, version),
-                        ]
-                    )
+                await self._table.transact(
+                    [
+                        head.changed(),
+                        Delete(version_key(function.workspace_id, function.id, version), expected=1),
+                        Delete(status_key(published)),
+                        Delete(config_key(function.id, version)),
+                        Delete(provisioned_key(function.workspace_id, function.id, version)),
+                        Delete(policy_key(function.workspace_id, function.id, version)),
+                    ]
+                )
             except RevisionConflict:
                 continue
             self._functions.tell(function)
@@ -192,17 +190,13 @@ class Versions:
             new = msgspec.structs.replace(new, rolled=0, updated_at=iso_ms(self._now()))
             await self._artifacts.put_source(new.code)
             try:
-                async with self._functions.storage.changing(old.workspace_id):
-                    head = await Head.read(self._table, old)
-                    stored = await self._table.transact(
-                        [
-                            Put(item_of(new), expected=old.revision),
-                            # While the version is there its code is.
-                            Check(version_key(old.workspace_id, old.id, version), 1),
-                            head.same(),
-                            await self._functions.storage.replaced(old, new.code, None),
-                        ]
-                    )
+                stored = await self._table.transact(
+                    [
+                        Put(item_of(new), expected=old.revision),
+                        # While the version is there its code is.
+                        Check(version_key(old.workspace_id, old.id, version), 1),
+                    ]
+                )
             except RevisionConflict:
                 continue
             restored = function_from(stored[0])
