@@ -182,11 +182,16 @@ def test_failing_at_the_start(start: Start, reports: Reports, does: str, error_t
 def test_failing_while_an_event_runs(start: Start, reports: Reports, does: str, error_type: str, how: str) -> None:
     """Its caller is told, the other extensions too, and the next event meets another environment."""
     function = start(FUNCTION, programs("bad", "other"), {"bad": {"fails": does}})
-    reports.hold("function", "called")
-    assert error(function.invoke({})) == (error_type, f"RequestId: ID Error: {how}")
+    reports.hold("bad", "INVOKE")
+    answers: list[Answer] = []
+    caller = threading.Thread(target=lambda: answers.append(function.invoke({"sleep": 30})))
+    caller.start()
+    reports.wait("function", "called")
+    reports.let_go()
+    caller.join(30)
+    assert error(answers[0]) == (error_type, f"RequestId: ID Error: {how}")
     assert reports.wait("other", "SHUTDOWN")["event"]["shutdownReason"] == "failure"
-    reports.wait("function", "called", 1)
-    assert error(function.invoke({}))[0] == error_type
+    assert error(function.invoke({"sleep": 30}))[0] == error_type
     assert len(reports.of("bad", "started")) == 2
 
 

@@ -110,7 +110,7 @@ def test_many_large_bodies(invoker: InvokerProcess) -> None:
     """A hundred callers with all but the last byte of 6 MiB each: those for whom there is room go on, the others are
     told at once that they were not executed; the process stays small, and small calls are answered meanwhile."""
     before = memory(invoker, "VmRSS")
-    body = bytes(BODY_LIMIT - 1)
+    body = b"x" * (BODY_LIMIT - 1)
     callers = [connected(invoker.port, of_length(BODY_LIMIT) + body) for _ in range(100)]
     admitted = MOST // (BODY_LIMIT + 200)
     eventually(lambda: told(invoker, "lateen_throttles_total") == 100 - admitted)
@@ -223,7 +223,7 @@ def test_a_caller_that_left_is_not_held(invoker: InvokerProcess) -> None:
     patient = [connected(invoker.port, head("/sleep3", method="GET")) for _ in range(3)]
     eventually(lambda: told(invoker, "lateen_invocations_waiting") == 1)
     before = memory(invoker, "VmRSS")
-    body = bytes(BODY_LIMIT)
+    body = b"x" * BODY_LIMIT
     for waiting in (2, 3, 4):
         with connected(invoker.port, of_length(BODY_LIMIT) + body):
             eventually(lambda waiting=waiting: told(invoker, "lateen_invocations_waiting") == waiting)  # type: ignore[misc]
@@ -294,7 +294,7 @@ def test_a_pod_goes_by_the_memory_that_it_has(tmp_path: Path) -> None:
     answered when there is one."""
     pod = PodInvoker(tmp_path, "import time; time.sleep(2)\n" + CODE, variables={"LATEEN_MEMORY_BYTES": f"{128 * MIB}"})
     try:
-        early = connected(pod.port, of_length(BODY_LIMIT) + bytes(BODY_LIMIT))
+        early = connected(pod.port, of_length(BODY_LIMIT) + b"x" * BODY_LIMIT)
         eventually(lambda: metric(pod.operations("/metrics").body, "lateen_request_bytes") >= BODY_LIMIT)
         second = connected(pod.port, of_length(BODY_LIMIT))
         assert answer_on(second).startswith(b"HTTP/1.1 429 ")

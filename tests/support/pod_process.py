@@ -123,11 +123,13 @@ class PodInvoker:
             assert found is not None
             return found
 
-    def ready(self, *, within_s: float = 20) -> int:
+    def ready(self, *, within_s: float = 60) -> int:
         """Ask as the kubelet does, until the status is 200 or the time is over. Returns: the last status."""
         deadline = time.monotonic() + within_s
         while (status := self.operations("/health/ready").status) != 200 and time.monotonic() < deadline:
             time.sleep(0.02)
+        if status != 200:
+            print(*self.log, sep="\n")  # which pytest shows with what fails
         return status
 
     def operations(self, path: str, *, method: str = "GET") -> Answer:
