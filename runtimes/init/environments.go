@@ -93,6 +93,9 @@ func (p *program) startRuntime(e *environment, told *start) {
 // execute starts the runtime's command as a process of its own.
 func (p *program) execute(e *environment, told *start) error {
 	command := append(slices.Clone(p.settings.Command), p.image.arguments...)
+	if told.Program != "" {
+		command[0] = told.Program
+	}
 	if first := told.Environment[wrapper]; first != "" && p.settings.Inherit == nil { // an image's own bootstrap sees to it
 		command = append([]string{first}, command...)
 	}

@@ -29,10 +29,11 @@ type settings struct {
 	Inherit    map[string]string `json:"inherit"`
 }
 
-// start asks for one environment.
+// start asks for one environment. Program, if it is said, is in the place of the command's first word.
 type start struct {
 	Environment map[string]string `json:"environment"`
 	Directory   string            `json:"directory"`
+	Program     string            `json:"program"`
 	Fork        bool              `json:"fork"`
 	Extensions  *extensionFolder  `json:"extensions"`
 }

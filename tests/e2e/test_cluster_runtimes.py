@@ -1,5 +1,6 @@
 """Each runtime in a function pod of a real cluster: its own smoke test, and what depends on the image."""
 
+import base64
 import json
 import secrets
 import shutil
@@ -57,6 +58,20 @@ def test_smoke(release: Release, deploy: Deploy, tmp_path: Path, name: str) -> N
     eventually(lambda: len(list(release.log_tails(function))) == 3, "three records")
     tails = list(release.log_tails(function))
     assert sum("Init Duration" in tail for tail in tails) <= 1
+
+
+def test_a_runtime_in_a_layer(release: Release, deploy: Deploy, tmp_path: Path) -> None:
+    """The same program, which here comes from a layer."""
+    runtime = catalogue()[1]["provided.al2023"]
+    files = smoke_files(runtime, tmp_path)
+    smoke = runtime.settings["smoke"]
+    event, expected = files.pop(smoke["event"]), json.loads(files.pop(smoke["answer"]))
+    layer = {"name": f"rt-{secrets.token_hex(4)}", "content": base64.b64encode(packed(files)).decode()}
+    published = release.api.post("/api/workspaces/default/layers", json=layer)
+    assert published.status_code == 201, published.text
+    function = deploy(runtime.name, {"index.php": "x"}, "index.php", memory=128, layers=[published.json()["arn"]])
+    assert isinstance(event, bytes)
+    assert invoked(release, function, event) == expected
 
 
 NODE = """

@@ -129,17 +129,20 @@ async def test_a_wrapper_that_is_not_there(pod: InPod) -> None:
     assert environment.logs() == "/nowhere/wrapper: No such file or directory\n"
 
 
-async def test_a_plain_command_without_a_channel(tmp_path: Path) -> None:
-    """A runtime that neither forks nor knows the channel: its command is executed, found by PATH."""
+@pytest.mark.parametrize("instead", [None, "/bin/sh"])
+async def test_a_plain_command_without_a_channel(tmp_path: Path, instead: str | None) -> None:
+    """A runtime that neither forks nor knows the channel: its command is executed, found by PATH, or another program in
+    the place of the one that it names."""
     program = RuntimeCommand(
-        name="program", execution_env=None, command=["sh", "-c", "echo $0 $MINE; exit 3", "arg"], forks=False,
+        name="program", execution_env=None,
+        command=["nothing" if instead else "sh", "-c", "echo $0 $MINE; exit 3", "arg"], forks=False,
         channel=False, runtime_dir="/", readable=[],
     )  # fmt: skip
     async with InPod("", runtime=program) as pod:
         reader, writer = os.pipe()
         process = await pod.spawner.spawn(
             environment={"MINE": "yes", "PATH": "/nowhere:/usr/bin:/bin"}, directory="/any/1", log_fd=writer,
-            channel_fd=None,
+            channel_fd=None, program=instead,
         )  # fmt: skip
         os.close(writer)
         ended = await asyncio.wait_for(process.exited, 5)

@@ -82,7 +82,7 @@ def test_a_program_is_told_the_handler_to_the_letter(
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        ("main", r"Couldn't find valid bootstrap\(s\): \[/\S+/bootstrap\]"),
+        ("main", r"Couldn't find valid bootstrap\(s\): \[/\S+/bootstrap /\S+/bootstrap\]"),
         ("bootstrap", r"fork/exec /\S+/bootstrap: permission denied"),
     ],
 )

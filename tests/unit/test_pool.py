@@ -68,7 +68,13 @@ class Runtimes:
         await self.here.wait()
 
     async def spawn(
-        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+        self,
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        log_fd: int,
+        channel_fd: int | None,
+        program: str | None = None,
     ) -> Runtime:
         assert channel_fd is not None
         runtime = Runtime(socket.socket(fileno=os.dup(channel_fd)))

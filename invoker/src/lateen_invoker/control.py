@@ -32,9 +32,9 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     execution_env: str | None
     """Value of `AWS_EXECUTION_ENV`, such as `AWS_Lambda_python3.12`; None: not set."""
     command: list[str]
-    """The bootstrap's argv, absolute paths or such that begin with `./`, which are in the code's folder; started with
-    `LAMBDA_RUNTIME_DIR` as below. `{memory:90%}` stands for so much of the function's memory, in whole MiB, and
-    `{handler}` for its handler."""
+    """The bootstrap's argv, absolute paths or such that begin with `./`, which are in the code's folder, or else the
+    layers'; started with `LAMBDA_RUNTIME_DIR` as below. `{memory:90%}` stands for so much of the function's memory, in
+    whole MiB, and `{handler}` for its handler."""
     forks: bool
     """The command is a fork server (see `spawner.py`) and not one environment."""
     channel: bool

@@ -15,7 +15,7 @@ environment ended, and takes the rest with it when it ends itself. Messages are 
 | --- | --- | --- | --- |
 | 3 | invoker | settings, once | |
 | 3 | fork server | `ready`, `isolation`, `task_root`, `layers_root`, `tmp`, `owner` | its own pidfd |
-| 3 | invoker | `environment`, `directory`, perhaps `extensions` (`extension_processes.py`) | status, log, channel |
+| 3 | invoker | `environment`, `directory`, `program`, `extensions` (`extension_processes.py`) | status, log, channel |
 | status | keeper | `started`, and `extensions`: names, if some were; or `error` | pidfds of keeper and environment |
 | status | invoker | `run`: the runtime, which waits for that if there are extensions | |
 | status | invoker | `terminate`: a SIGTERM for the runtime | |
@@ -293,8 +293,10 @@ def _become(held: Held, settings: dict[str, Any], request: dict[str, Any], fds: 
     log, *rest = fds[1:]
     _prepare(held, settings, request["directory"], log, rest)
     environment = request["environment"]
-    command = settings["exec"]
     if not settings["forks"] or needs_exec(environment):
+        command = settings["exec"]
+        if request["program"] is not None:
+            command = [request["program"], *command[1:]]
         _exec(command, environment, has_channel=bool(rest))
     os.environ.clear()
     os.environ.update(environment)

@@ -120,12 +120,19 @@ class PodSpawner:
                     await self._get_ready()
 
     async def spawn(
-        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+        self,
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        log_fd: int,
+        channel_fd: int | None,
+        program: str | None = None,
     ) -> "PodProcess":
         start = {
             "environment": dict(environment),
             "directory": self._folder(directory),
             "fork": self._runtime.forks and not needs_exec(environment),
+            **({} if program is None else {"program": program}),
             # An image may have some too, which only its container knows.
             "extensions": {"folder": f"{self.layers_root}/extensions", "without": sorted(RUNTIME_ONLY)},
         }

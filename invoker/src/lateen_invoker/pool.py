@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 import socket
-import stat
 import time
 from collections import deque
 from collections.abc import Callable
@@ -397,7 +396,8 @@ class Pool:
         # That may have taken longer than the environment had: then nothing is made that nobody would end.
         if environment.state == DEAD:
             return
-        if (why := self._entrypoint_fault()) is not None:
+        program, why = self._entrypoint()
+        if why:
             environment.said_init_error("Runtime.InvalidEntrypoint", invocations.no_entrypoint(why).body)
             environment.kill()
             return
@@ -432,6 +432,7 @@ class Pool:
                     is_provisioned=environment.is_provisioned,
                 ),
                 directory=directory,
+                program=program,
                 log_fd=write_end,
                 channel_fd=theirs.fileno() if theirs is not None else None,
             )
@@ -441,19 +442,20 @@ class Pool:
                 theirs.close()
         environment.attach(process)
 
-    def _entrypoint_fault(self) -> str | None:
-        """Why the package's program can't be started, where it is to have one. In AWS's words."""
-        runtime = self._configure.runtime
-        program = runtime.command[0]
-        if runtime.inherits or not program.startswith("./"):
-            return None
-        shown = os.path.normpath(os.path.join(self._spawner.task_root, program))
-        try:
-            mode = os.stat(os.path.join(self._spawner.code_dir, program)).st_mode
-        except OSError:
-            return f"Couldn't find valid bootstrap(s): [{shown}]"
-        is_program = stat.S_ISREG(mode) and mode & 0o111
-        return None if is_program else f"fork/exec {shown}: permission denied"
+    def _entrypoint(self) -> tuple[str | None, str]:
+        """The program that is started, where it is the package's or a layer's; or why none can be, in AWS's words."""
+        runtime, spawner = self._configure.runtime, self._spawner
+        if runtime.inherits or not runtime.command[0].startswith("./"):
+            return None, ""
+        name = os.path.normpath(runtime.command[0])
+        looked_for = []
+        for root, folder in ((spawner.task_root, spawner.code_dir), (spawner.layers_root, spawner.layers_dir)):
+            program = os.path.join(root, name)
+            looked_for.append(program)
+            if folder and os.path.isfile(found := os.path.join(folder, name)):
+                is_executable = os.stat(found).st_mode & 0o111
+                return program, "" if is_executable else f"fork/exec {program}: permission denied"
+        return None, f"Couldn't find valid bootstrap(s): [{' '.join(looked_for)}]"
 
     def _remove(self, environment: Environment) -> None:
         def remove(_: object = None) -> None:

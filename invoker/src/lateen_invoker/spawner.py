@@ -94,7 +94,13 @@ class Spawner(Protocol):
         nothing when all is there, and makes anew what has ended. Raises: `SpawnFailed`."""
 
     async def spawn(
-        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+        self,
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        log_fd: int,
+        channel_fd: int | None,
+        program: str | None = None,
     ) -> Process:
         """Start one environment.
 
@@ -104,6 +110,7 @@ class Spawner(Protocol):
                 point, and `/tmp` if it has a root of its own. Removed by the caller.
             log_fd: what it writes to stdout and stderr goes here. The caller closes its own copy.
             channel_fd: the bootstrap's end of the channel of `wire.py`. The caller closes its own copy.
+            program: in the place of the command's first word; a path as user code sees it.
         Raises: `SpawnFailed`.
         """
 

@@ -66,11 +66,17 @@ class ForkServer:
                 await self._start()
 
     async def spawn(
-        self, *, environment: Mapping[str, str], directory: str, log_fd: int, channel_fd: int | None
+        self,
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        log_fd: int,
+        channel_fd: int | None,
+        program: str | None = None,
     ) -> "EnvironmentProcess":
         if os.path.dirname(directory) != self._environments:
             raise ValueError("an environment's folder is in `environments` in the work folder")
-        request: dict[str, Any] = {"environment": dict(environment), "directory": directory}
+        request: dict[str, Any] = {"environment": dict(environment), "directory": directory, "program": program}
         if self.layers_dir:
             request["extensions"] = {"folder": f"{self.layers_root}/extensions", "without": sorted(RUNTIME_ONLY)}
         message = json.dumps(request).encode()
