@@ -147,7 +147,7 @@ async def test_a_transaction_in_the_way_is_waited_for(table: DynamoTable, proxy:
 
 async def test_a_transaction_that_stays_in_the_way(proxy: StoreProxy) -> None:
     """In the end the caller is told to come again, never that his revision was stale."""
-    table = DynamoTable("t", region="us-east-1", endpoint_url=proxy.url, call_s=1.0, session=a_session)
+    table = DynamoTable("t", region="us-east-1", endpoint_url=proxy.url, call_s=2.0, session=a_session)
     proxy.always(cancelled("TransactionConflict"))
     assert str(await unavailable(lambda: table.transact([Put(ITEM, 1)]))) == "the table is busy"
     proxy.always(refusal("TransactionConflictException"))

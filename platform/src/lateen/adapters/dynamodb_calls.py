@@ -22,6 +22,8 @@ RETRIES = 3
 """Of a call that was throttled or not answered."""
 CALL_S = 6.0
 """For a call, its repetitions included."""
+LEAST_S = 0.5
+"""With less time left it is not repeated: nobody would hear what became of it, and it may be done."""
 FIRST_WAIT_S = 0.05
 LAST_WAIT_S = 1.0
 CONFIG = Config(
@@ -94,7 +96,7 @@ class DynamoCalls:
             elif fault is not Fault.CONTENDED:
                 raise unavailable
             wait = wait_s(attempt)
-            if loop.time() + wait >= deadline:
+            if loop.time() + wait + LEAST_S >= deadline:
                 raise unavailable
             attempt += 1
             await asyncio.sleep(wait)
