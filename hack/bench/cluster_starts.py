@@ -45,17 +45,21 @@ class Watch:
         """By name, as last seen."""
         self.seen: dict[str, dict[str, float]] = {}
         self._states = states
-        self._kubectl = subprocess.Popen(
-            ["kubectl", "get", kind, "-n", namespace, "-w", "--output-watch-events", "-o", "json"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._command = ["kubectl", "get", kind, "-n", namespace, "-w", "--output-watch-events", "-o", "json"]
+        self._kubectl = self._start()
+        self._is_over = False
         threading.Thread(target=self._read, daemon=True).start()
 
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+
     def _read(self) -> None:
-        assert self._kubectl.stdout is not None
-        for line in self._kubectl.stdout:
-            self._note(json.loads(line)["object"])
+        while not self._is_over:
+            assert self._kubectl.stdout is not None
+            for line in self._kubectl.stdout:
+                self._note(json.loads(line)["object"])
+            if self._kubectl.wait() and not self._is_over:
+                self._kubectl = self._start()  # a busy API server ends watches
 
     def _note(self, item: Json) -> None:
         now, name = time.time(), item["metadata"]["name"]
@@ -66,6 +70,7 @@ class Watch:
                 seen[state] = now
 
     def stop(self) -> None:
+        self._is_over = True
         self._kubectl.terminate()
         self._kubectl.wait()
 
