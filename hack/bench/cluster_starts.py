@@ -58,7 +58,8 @@ class Watch:
             assert self._kubectl.stdout is not None
             for line in self._kubectl.stdout:
                 self._note(json.loads(line)["object"])
-            if self._kubectl.wait() and not self._is_over:
+            self._kubectl.wait()
+            if not self._is_over:
                 self._kubectl = self._start()  # a busy API server ends watches
 
     def _note(self, item: Json) -> None:
