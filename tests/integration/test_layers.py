@@ -164,12 +164,12 @@ def test_a_runtime_in_a_layer(start: Start, sandbox: bool, monkeypatch: pytest.M
     runtime = program(["./bootstrap"])
     layers = [with_program({}, {"bootstrap": BOOTSTRAP.format(which)}) for which in ("first", "second")]
     code = {"function.php": "x"}
-    invoker, ready = start(code, *layers, runtime=runtime, sandbox=sandbox)  # type: ignore[arg-type]
+    invoker, ready = start(code, *layers, runtime=runtime, sandbox=sandbox)
     assert ready.init_error is None, ready
     folder = "task" if "namespaces" in ready.isolation else "code"
     assert json.loads(invoker.invoke(b"{}").body) == f"second bootstrap in {folder}"
     monkeypatch.setattr(invoker_process, "package", lambda files: with_program({}, files))
-    invoker, _ = start({"bootstrap": BOOTSTRAP.format("own")}, *layers, runtime=runtime, sandbox=sandbox)  # type: ignore[arg-type]
+    invoker, _ = start({"bootstrap": BOOTSTRAP.format("own")}, *layers, runtime=runtime, sandbox=sandbox)
     assert json.loads(invoker.invoke(b"{}").body) == f"own bootstrap in {folder}"
 
 
@@ -183,7 +183,7 @@ def test_a_runtime_in_a_layer(start: Start, sandbox: bool, monkeypatch: pytest.M
 def test_no_runtime_in_any_layer(start: Start, programs: list[str], why: str) -> None:
     """Both places are named, in AWS's words; a folder is no program."""
     layer = with_program({"other": "x"}, dict.fromkeys(programs, TOOL))
-    _, ready = start({"function.php": "x"}, layer, runtime=program(["./bootstrap"]))  # type: ignore[arg-type]
+    _, ready = start({"function.php": "x"}, layer, runtime=program(["./bootstrap"]))
     assert ready.init_error.type == "Runtime.InvalidEntrypoint"
     assert re.fullmatch(f"RequestId:  Error: {why}", ready.init_error.message)
 
