@@ -60,7 +60,7 @@ class Watch:
                 self._note(json.loads(line)["object"])
             self._kubectl.wait()
             if not self._is_over:
-                self._kubectl = self._start()  # a busy API server ends watches
+                self._kubectl = self._start()  # an API server may end a watch at any time
 
     def _note(self, item: Json) -> None:
         now, name = time.time(), item["metadata"]["name"]

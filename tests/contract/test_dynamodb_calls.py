@@ -155,6 +155,15 @@ async def test_a_transaction_that_stays_in_the_way(proxy: StoreProxy) -> None:
     await table.close()
 
 
+async def test_no_attempt_without_time(proxy: StoreProxy) -> None:
+    """What could not be waited for is not sent again."""
+    table = DynamoTable("t", region="us-east-1", endpoint_url=proxy.url, call_s=0.45, session=a_session)
+    proxy.always(refusal("TransactionConflictException"))
+    await unavailable(lambda: table.put(ITEM, expected=1))
+    assert len(proxy.calls) <= 1
+    await table.close()
+
+
 async def test_the_loser_is_named_beside_other_reasons(table: DynamoTable, proxy: StoreProxy) -> None:
     """Of several reasons, the failed condition counts, and its place gives the key."""
     proxy.always(cancelled("TransactionConflict", "None", "ConditionalCheckFailed", "ConditionalCheckFailed"))

@@ -181,7 +181,7 @@ def test_failing_at_the_start(start: Start, reports: Reports, does: str, error_t
 )
 def test_failing_while_an_event_runs(start: Start, reports: Reports, does: str, error_type: str, how: str) -> None:
     """Its caller is told, the other extensions too, and the next event meets another environment."""
-    function = start(FUNCTION, programs("bad", "other"), {"bad": {"fails": does}})
+    function = start(FUNCTION, programs("bad", "other"), {"bad": {"fails": does}}, timeout_s=60)
     reports.hold("bad", "INVOKE")
     answers: list[Answer] = []
     caller = threading.Thread(target=lambda: answers.append(function.invoke({"sleep": 30})))

@@ -132,7 +132,7 @@ class PodSpawner:
             "environment": dict(environment),
             "directory": self._folder(directory),
             "fork": self._runtime.forks and not needs_exec(environment),
-            **({} if program is None else {"program": program}),
+            "program": program,
             # An image may have some too, which only its container knows.
             "extensions": {"folder": f"{self.layers_root}/extensions", "without": sorted(RUNTIME_ONLY)},
         }
