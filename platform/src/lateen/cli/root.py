@@ -1,5 +1,8 @@
 """`lateen`: the group of all commands, and how each of them ends."""
 
+import errno
+import os
+import sys
 from importlib.metadata import version
 
 import click
@@ -22,7 +25,9 @@ from lateen.cli import (
     versions,
     workspaces,
 )
-from lateen.cli.refusals import DONE, INTERRUPTED, shown
+from lateen.cli.refusals import DONE, INTERRUPTED, REFUSED, shown
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,5 +86,12 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        # What has not been written would be tried again at the end, and end with a trace.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"error: {error.filename or 'the output'}: {error.strerror}", err=True)
+        return REFUSED
     # `--help` and `--version` end with a code; commands return nothing.
     return ended if isinstance(ended, int) else DONE
