@@ -40,10 +40,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 SEED = int(os.environ.get("LATEEN_FAULT_SEED") or secrets.randbits(32))
 CHART = Path(__file__).parents[2] / "charts" / "lateen"
 HOLD_S = 0.05
-TIMEOUT_S = 20
-"""Of functions that are called meanwhile: on a node with more to do than it has processors a call may take seconds."""
-LOST_S = 5
-"""A call that is lost with its invoker is over by then."""
+TIMEOUT_S = 3
 PLATFORM = ("api", "gateway", "controller")
 CREATES = 50
 STORES_AWAY_S = 30.0
@@ -71,9 +68,7 @@ def two_of_each(release: Release) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def double(release: Release, two_of_each: None) -> Iterator[Json]:
     """A function of two pods."""
-    function = release.deploy(
-        f"double-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S), replicas=2, timeout=TIMEOUT_S
-    )
+    function = release.deploy(f"double-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S), replicas=2)
     release.call_through_ingress(function)
     yield function
     release.delete(function)
@@ -82,7 +77,7 @@ def double(release: Release, two_of_each: None) -> Iterator[Json]:
 @pytest.fixture(scope="module")
 def single(release: Release, two_of_each: None) -> Iterator[Json]:
     """A function of one pod."""
-    function = release.deploy(f"single-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S), timeout=TIMEOUT_S)
+    function = release.deploy(f"single-{secrets.token_hex(3)}", source(SALT, hold_s=HOLD_S))
     release.call_through_ingress(function)
     yield function
     release.delete(function)
@@ -149,7 +144,7 @@ def test_a_killed_invoker_fails_only_the_calls_it_ran(
     assert not verdict.lost, verdict
     assert set(verdict.statuses) <= {200, 502, 503}, verdict
     assert len(verdict.failed) <= 3 + in_flight, verdict
-    assert max(probe.latency_s for probe in verdict.failed or verdict.probes[:1]) <= LOST_S
+    assert max(probe.latency_s for probe in verdict.failed or verdict.probes[:1]) <= TIMEOUT_S + 2
     assert took_s <= 10
 
 
@@ -200,15 +195,17 @@ def test_a_killed_init_takes_its_container_and_nothing_else(
 
 
 def test_a_controller_killed_midway_through_fifty_creates(
-    release: Release, double: Json, chance: random.Random, tmp_path: Path
+    release: Release, two_of_each: None, chance: random.Random, tmp_path: Path
 ) -> None:
     """All fifty end active and answer as they should, and when they are deleted nothing of them is left."""
     victims = release.pods("controller")
     at = chance.randrange(15, 36)
     run = secrets.token_hex(3)
     made: list[Json] = []
+    # Its calls may take seconds while a node starts more than it has processors for: that is no failure.
+    patient = release.deploy(f"patient-{run}", source(SALT, hold_s=HOLD_S), replicas=2, timeout=20)
     try:
-        with Prober([release.gateway_url(double)], per_second=5, history=tmp_path / "history.jsonl") as prober:
+        with Prober([release.gateway_url(patient)], per_second=5, history=tmp_path / "history.jsonl") as prober:
             with ThreadPoolExecutor(4) as threads:
 
                 def create(number: int) -> Json:
@@ -223,16 +220,16 @@ def test_a_controller_killed_midway_through_fifty_creates(
             took_s = eventually(
                 lambda: all(release.settled(function, 0)["state"] == "Active" for function in made),
                 "all fifty are active",
-                200,
+                120,
                 every_s=1,
             )
         print(f"killed at create {at}; the last was active {took_s:.1f} s after the last was accepted")
         for number, function in enumerate(made):
             answer = httpx.get(release.gateway_url(function), timeout=40, trust_env=False)
             assert (answer.status_code, answer.text) == (200, f"{run}-{number}")
-        assert not judged(release, double, prober).failed
+        assert not judged(release, patient, prober).failed
     finally:
-        for function in made:
+        for function in (patient, *made):
             release.delete(function)
     ids = {function["id"] for function in made}
     namespace = release.namespace_of(made[0])
@@ -386,14 +383,14 @@ def test_long_calls_end_before_their_pod_does(release: Release, tmp_path: Path) 
         release.delete(function)
 
 
-def test_more_than_a_hundred_callers_of_a_function_that_is_just_made(release: Release, tmp_path: Path) -> None:
+def test_hundreds_of_callers_of_a_function_that_is_just_made(release: Release, tmp_path: Path) -> None:
     """Most come before its pod is there: each gets its own answer, and waits little longer than the first."""
     function = release.create(f"herd-{secrets.token_hex(3)}", source(SALT), concurrency=4)
     try:
         with Prober([release.gateway_url(function)], per_second=250, history=tmp_path / "history.jsonl") as prober:
             time.sleep(2)
         verdict = judged(release, function, prober)
-        assert len(verdict.probes) > 100
+        assert len(verdict.probes) >= 200
         assert not verdict.failed, verdict
         cold_s = min(probe.ended_s for probe in verdict.probes)
         assert verdict.latency_s(0.99) <= cold_s + 3, verdict

@@ -89,9 +89,10 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        # What has not been written would be tried again at the end, and end with a trace.
+        # Output that was not written would be tried again at the end, and end with a trace.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"error: {error.filename or 'the output'}: {error.strerror}", err=True)
+        where = f"{error.filename}: " if error.filename else ""  # output has no name, nor has a file once it is open
+        click.echo(f"error: {where}{error.strerror}", err=True)
         return REFUSED
     # `--help` and `--version` end with a code; commands return nothing.
     return ended if isinstance(ended, int) else DONE
