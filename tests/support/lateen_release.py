@@ -120,10 +120,12 @@ class Release:
         assert answer.status_code == 204, answer.text
 
     def log_tails(self, function: Mapping[str, Any]) -> Iterator[str]:
-        """What all recorded invocations printed, newest first."""
+        """What all recorded invocations printed, newest first. Raises: `httpx.HTTPStatusError`."""
         cursor: Json = {}
         while True:
-            page = self.api.get(f"/api/functions/{function['id']}/logs", params={"limit": 100, **cursor}).json()
+            answer = self.api.get(f"/api/functions/{function['id']}/logs", params={"limit": 100, **cursor})
+            answer.raise_for_status()
+            page = answer.json()
             yield from (item["log_tail"] for item in page["items"])
             if not page["next_cursor"]:
                 return
