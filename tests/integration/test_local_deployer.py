@@ -19,7 +19,7 @@ import pytest
 
 from lateen.domain.access import PLATFORM
 from lateen.domain.errors import InvalidInput
-from lateen.ports.deployer import NotRunning
+from lateen.ports.deployer import Deployment, NotRunning
 from lateen.ports.table import TableUnavailable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -109,6 +109,34 @@ async def test_an_update_under_load_fails_no_call(embedded: Any) -> None:
         await asyncio.gather(*callers)
     assert all(answers[str(word)] > 20 for word in range(1, 6)), answers
     await until(lambda: len(embedded.deployer._processes) <= 2)
+
+
+async def test_a_change_that_is_taken_back_while_it_starts_serves_nobody(
+    embedded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves is what is wanted again: it is Active at once, and stays when the other one has started."""
+    function = await embedded.create(answering("old"))
+    await embedded.settled(function)
+    pid = embedded.pid_of(function)
+    start = embedded.deployer.start_invoker
+    started = []
+    may_serve = asyncio.Event()
+
+    async def held(deployment: Deployment) -> Any:
+        started.append(await start(deployment))
+        await may_serve.wait()
+        return started[-1]
+
+    monkeypatch.setattr(embedded.deployer, "start_invoker", held)
+    await embedded.update(function, code=answering("new"))
+    await until(lambda: started)
+    function = await embedded.update(function, code=answering("old"))
+    await embedded.settled(function)
+    may_serve.set()
+    await until(lambda: not started[0][0].is_alive)
+    async with embedded.client() as client:
+        assert (await client.get(embedded.url_of(function))).text == "old"
+    assert (embedded.pid_of(function), len(started)) == (pid, 1)
 
 
 async def test_an_update_that_fails_leaves_the_old_revision_serving(embedded: Any) -> None:

@@ -76,6 +76,10 @@ class LocalFunction:
         """Where it can be called without waking it."""
         return None if self._current is None else self._current.endpoint
 
+    @property
+    def _serves_desired(self) -> bool:
+        return self._current is not None and _version_of(self._served) == _version_of(self._desired)
+
     def apply(self, deployment: Deployment) -> None:
         """Make this, or what is newer, run."""
         known = self._desired
@@ -88,7 +92,7 @@ class LocalFunction:
                 return
             if self._current is not None and _runs_alike(deployment, self._served):
                 self._served = deployment
-        if self._current is not None and _version_of(self._served) == _version_of(self._desired):
+        if self._serves_desired:
             self._observe("Active", self._served, self._reason)  # a report that was lost is made again
         else:
             self._start()
@@ -182,9 +186,12 @@ class LocalFunction:
                 if deployment is self._desired and not self._is_removed:
                     return self._failed(deployment, str(exc))
                 continue
-            if self._is_removed:
+            if self._is_removed or deployment.revision < self._served.revision:
+                # The change was taken back meanwhile: what serves runs alike, and is newer by now than this.
                 self._host.retire(process, deployment)
-                break
+                if self._serves_desired:
+                    return None
+                continue
             # Also when a newer one is desired by now: this is newer than what serves.
             self._drop()
             self._current, self._served, self._ready_at_s = process, deployment, loop.time()
