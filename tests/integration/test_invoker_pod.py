@@ -141,6 +141,15 @@ def test_an_ingress_says_for_whom_it_asks(start: Start) -> None:
     assert event["headers"]["x-forwarded-for"] == "1.2.3.4,203.0.113.9"
     assert event["headers"]["x-forwarded-proto"] == "https"
     assert event["headers"]["x-forwarded-port"] == "443"
+    for host, protocol, port in (
+        ("functions.example.com", "https", "443"),
+        ("functions.example.com", "http", "80"),
+        ("functions.example.com:8443", "https", "8443"),
+        ("8443", "https", "443"),
+        ("[2001:db8::1]", "https", "443"),
+    ):
+        event = json.loads(pod.call("/event", headers={"host": host, "x-forwarded-proto": protocol}).body)
+        assert (event["headers"]["host"], event["headers"]["x-forwarded-port"]) == (host, port)
     event = json.loads(pod.call("/event", headers={"x-forwarded-for": "<script>"}).body)
     assert event["requestContext"]["http"]["sourceIp"] == "127.0.0.1"
 

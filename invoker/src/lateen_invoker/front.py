@@ -161,7 +161,7 @@ class Call(Request):
         forwarded = headers.get("x-forwarded-for")
         headers["x-forwarded-for"] = f"{forwarded},{peer}" if forwarded else peer
         headers["x-forwarded-proto"] = protocol
-        headers["x-forwarded-port"] = port or headers.get("host", "").rpartition(":")[2] or "80"
+        headers["x-forwarded-port"] = port or _port_of(headers.get("host", ""), protocol)
         headers["x-forwarded-prefix"] = f"/{alias_hash}" if alias_hash else front.prefix
         try:
             event, body = function_url.event_for(
@@ -299,6 +299,12 @@ def _forwarded(headers: dict[str, str], peer: str) -> tuple[str, str, str]:
     protocol = "https" if headers.get("x-forwarded-proto", "").lower() == "https" else "http"
     port = headers.get("x-forwarded-port", "")
     return caller, protocol, port if port.isascii() and port.isdigit() and len(port) <= 5 else ""
+
+
+def _port_of(host: str, protocol: str) -> str:
+    """The one that a `Host` header names, or the protocol's own."""
+    port = host.rpartition(":")[2]
+    return port if port != host and port.isascii() and port.isdigit() else "443" if protocol == "https" else "80"
 
 
 @lru_cache(maxsize=1024)
