@@ -12,7 +12,11 @@ from lateen.aws.calls import Call
 from lateen.aws.errors import AwsError
 from lateen.aws.references import Place
 from lateen.domain.access import PLATFORM
-from lateen.services.functions import FunctionChange
+from lateen.domain.errors import NotFound, Unavailable
+from lateen.domain.function_urls import FunctionUrl
+from lateen.domain.functions import Function
+from lateen.services.function_extras import FunctionExtras
+from lateen.services.functions import FunctionChange, Functions
 
 CODE = a_zip(code__py="def handler(event, context):\n    return 1\n")
 NAMES = ("a", "b", "c")
@@ -45,8 +49,16 @@ async def allow(running: Running, name: str) -> None:
     await ask(running, "AddPermission", StatementId=name, **given)
 
 
+async def live(running: Running) -> Function:
+    return (await running.functions.by_name(PLATFORM, "default", "f")).function
+
+
 async def auth(running: Running) -> str:
-    return (await running.functions.by_name(PLATFORM, "default", "f")).function.auth
+    return (await live(running)).auth
+
+
+async def unavailable(*_: Any, **__: Any) -> None:
+    raise Unavailable("the table does not answer")
 
 
 async def test_the_last_statement_closes_whoever_removes_it(running: Running) -> None:
@@ -104,3 +116,78 @@ async def test_what_asks_for_a_key_goes_on_asking(running: Running) -> None:
     assert await auth(running) == "iam"
     await ask(running, "UpdateFunctionUrlConfig", AuthType="NONE")
     assert await auth(running) == "none"
+
+
+async def shown_as(running: Running) -> str | None:
+    """AuthType; None: there is no configuration."""
+    try:
+        return (await running.platform.urls.get(PLATFORM, (await live(running)).id, None)).config.url.auth_type
+    except NotFound:
+        return None
+
+
+@pytest.mark.parametrize("store", [Functions, FunctionExtras])
+@pytest.mark.parametrize(
+    ("operation", "given"),
+    [
+        ("UpdateFunctionUrlConfig", {"AuthType": "AWS_IAM"}),
+        ("RemovePermission", {"StatementId": "all"}),
+        ("DeleteFunctionUrlConfig", {}),
+        ("put", {}),
+    ],
+)
+async def test_what_is_cut_short_leaves_nothing_open_that_was_closed(
+    running: Running, monkeypatch: pytest.MonkeyPatch, store: Any, operation: str, given: dict[str, str]
+) -> None:
+    """Whichever of the two writes is the last one that was made; done again, it is whole."""
+    function = await running.create(CODE)
+
+    async def close() -> None:
+        if operation == "put":
+            await running.platform.urls.put(PLATFORM, function.id, None, FunctionUrl(auth_type="AWS_IAM"))
+        else:
+            await ask(running, operation, **given)
+
+    await ask(running, "CreateFunctionUrlConfig", AuthType="NONE")
+    await allow(running, "all")
+    assert await auth(running) == "none"
+    with monkeypatch.context() as away:
+        away.setattr(store, "update" if store is Functions else "change", unavailable)
+        with pytest.raises(Unavailable):
+            await close()
+    if store is FunctionExtras:
+        assert await auth(running) == "iam"
+    else:
+        assert (await auth(running), await shown_as(running)) == ("none", "NONE")
+    await close()
+    assert await auth(running) == "iam"
+
+
+@pytest.mark.parametrize("operation", ["CreateFunctionUrlConfig", "AddPermission"])
+async def test_who_is_told_that_it_is_there_has_it_in_effect(
+    running: Running, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Clients repeat by themselves what was answered with 503."""
+    await running.create(CODE, auth="iam")
+
+    async def do() -> None:
+        if operation == "AddPermission":
+            await allow(running, "all")
+        else:
+            await ask(running, operation, AuthType="NONE", Cors={"MaxAge": 60})
+
+    if operation == "AddPermission":
+        await ask(running, "CreateFunctionUrlConfig", AuthType="NONE")
+    with monkeypatch.context() as away:
+        away.setattr(Functions, "update", unavailable)
+        with pytest.raises(Unavailable):
+            await do()
+    with pytest.raises(AwsError) as refused:
+        await do()
+    assert refused.value.status == 409
+    if operation == "AddPermission":
+        assert await auth(running) == "none"
+    else:
+        url = (await live(running)).url
+        assert url is not None
+        assert url.settings.cors is not None

@@ -117,6 +117,7 @@ class Platform:
         self.records = services.records
         self.event_configs = services.event_configs
         self.runtimes = services.runtimes
+        self.urls = services.urls
         self.builds = services.builds
         self.build_settings = services.build_settings
         self._pool = Pool()

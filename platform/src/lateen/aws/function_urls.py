@@ -21,8 +21,8 @@ from lateen.domain.functions import Function
 from lateen.domain.times import iso_ms
 from lateen.domain.versions import Alias
 from lateen.services.aliases import Aliases
-from lateen.services.function_extras import Extras, FunctionExtras
-from lateen.services.function_urls import UrlSync, says_none
+from lateen.services.function_extras import FunctionExtras
+from lateen.services.function_urls import UrlSync
 from lateen_invoker.urls import Cors
 
 _CORS = (
@@ -172,15 +172,9 @@ class FunctionUrlOperations:
                 raise no_such_resource() from None
             assert alias.url is not None
             return self._shown(alias.url, alias.hash, reference)
-        before: UrlConfig | None = None
-
-        def changed(old: Extras) -> Extras:
-            nonlocal before
-            before = old.url
-            return msgspec.structs.replace(old, url=change(before))
-
-        extras = await self._extras.change(function, changed)
-        await self._sync.follow(call.caller, function, extras, opens=says_none(before, extras.url))
+        extras = await self._sync.change(
+            call.caller, function, lambda old: msgspec.structs.replace(old, url=change(old.url))
+        )
         assert extras.url is not None
         return self._shown(extras.url, function.hash, reference)
 

@@ -115,7 +115,7 @@ class PolicyOperations:
     async def _change(
         self, call: Call, reference: Reference, change: Callable[[Policy], Policy], *, closes: bool = False
     ) -> None:
-        """`closes`: the change opens nothing, and may close what was open. Raises: `AwsError`."""
+        """`closes`: the change takes a statement away. Raises: `AwsError`."""
         described = await self._finding.found(call, reference)
         function, given = described.function, call.parameters.get("RevisionId")
 
@@ -147,9 +147,7 @@ class PolicyOperations:
         def changed(old: Extras) -> Extras:
             return old.with_policy(checked(old.policy, revision_at(old.policy_revision)))
 
-        if closes:  # before it is forgotten why it was open
-            await self._sync.follow_once(call.caller, function, changed(await self._extras.of(function)))
-        await self._sync.follow(call.caller, function, await self._extras.change(function, changed))
+        await self._sync.change(call.caller, function, changed)
 
 
 def _statement(given: dict[str, Any], reference: Reference) -> Statement:

@@ -48,7 +48,32 @@ class UrlSync:
         self._functions = functions
         self._extras = extras
 
-    async def follow(self, caller: Caller, function: Function, extras: Extras, *, opens: bool = False) -> None:
+    async def change(self, caller: Caller, function: Function, change: Callable[[Extras], Extras]) -> Extras:
+        """Store what `change` makes of URL and policy, and have the function follow. Cut short at any point, nothing is
+        open that was said to be closed; and a caller who is told that it is there already has it in effect.
+
+        Raises: `NotFound`, what `change` raises.
+        """
+        before: UrlConfig | None = None
+
+        def noted(old: Extras) -> Extras:
+            nonlocal before
+            before = old.url
+            return change(old)
+
+        stored = await self._extras.of(function)
+        try:
+            planned = change(stored)
+        except Exception:
+            await self._follow(caller, function, stored)
+            raise
+        if _closes(stored, planned):
+            await self._set(caller, function, *_wanted(planned))
+        extras = await self._extras.change(function, noted)
+        await self._follow(caller, function, extras, opens=_says_none(before, extras.url))
+        return extras
+
+    async def _follow(self, caller: Caller, function: Function, extras: Extras, *, opens: bool = False) -> None:
         """A function without a URL configuration is as its `auth` says.
 
         Of several who change URL and policy at the same time, the last one to come here sees what all of them have
@@ -65,11 +90,6 @@ class UrlSync:
             extras = await self._extras.of(function)
             if _wanted(extras) == wanted:
                 return
-
-    async def follow_once(self, caller: Caller, function: Function, extras: Extras) -> None:
-        """As if this were what is stored."""
-        if extras.url is not None:
-            await self._set(caller, function, *_wanted(extras))
 
     async def close(self, caller: Caller, function: Function) -> None:
         await self._set(caller, function, "iam", None)
@@ -125,15 +145,12 @@ class FunctionUrls:
             check_cors(url.settings.cors)
         function = (await self._functions.get(caller, function_id)).function
         if alias is None:
-            before: UrlConfig | None = None
 
             def changed(old: Extras) -> Extras:
-                nonlocal before
-                before, config = old.url, self._config_after(old.url, url)
+                config = self._config_after(old.url, url)
                 return replace(old, url=config).with_policy(self._policy_after(old.policy, config, function, None))
 
-            extras = await self._extras.change(function, changed)
-            await self.sync.follow(caller, function, extras, opens=says_none(before, extras.url))
+            extras = await self.sync.change(caller, function, changed)
             return _own((await self._functions.get(caller, function.id)).function, extras.url)
 
         def moved(old: Alias) -> Alias:
@@ -197,10 +214,14 @@ def _of_alias(alias: Alias) -> DescribedUrl:
     )
 
 
-def says_none(before: UrlConfig | None, now: UrlConfig | None) -> bool:
+def _says_none(before: UrlConfig | None, now: UrlConfig | None) -> bool:
     """Whether this change of the configuration is what makes its AuthType NONE."""
     was_none = before is not None and before.url.auth_type == "NONE"
     return now is not None and now.url.auth_type == "NONE" and not was_none
+
+
+def _closes(old: Extras, new: Extras) -> bool:
+    return _wanted(old)[0] == "none" != _wanted(new)[0]
 
 
 def _wanted(extras: Extras) -> tuple[Auth, FunctionUrl | None]:
