@@ -50,8 +50,10 @@ class ControllerProcess:
         self._table = table_of(settings)
         self._objects = objects_of(settings)
         self._api = KubernetesApi(Access.found())
+        # With connections of its own: a renewal waits behind no other call.
+        self._lease_api = KubernetesApi(Access.found())
         self._leadership = Leadership(
-            self._api,
+            self._lease_api,
             namespace=self._config.namespace,
             name=f"{self._config.release}-controller",
             # A container that starts again in its pod is another process.
@@ -68,6 +70,7 @@ class ControllerProcess:
             stack.push_async_callback(self._table.close)
             stack.push_async_callback(self._objects.close)
             stack.push_async_callback(self._api.close)
+            stack.push_async_callback(self._lease_api.close)
             await stack.enter_async_context(
                 in_background(lambda: self._leadership.lead(self._lead), ended=self.readiness.broke)
             )

@@ -20,6 +20,8 @@ PARALLEL = 128
 """Calls at a time, watches not counted."""
 WATCH_S = 300
 """The API server ends a watch after this long; then it is begun again where it ended."""
+SILENCE_S = 90
+"""A server that is there says something on a watch about once a minute, if nothing else then a bookmark."""
 PAGE = 500
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _JSON = "application/json"
@@ -60,10 +62,13 @@ class _Status(Struct):
 
 
 class KubernetesApi:
-    def __init__(self, access: Access, *, parallel: int = PARALLEL, call_s: float = CALL_S) -> None:
+    def __init__(
+        self, access: Access, *, parallel: int = PARALLEL, call_s: float = CALL_S, silence_s: float = SILENCE_S
+    ) -> None:
         self._access = access
         self._parallel = parallel
         self._call_s = call_s
+        self._silence_s = silence_s
         self._session: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
 
@@ -168,7 +173,9 @@ class KubernetesApi:
     async def watch(
         self, kind: Kind, namespace: str | None, *, version: str, selector: str = "", field_selector: str = ""
     ) -> AsyncIterator[Event]:
-        """Changes after `version`, bookmarks among them, until the server ends the watch. Raises: `VersionTooOld`."""
+        """Changes after `version`, bookmarks among them, until the server ends the watch, or says nothing any more, as
+        one does that vanished. Raises: `VersionTooOld`.
+        """
         params = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -179,7 +186,7 @@ class KubernetesApi:
         }
         if self._watches is None:
             self._watches = self._new_session(limit=0)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._call_s, sock_read=WATCH_S + 30)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._call_s, sock_read=self._silence_s)
         try:
             async with self._watches.get(
                 self._access.url + kind.path(namespace), params=params, headers=self._headers(), timeout=timeout
@@ -194,6 +201,8 @@ class KubernetesApi:
                         if event.type == "ERROR":
                             raise _watch_error(event.object)
                         yield event
+        except aiohttp.SocketTimeoutError:
+            return
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as exc:
             raise ApiUnavailable(f"watch of {kind.plural}: {exc!r}") from exc
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from lateen.adapters.kubernetes.api import ApiRefused, ApiUnavailable, KubernetesApi
-from lateen.adapters.kubernetes.kinds import Kind, Manifest, Ref, ref_of
+from lateen.adapters.kubernetes.congestion import Window
+from lateen.adapters.kubernetes.kinds import SERVICE, Kind, Manifest, Ref, ref_of
 from lateen.adapters.kubernetes.watcher import Watched
 
 
@@ -19,6 +20,8 @@ class Applier:
         self._api = api
         self._watched = watched
         self._leads_for_s = leads_for_s
+        # An API server gives new Services their addresses one after the other.
+        self._addresses = Window()
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Writes by verb, kind and outcome: done, refused, unavailable."""
 
@@ -29,6 +32,12 @@ class Applier:
     async def apply(self, manifest: Manifest) -> Manifest:
         """Raises: `ApiError`."""
         ref = ref_of(manifest)
+        if ref.kind == SERVICE and self._is_new(ref):
+            async with self._addresses:
+                return await self._apply(manifest, ref)
+        return await self._apply(manifest, ref)
+
+    async def _apply(self, manifest: Manifest, ref: Ref) -> Manifest:
         with self._counted("apply", ref.kind) as count:
             made = await self._api.apply(manifest, within_s=self._left_s())
             count("done")
@@ -49,6 +58,10 @@ class Applier:
         with self._counted("delete", ref.kind) as count:
             await self._api.delete(ref, uid=uid, within_s=self._left_s())
             count("done")
+
+    def _is_new(self, ref: Ref) -> bool:
+        watched = self._watched.get(ref.kind)
+        return watched is not None and watched.get(ref.namespace, ref.name) is None
 
     def _seen(self, manifest: Manifest, kind: Kind) -> None:
         if (watched := self._watched.get(kind)) is not None:

@@ -175,8 +175,10 @@ class Leadership:
         return True
 
     def _left_s(self) -> float:
-        """For a renewal: it must have ended when this process stops to act."""
-        return self._renew_s if self._renewed_at_s is None else max(0.1, self.leads_for_s())
+        """For a renewal: it must have ended when this process stops to act, and one over a connection that is dead
+        leaves time for another."""
+        half_s = self._renew_s / 2
+        return half_s if self._renewed_at_s is None else max(0.1, min(half_s, self.leads_for_s()))
 
     async def _release(self) -> None:
         leads, self._renewed_at_s = self.is_leading, None
