@@ -106,3 +106,12 @@ def test_what_is_refused(client: Any, create: Create, account: Account) -> None:
         "ResourceNotFoundException",
         f"Function not found: {account.arn('nobody')}:$LATEST",
     )
+    no_function = (
+        "InvalidParameterValueException",
+        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+        "Please specify either a function name or an unqualified function ARN.",
+    )
+    for qualifier in ("$LATEST", "1", "live"):
+        one = f"{account.arn('greedy')}:{qualifier}"
+        assert refused(put, FunctionName=one, ReservedConcurrentExecutions=1) == no_function
+        assert refused(client.delete_function_concurrency, FunctionName=one) == no_function

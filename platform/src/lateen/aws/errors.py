@@ -78,6 +78,13 @@ def invalid(text: str) -> AwsError:
     return AwsError("InvalidParameterValueException", text)
 
 
+def functions_only() -> AwsError:
+    return invalid(
+        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+        "Please specify either a function name or an unqualified function ARN."
+    )
+
+
 def validation(problems: list[str]) -> AwsError:
     """Args:
     problems: `Value 'x' at 'y' failed to satisfy constraint: …`, each.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from lateen.aws.calls import Answer, Call, operation
-from lateen.aws.errors import function_not_found, invalid
+from lateen.aws.errors import function_not_found, functions_only, invalid
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import TAGS, check_tags
 from lateen.aws.references import Reference, reference_from
@@ -90,6 +90,8 @@ class FunctionPartOperations:
 
     async def _reserve(self, call: Call, reserved: int | None) -> None:
         reference = call.reference()
+        if reference.qualifier is not None:
+            raise functions_only()
         missing = reference.place.arn(reference.name, LATEST) if reserved is not None else None
         described = await self._finding.draft(call, reference, missing=missing)
         try:

@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.code_urls import CodeUrls
-from lateen.aws.errors import conflict, function_not_found, invalid, wrong_revision
+from lateen.aws.errors import conflict, function_not_found, functions_only, invalid, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.function_requests import bad_code, code_change, configuration_change, new_function
 from lateen.aws.images import image_location
@@ -230,9 +230,7 @@ class FunctionOperations:
     def _unqualified(self, call: Call) -> Reference:
         reference = call.reference()
         if reference.qualifier not in (None, LATEST):
-            raise invalid(
-                "This operation is permitted on Lambda functions only. Aliases and versions do not support it."
-            )
+            raise functions_only()
         return Reference(reference.name, None, reference.place)
 
     async def _check_revision(self, call: Call, described: Described) -> None:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from lateen.aws.calls import Answer, Call, operation
 from lateen.aws.configurations import Shown, code_sha256
-from lateen.aws.errors import conflict, function_not_found, invalid, not_found, wrong_revision
+from lateen.aws.errors import conflict, function_not_found, functions_only, invalid, not_found, wrong_revision
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
 from lateen.aws.revisions import alias_revision
@@ -181,7 +181,7 @@ class VersionOperations:
 def _unqualified(call: Call) -> Reference:
     reference = call.reference()
     if reference.qualifier not in (None, LATEST):
-        raise invalid("This operation is permitted on Lambda functions only. Aliases and versions do not support it.")
+        raise functions_only()
     return _at(reference, None)
 
 
