@@ -122,11 +122,13 @@ def test_code_can_be_fetched_as_it_was_sent(client: Any, create: Create) -> None
 
 
 def test_new_code(client: Any, create: Create) -> None:
-    """A dry run changes nothing, an update everything; the revision id is minded."""
+    """A dry run shows the code it is given and changes nothing, an update everything; the revision id is minded."""
     create("coded")
     before = client.get_function_configuration(FunctionName="coded")
     dry = client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), DryRun=True)
     assert dry["RevisionId"] == before["RevisionId"]
+    later = base64.b64encode(hashlib.sha256(zipped(LATER)).digest()).decode()
+    assert (dry["CodeSha256"], dry["CodeSize"]) == (later, len(zipped(LATER)))
     assert client.get_function_configuration(FunctionName="coded")["CodeSha256"] == before["CodeSha256"]
     with pytest.raises(client.exceptions.PreconditionFailedException) as refused:
         client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), RevisionId="wrong")
@@ -135,7 +137,7 @@ def test_new_code(client: Any, create: Create) -> None:
         "the latest Revision Id"
     )
     changed = client.update_function_code(FunctionName="coded", ZipFile=zipped(LATER), RevisionId=before["RevisionId"])
-    assert changed["CodeSha256"] == base64.b64encode(hashlib.sha256(zipped(LATER)).digest()).decode()
+    assert changed["CodeSha256"] == later
     client.get_waiter("function_updated_v2").wait(FunctionName="coded", WaiterConfig={"Delay": 1})
     assert client.invoke(FunctionName="coded")["Payload"].read() == b'"later"'
 

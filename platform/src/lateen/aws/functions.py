@@ -137,7 +137,7 @@ class FunctionOperations:
         if call.parameters.get("DryRun"):
             described = await self._finding.draft(call, reference)
             await self._check_revision(call, described)
-            await self._changed(call, described.function, change, is_rehearsal=True)
+            described = await self._changed(call, described.function, change, is_rehearsal=True)
         else:
             described = await self._update(call, reference, change)
             if call.parameters.get("Publish"):

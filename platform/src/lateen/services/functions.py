@@ -242,7 +242,7 @@ class Functions:
 
         Args:
             expected: the revision that the caller knows (`If-Match`).
-            is_rehearsal: the change is checked and not made.
+            is_rehearsal: the change is checked and not made; the answer shows the code that it would bring.
         Raises: `NotFound`, `InvalidInput`, `TooLarge`, `AlreadyExists`, `RevisionMismatch`; of code in a bucket also
             `Forbidden`, `Unavailable`.
         """
@@ -254,8 +254,11 @@ class Functions:
                 _check_expected(old, expected)
                 used = await self._layers_after(old, change)
                 new, package = await self._drafts.changed(old, change, packages, used.layers)
-                if new == old or is_rehearsal:
+                if new == old:
                     return await self._statuses.described(old)
+                if is_rehearsal:
+                    now = await self._statuses.described(old)
+                    return Described(msgspec.structs.replace(now.function, code=new.code), now.status)
                 await check_reserved(self._table, new, before=old.reserved_concurrency)
                 operations: list[Operation] = [Put(item_of(new), expected=old.revision), *used.checks]
                 if package is not None:
