@@ -325,6 +325,26 @@ def test_json_logs(client: Any, account: Account, create: Create) -> None:
     assert called(Qualifier="1")[0]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
 
 
+def test_a_change_of_how_it_logs_leaves_the_rest(client: Any, create: Create) -> None:
+    """What `LoggingConfig` leaves out stays; levels come and go with JSON, and are refused beside text."""
+    shown = {"LogFormat": "Text", "LogGroup": "mine"}
+    assert create("logs", LoggingConfig={"LogGroup": "mine"})["LoggingConfig"] == shown
+    for change, wanted in (
+        ({"LogFormat": "JSON"}, {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}),
+        ({"ApplicationLogLevel": "ERROR"}, {"ApplicationLogLevel": "ERROR"}),
+        ({"SystemLogLevel": "WARN", "LogGroup": "other"}, {"SystemLogLevel": "WARN", "LogGroup": "other"}),
+    ):
+        shown |= wanted
+        changed = client.update_function_configuration(FunctionName="logs", LoggingConfig=change)
+        assert changed["LoggingConfig"] == shown
+        client.get_waiter("function_updated_v2").wait(FunctionName="logs", WaiterConfig={"Delay": 1})
+    for levels in ({"ApplicationLogLevel": "INFO"}, {"SystemLogLevel": "INFO"}):
+        with pytest.raises(client.exceptions.InvalidParameterValueException, match="LogFormat JSON"):
+            client.update_function_configuration(FunctionName="logs", LoggingConfig=levels | {"LogFormat": "Text"})
+    text = client.update_function_configuration(FunctionName="logs", LoggingConfig={"LogFormat": "Text"})
+    assert text["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": "other"}
+
+
 def test_what_terraform_reads_besides(client: Any, create: Create) -> None:
     """Nothing where there is nothing, and 404 where AWS says that."""
     create("plain", wait=False)

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from lateen.aws.configurations import aws_name
 from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
 from lateen.aws.images import check_only_image, image_config, image_uri, new_image
-from lateen.domain.aws_settings import AwsSettings
+from lateen.domain.aws_settings import DEFAULT_LEVEL, AwsSettings
 from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput, TooLarge
@@ -105,7 +105,10 @@ def code_change(old: Function, given: dict[str, Any]) -> FunctionChange:
 
 
 def settings_after(old: AwsSettings, given: dict[str, Any]) -> AwsSettings:
-    """The settings with what the request changes; each is replaced as a whole."""
+    """The settings with what the request changes; each is replaced as a whole, but for how the function logs.
+
+    Raises: `AwsError`.
+    """
     changes: dict[str, Any] = {}
     for name, field in (("Role", "role"), ("Runtime", "runtime")):
         if name in given:
@@ -125,13 +128,22 @@ def settings_after(old: AwsSettings, given: dict[str, Any]) -> AwsSettings:
             raise not_offered("SnapStart")
         changes["snap_start"] = "None"
     if (logging := given.get("LoggingConfig")) is not None:
-        changes["log_format"] = logging.get("LogFormat", "Text")
-        changes["log_group"] = logging.get("LogGroup")
-        # AWS shows levels for JSON only, and then always.
-        default = "INFO" if changes["log_format"] == "JSON" else None
-        changes["application_log_level"] = logging.get("ApplicationLogLevel", default)
-        changes["system_log_level"] = logging.get("SystemLogLevel", default)
+        changes |= _logging_after(old, logging)
     return msgspec.structs.replace(old, **changes)
+
+
+def _logging_after(old: AwsSettings, given: dict[str, str]) -> dict[str, Any]:
+    """Of `LoggingConfig`: what is left out stays. Raises: `AwsError`."""
+    log_format = given.get("LogFormat", old.log_format)
+    levels: dict[str, str | None] = {
+        "application_log_level": given.get("ApplicationLogLevel"),
+        "system_log_level": given.get("SystemLogLevel"),
+    }
+    if log_format == "JSON":  # for which AWS always shows them
+        levels = {name: level or getattr(old, name) or DEFAULT_LEVEL for name, level in levels.items()}
+    elif any(levels.values()):
+        raise invalid("ApplicationLogLevel and SystemLogLevel are only possible with the LogFormat JSON.")
+    return {"log_format": log_format, "log_group": given.get("LogGroup", old.log_group), **levels}
 
 
 def check_offered(given: dict[str, Any]) -> None:
