@@ -155,8 +155,8 @@ class FunctionOperations:
             await self._functions.delete(call.caller, described.function.id)
         elif not is_number(reference.qualifier):
             raise invalid("Deletion of aliases is not currently supported.")
-        elif not await self._versions.delete(call.caller, described.function.id, reference.qualifier):
-            raise function_not_found(reference.arn)
+        else:  # also of a version that isn't there any more, as on AWS
+            await self._versions.delete(call.caller, described.function.id, reference.qualifier)
         return Answer(status=204)
 
     async def _page(self, call: Call, limit: int, marker: str | None) -> tuple[list[Listed], str | None]:
