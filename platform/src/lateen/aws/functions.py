@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -141,7 +142,7 @@ class FunctionOperations:
         else:
             described = await self._update(call, reference, change)
             if call.parameters.get("Publish"):
-                described = (await self._versions.publish(call.caller, described.function.id)).version
+                described = await self._published(call, reference, described.function, change)
                 reference = Reference(reference.name, described.function.version, reference.place)
         return Answer(body=await self._finding.shown(described, reference))
 
@@ -206,6 +207,27 @@ class FunctionOperations:
                 continue
             except NotFound:
                 raise function_not_found(reference.arn) from None
+        raise _in_progress(reference)
+
+    async def _published(
+        self,
+        call: Call,
+        reference: Reference,
+        updated: Function,
+        change: Callable[[Function], Awaitable[FunctionChange]],
+    ) -> Described:
+        """A version of what was just updated, and not of what another caller has made of it since.
+
+        Raises: `AwsError`.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return (await self._versions.publish(call.caller, updated.id, expected=updated.revision)).version
+            except RevisionMismatch:
+                # This call's checks are done, and the update that is in progress may be its own.
+                latest = (await self._finding.draft(call, reference)).function
+                with suppress(RevisionMismatch):
+                    updated = (await self._changed(call, latest, change)).function
         raise _in_progress(reference)
 
     async def _changed(
