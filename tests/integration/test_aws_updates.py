@@ -12,8 +12,9 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 from lateen.aws.assembled import aws_api
 from lateen.aws.calls import Call
+from lateen.aws.errors import AwsError
 from lateen.aws.references import Place
-from lateen.domain.functions import Function
+from lateen.domain.functions import Function, State
 from lateen.ports.deployer import Observation
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.version_items import head_key
@@ -86,3 +87,34 @@ async def test_what_is_published_is_what_was_sent(services: Services, interposed
     latest = (await services.functions.get(services.admin, made.id)).function
     assert (latest.revision, latest.code) == (4, published.code)
     assert published.code.sha256 == hashlib.sha256(MINE).hexdigest()
+
+
+async def test_a_url_is_no_update(services: Services) -> None:
+    """What configures a URL, or opens it, never refuses the next update; an update that is still on its way does."""
+    made = await created(services)
+
+    async def report(revision: int, state: State) -> None:
+        await services.functions.report(Observation(function_id=made.id, revision=revision, state=state))
+
+    await ask(services, "CreateFunctionUrlConfig", AuthType="NONE")
+    given = {"Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}
+    await ask(services, "AddPermission", StatementId="all", **given)
+    opened = (await services.functions.get(services.admin, made.id)).function
+    assert (opened.auth, opened.revision) == ("none", 3)
+    assert (await ask(services, "GetFunctionConfiguration"))["LastUpdateStatus"] == "InProgress"
+    await report(2, "Pending")
+    await ask(services, "PutFunctionConcurrency", ReservedConcurrentExecutions=1)
+    await ask(services, "UpdateFunctionConfiguration", Timeout=4)
+
+    async def refused() -> None:
+        with pytest.raises(AwsError, match="An update is in progress"):
+            await ask(services, "UpdateFunctionConfiguration", Timeout=5)
+
+    await ask(services, "UpdateFunctionUrlConfig", Cors={"MaxAge": 60})
+    await refused()
+    await report(4, "Active")
+    await refused()
+    await report(6, "Pending")
+    await refused()
+    await report(6, "Failed")
+    await ask(services, "UpdateFunctionConfiguration", Timeout=5)

@@ -17,7 +17,7 @@ from lateen.aws.function_requests import bad_code, code_change, configuration_ch
 from lateen.aws.images import image_location
 from lateen.aws.references import Reference, check_new_name
 from lateen.domain.errors import AlreadyExists, InvalidInput, NotFound, RevisionMismatch, TooLarge
-from lateen.domain.functions import LATEST, Described, Function, rolled_revision
+from lateen.domain.functions import LATEST, Described, Function, configured_revision, rolled_revision
 from lateen.domain.pages import DEFAULT_LIMIT
 from lateen.domain.versions import is_number
 from lateen.services.function_extras import FunctionExtras
@@ -260,8 +260,8 @@ class FunctionOperations:
             raise wrong_revision()
 
     def _check_settled(self, described: Described, reference: Reference) -> None:
-        if described.status.state != "Pending":
-            return
+        if described.status.settled_revision >= configured_revision(described.function):
+            return  # also while a URL or who may call it is rolled out, which is no update on AWS
         changed_s = datetime.fromisoformat(described.function.updated_at.replace("Z", "+00:00")).timestamp()
         if self._now() - changed_s > BLOCKS_S:
             return

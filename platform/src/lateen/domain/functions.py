@@ -99,6 +99,8 @@ class Function(Struct, frozen=True, kw_only=True):
     revision: int = 0
     rolled: int = 0
     """The last revision that changed anything but what is reserved, which replaces nothing; 0: the current one."""
+    configured: int = 0
+    """The last one that changed anything but that, its URL and who may call it; 0: the current one."""
     created_at: str
     updated_at: str
     deleted_at: str | None = None
@@ -107,6 +109,11 @@ class Function(Struct, frozen=True, kw_only=True):
 def rolled_revision(function: Function) -> int:
     """The one that a report has to be about to be news of what runs."""
     return function.rolled or function.revision
+
+
+def configured_revision(function: Function) -> int:
+    """The one that has to be through before AWS takes the next update."""
+    return function.configured or function.revision
 
 
 def deployment_id(function_id: str, version: str) -> str:
@@ -137,12 +144,18 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """For a person."""
     revision: int = 0
     """Of the desired state that the report was about; 0 before the first."""
+    settled: int = 0
+    """While it is Pending: the last revision that was reported to be Active or Failed; 0: none was."""
     serves: bool = True
     """Whether calls may be sent where it runs: something of it serves there, of an earlier revision maybe, or soon
     will."""
     kept: Kept | None = None
     """None: no provisioned concurrency is in force, or not in all pods yet."""
     updated_at: str | None = None
+
+    @property
+    def settled_revision(self) -> int:
+        return self.settled if self.state == "Pending" else self.revision
 
 
 class Described(Struct, frozen=True):
@@ -163,7 +176,12 @@ def status_shown(function: Function, reported: FunctionStatus | None) -> Functio
     if function.version != LATEST:  # it can be called; where it doesn't run it is started then
         return FunctionStatus(state="Active", revision=function.revision)
     doing = "created" if function.revision == 1 else "updated"
-    return FunctionStatus(state="Pending", reason=f"The function is being {doing}.", revision=function.revision)
+    return FunctionStatus(
+        state="Pending",
+        reason=f"The function is being {doing}.",
+        revision=function.revision,
+        settled=0 if reported is None else reported.settled_revision,
+    )
 
 
 def check_numbers(function: Function) -> None:

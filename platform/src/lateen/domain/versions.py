@@ -23,7 +23,7 @@ QUALIFIER = r"^(\$LATEST|[A-Za-z0-9_-]{1,128})\Z"
 PUBLISHED = r"^[A-Za-z0-9_-]{1,128}\Z"
 """The same without `$LATEST`."""
 OF_THE_FUNCTION = ("name", "auth", "url", "replicas", "reserved_concurrency")
-_OWN = (*OF_THE_FUNCTION, "version", "revision", "rolled", "created_at", "updated_at", "deleted_at")
+_OWN = (*OF_THE_FUNCTION, "version", "revision", "rolled", "configured", "created_at", "updated_at", "deleted_at")
 
 _ALIAS_NAME, _NUMBER, _VERSION, _QUALIFIER = (re.compile(each) for each in (ALIAS_NAME, NUMBER, VERSION, QUALIFIER))
 

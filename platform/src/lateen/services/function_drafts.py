@@ -11,7 +11,7 @@ from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import check_environment
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.function_urls import FunctionUrl
-from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers, rolled_revision
+from lateen.domain.functions import AUTHS, Auth, Code, Function, check_numbers, configured_revision, rolled_revision
 from lateen.domain.images import Image, ImageConfig, ImagePolicy, check_image
 from lateen.domain.layers import UsedLayer
 from lateen.domain.names import check_description, check_handler, check_name, new_hash, new_id
@@ -245,9 +245,11 @@ class Drafts:
         """With when it was changed and since when it is what runs, if it was changed."""
         if new == old:
             return new
-        only_reserved = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency) == old
-        rolled = rolled_revision(old) if only_reserved else 0
-        return msgspec.structs.replace(new, rolled=rolled, updated_at=iso_ms(self._now()))
+        otherwise = msgspec.structs.replace(new, reserved_concurrency=old.reserved_concurrency)
+        rolled = rolled_revision(old) if otherwise == old else 0
+        otherwise = msgspec.structs.replace(otherwise, auth=old.auth, url=old.url)
+        configured = configured_revision(old) if otherwise == old else 0
+        return msgspec.structs.replace(new, rolled=rolled, configured=configured, updated_at=iso_ms(self._now()))
 
     def _with_image(self, function: Function) -> Function:
         """Its code is that of its image."""

@@ -77,6 +77,7 @@ class Statuses:
             state=observation.state,
             reason=observation.reason,
             revision=observation.revision,
+            settled=old.settled_revision if old is not None and observation.state == "Pending" else 0,
             serves=observation.serves,
             kept=observation.kept,
             updated_at=iso_ms(self._now()),

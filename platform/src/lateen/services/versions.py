@@ -183,11 +183,11 @@ class Versions:
             old = await self._live(caller, function_id)
             _check_expected(old, expected, None)
             published = await read_version(self._table, old, version)
-            kept = ("version", "revision", "rolled", "created_at", "updated_at")
+            kept = ("version", "revision", "rolled", "configured", "created_at", "updated_at")
             new = msgspec.structs.replace(published, **{name: getattr(old, name) for name in kept})
             if new == old:
                 return await self._statuses.described(old)
-            new = msgspec.structs.replace(new, rolled=0, updated_at=iso_ms(self._now()))
+            new = msgspec.structs.replace(new, rolled=0, configured=0, updated_at=iso_ms(self._now()))
             await self._artifacts.put_source(new.code)
             try:
                 stored = await self._table.transact(
