@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from running_lateen import Start
 
-from .conftest import CLIENT, ROLE, Account, Create, new_account, zipped
+from .conftest import CLIENT, REGION, ROLE, Account, Create, new_account, zipped
 
 Seen = Callable[[str, str], list[Any]]
 
@@ -185,9 +185,9 @@ def test_wrong_configurations(client: Any, create: Create, account: Account) -> 
     """Refused by AWS's codes and texts."""
     create("strict", wait=False)
 
-    def refusal(**asked: Any) -> tuple[str, str]:
+    def refusal(change: Any = client.put_function_event_invoke_config, **asked: Any) -> tuple[str, str]:
         with pytest.raises(ClientError) as refused:
-            client.put_function_event_invoke_config(**{"FunctionName": "strict"} | asked)
+            change(**{"FunctionName": "strict"} | asked)
         error = refused.value.response["Error"]
         return error["Code"], error["Message"]
 
@@ -197,6 +197,22 @@ def test_wrong_configurations(client: Any, create: Create, account: Account) -> 
         "The provided destination config is not valid: DestinationConfig.OnSuccess.Destination: "
         "You can't specify the function as a destination for itself.",
     )
+    client.put_function_event_invoke_config(FunctionName="strict", MaximumRetryAttempts=1)
+    for destination, text in (
+        (account.arn("nobody"), f"The destination ARN {account.arn('nobody')} is invalid."),
+        (away := account.arn("strict").replace(REGION, "eu-west-1"), f"The destination ARN {away} is invalid."),
+        (f"arn:aws:lambda:{REGION}:000000000000:function:strict", "a function of another account"),
+        (f"arn:aws:dynamodb:{REGION}:{account.account_id}:table/t", "an ARN of one of: lambda, sqs, sns, s3, events"),
+    ):
+        for side in ("OnSuccess", "OnFailure"):
+            for change in (client.put_function_event_invoke_config, client.update_function_event_invoke_config):
+                code, said = refusal(change, DestinationConfig={side: {"Destination": destination}})
+                assert (code, text in said) == ("InvalidParameterValueException", True), said
+    events = f"arn:aws:events:{REGION}:{account.account_id}:event-bus/b"
+    for destination in ("arn:aws:s3:::bucket", f"arn:aws:sns:{REGION}:{account.account_id}:t", events):
+        client.put_function_event_invoke_config(
+            FunctionName="strict", DestinationConfig={"OnFailure": {"Destination": destination}}
+        )
     assert refusal() == (
         "InvalidParameterValueException",
         "You must specify at least one of error handling or destination setting.",

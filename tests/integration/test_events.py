@@ -481,6 +481,7 @@ GOOD = "arn:aws:lambda:eu-west-1:{account}:function:other"
         ({"on_failure": ""}, "DestinationConfig.OnFailure.Destination"),
         ({"on_failure": "arn:aws:sqs:eu-west-1:123456789012:" + "q" * 400}, "DestinationConfig.OnFailure.Destination"),
         ({"on_failure": "arn:aws:sqs:eu-west-1:123456789012:a\nb"}, "DestinationConfig.OnFailure.Destination"),
+        ({"on_failure": "arn:aws:dynamodb:eu-west-1:123456789012:table/t"}, "DestinationConfig.OnFailure.Destination"),
         ({"on_failure": GOOD.replace("{account}", "000000000000")}, "DestinationConfig.OnFailure.Destination"),
         ({"on_failure": GOOD.replace("function:other", "layer:other")}, "DestinationConfig.OnFailure.Destination"),
         ({"on_failure": GOOD.replace("other", "hello")}, "DestinationConfig.OnFailure.Destination"),

@@ -11,7 +11,7 @@ from lateen.aws.errors import AwsError, invalid, not_found
 from lateen.aws.finding import Finding
 from lateen.aws.references import Reference
 from lateen.domain.errors import InvalidInput, NotFound
-from lateen.domain.events import EventInvokeChange, EventInvokeConfig
+from lateen.domain.events import EventInvokeChange, EventInvokeConfig, function_of
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.pages import DEFAULT_LIMIT
 from lateen.services.event_configs import EventConfigs
@@ -78,13 +78,29 @@ class EventConfigOperations:
             function = (await self._finding.found(call, reference)).function
         except AwsError as exc:
             raise not_found("The function doesn't exist.") from exc
+        asked = _asked(given, absent)
+        for arn in (asked.on_success, asked.on_failure):
+            if isinstance(arn, str):
+                await self._check_destination(call, arn)
         try:
-            config = await change(function, reference.version, _asked(given, absent))
+            config = await change(function, reference.version, asked)
         except NotFound:
             raise _none_for(reference) from None
         except InvalidInput as exc:
             raise invalid(f"The provided destination config is not valid: {exc}") from exc
         return Answer(body=_shown(config, reference))
+
+    async def _check_destination(self, call: Call, arn: str) -> None:
+        """Raises: `AwsError` for a function that isn't there. REST takes one: templates may make it later."""
+        target, wrong = function_of(arn), invalid(f"The destination ARN {arn} is invalid.")
+        if target is None or target.account_id != call.place.account_id:
+            return  # refused, where it has to be, by what else is checked
+        if arn.split(":")[3] != call.place.region:
+            raise wrong
+        try:
+            await self._finding.draft(call, Reference(target.name, None, call.place))
+        except AwsError:
+            raise wrong from None
 
 
 def _asked(given: dict[str, Any], absent: UnsetType | None) -> EventInvokeChange:

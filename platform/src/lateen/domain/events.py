@@ -27,6 +27,8 @@ Condition = Literal["Success", "RetriesExhausted", "EventAgeExceeded", "ZeroRese
 """Why an event has ended; AWS's words."""
 
 ARN_LENGTH = 350
+DESTINATIONS = ("lambda", "sqs", "sns", "s3", "events")
+"""Services that AWS lets be told; here only functions are."""
 _ARN = re.compile(
     r"^arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9-]+):([a-z]{2}(-gov)?(-iso[a-z]?)?-[a-z]+-\d{1})?:(\d{12})?:([\x21-\x7e]*)\Z"
 )
@@ -112,6 +114,8 @@ def check_config(config: EventInvokeConfig, *, account_id: str, name: str) -> No
 def _check_destination(field: str, arn: str, *, account_id: str, name: str) -> None:
     if len(arn) > ARN_LENGTH or not (parts := _ARN.match(arn)):
         raise InvalidInput(field, f"an ARN of at most {ARN_LENGTH} characters")
+    if parts[2] not in DESTINATIONS:
+        raise InvalidInput(field, f"an ARN of one of: {', '.join(DESTINATIONS)}")
     if parts[2] != "lambda":
         return
     function = function_of(arn)
