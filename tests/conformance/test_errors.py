@@ -257,6 +257,9 @@ def test_what_lambda_itself_refuses(client: Any) -> None:
         "request: AWS_REGION"
     )
     assert refused(client, Tags={f"t{n}": "" for n in range(51)}) == "Number of tags exceeds resource tag limit."
+    assert refused(client, ImageConfig={"Command": ["app.handler"]}) == (
+        "Please don't provide ImageConfig when creating a function with packageType Zip."
+    )
     layer = "arn:aws:lambda:us-east-1:123456789012:layer:none:1"
     assert layer in refused(client, Layers=[layer])
     for setting in (

@@ -45,6 +45,8 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images
     image = None
     if given.get("PackageType", "Zip") == "Image":
         image = new_image(given, images)
+    elif given.get("ImageConfig"):
+        raise invalid("Please don't provide ImageConfig when creating a function with packageType Zip.")
     elif not given.get("Runtime") or not given.get("Handler"):
         raise invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
