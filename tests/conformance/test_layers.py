@@ -98,6 +98,11 @@ def test_listings_are_paged_and_filtered(account: Account, client: Any) -> None:
     assert set(names) >= {"listed", "other"}
     assert len(names) == len(set(names))
     assert client.list_layer_versions(LayerName="nobody")["LayerVersions"] == []
+    wrong = "1 validation error detected: Value 'none' at 'compatibleRuntime' failed to satisfy constraint: "
+    for call, more in ((client.list_layers, {}), (client.list_layer_versions, {"LayerName": "listed"})):
+        status, code, text = refused(call, CompatibleRuntime="none", **more)
+        assert (status, code) == (400, "ValidationException")
+        assert text.startswith(f"{wrong}Member must satisfy enum value set: [")
 
 
 def test_what_is_not_there(account: Account, client: Any) -> None:

@@ -12,6 +12,8 @@ from lateen.aws.model import Model, Shape
 
 _UNCHECKED = frozenset({"Runtime", "EnvironmentVariables", "Blob", "BlobStream"})
 """Lambda itself refuses these, in words of its own."""
+_OF_LAYERS = "compatibleRuntime"
+"""But not this one, by which listings of layers are filtered."""
 _LONGEST = 16_384
 """Of a text that is compared with a pattern; every bounded one is shorter."""
 _MOST = 100
@@ -51,7 +53,7 @@ def _structure(model: Model, shape: Shape, given: dict[str, Any], path: str, fou
 def _value(model: Model, name: str, value: Any, path: str, found: list[str]) -> None:
     shape = model.shapes[name]
     _check_type(shape, value)
-    if name in _UNCHECKED:
+    if name in _UNCHECKED and path != _OF_LAYERS:
         if isinstance(value, dict):
             for each in value.values():
                 _check_type(model.shapes[str(shape.value)], each)
