@@ -137,8 +137,11 @@ def test_other_accounts_functions_are_not_to_be_seen(
     with pytest.raises(ClientError) as refused:
         other.get_function(FunctionName=account.arn("mine"))
     assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
-    with pytest.raises(client.exceptions.ResourceNotFoundException):
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as refused:
         client.get_function(FunctionName=account.arn("mine").replace(REGION, "eu-west-1"))
+    assert refused.value.response["Error"]["Message"] == (
+        f"Functions from 'eu-west-1' are not reachable in this region ('{REGION}')"
+    )
 
 
 def test_unknown_operations(raw: Raw) -> None:

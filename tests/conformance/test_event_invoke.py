@@ -179,6 +179,10 @@ def test_configurations(client: Any, create: Create, account: Account) -> None:
         with pytest.raises(client.exceptions.ResourceNotFoundException) as refused:
             call(**name, **more)
         assert refused.value.response["Error"]["Message"] == missing
+    for call in (client.get_function_event_invoke_config, client.delete_function_event_invoke_config):
+        with pytest.raises(client.exceptions.ResourceNotFoundException) as refused:
+            call(FunctionName="nobody")
+        assert refused.value.response["Error"]["Message"] == missing.replace("configured", "nobody")
 
 
 def test_wrong_configurations(client: Any, create: Create, account: Account) -> None:

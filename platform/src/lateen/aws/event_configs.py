@@ -36,20 +36,20 @@ class EventConfigOperations:
     @operation("GetFunctionEventInvokeConfig")
     async def get(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
-        function = (await self._finding.draft(call, reference, missing=_shown_arn(reference))).function
         try:
+            function = (await self._finding.draft(call, reference)).function
             config = await self._configs.get(function, reference.version)
-        except NotFound:
+        except (AwsError, NotFound):
             raise _none_for(reference) from None
         return Answer(body=_shown(config, reference))
 
     @operation("DeleteFunctionEventInvokeConfig")
     async def delete(self, call: Call) -> Answer:
         reference = call.reference(qualifier=True)
-        function = (await self._finding.draft(call, reference, missing=_shown_arn(reference))).function
         try:
+            function = (await self._finding.draft(call, reference)).function
             await self._configs.delete(function, reference.version)
-        except NotFound:
+        except (AwsError, NotFound):
             raise _none_for(reference) from None
         return Answer(status=204)
 

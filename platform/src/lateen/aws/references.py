@@ -4,7 +4,7 @@ import re
 
 from msgspec import Struct
 
-from lateen.aws.errors import AwsError, function_not_found, invalid, validation
+from lateen.aws.errors import AwsError, invalid, not_found, validation
 from lateen.domain.functions import LATEST
 
 _REFERENCE = re.compile(
@@ -68,7 +68,7 @@ def reference_from(text: str, place: Place, *, qualifier: str | None = None, ope
             status=403,
         )
     if found["region"] and found["region"] != place.region:
-        raise function_not_found(text)
+        raise not_found(f"Functions from '{found['region']}' are not reachable in this region ('{place.region}')")
     return Reference(found["name"], found["qualifier"] or qualifier or None, place)
 
 
