@@ -11,7 +11,7 @@ from controller_setting import COMMAND, RUNTIME_IMAGE, a_function
 from msgspec.structs import fields
 
 from lateen.adapters.kubernetes.config import FunctionImages, FunctionsConfig, Limits
-from lateen.adapters.kubernetes.labels import pods_of_functions
+from lateen.adapters.kubernetes.labels import pods_of_builds, pods_of_functions
 from lateen.adapters.kubernetes.manifests import objects_for
 from lateen.adapters.kubernetes.permissions import function_rules, leader_rules, namespace_rules
 from lateen.aws.code_urls import PREFIX as CODE
@@ -182,8 +182,9 @@ def test_addresses_of_the_api_are_its_hosts() -> None:
     assert settings.base_url == "https://lateen.example.com"
 
 
-def test_trial_stores_are_open_to_functions_and_to_nobody_else(tmp_path: Path) -> None:
-    """Both ends of the way: what functions may connect to, and from whom the stores take connections."""
+def test_trial_stores_are_open_to_functions_and_builds_and_to_nobody_else(tmp_path: Path) -> None:
+    """Both ends of the way: what functions may connect to, and from whom the stores take connections. A build's source
+    and what is made of it lie in the object store, and nothing of it in the table."""
     manifests = profile("defaults")
     config = functions_config(manifests, tmp_path)
     for component, port in (("dynamodb", 8000), ("s3", 7070)):
@@ -191,9 +192,12 @@ def test_trial_stores_are_open_to_functions_and_to_nobody_else(tmp_path: Path) -
         labels = named(manifests, "Deployment", component)["spec"]["template"]["metadata"]["labels"]
         assert rule["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
         callers = named(manifests, "NetworkPolicy", component)["spec"]["ingress"][0]["from"]
-        functions = next(each for each in callers if "namespaceSelector" in each)["podSelector"]["matchLabels"]
-        assert functions.items() <= pods_of_functions(config).items()
-        assert functions["app.kubernetes.io/instance"] == config.release
+        outside = [each["podSelector"]["matchLabels"] for each in callers if "namespaceSelector" in each]
+        allowed = [pods_of_functions(config), *([pods_of_builds(config)] if component == "s3" else [])]
+        assert len(outside) == len(allowed)
+        for labels, pods_there in zip(outside, allowed, strict=True):
+            assert labels.items() <= pods_there.items()
+            assert labels["app.kubernetes.io/instance"] == config.release
 
 
 def test_functions_take_calls_from_the_platform(tmp_path: Path) -> None:

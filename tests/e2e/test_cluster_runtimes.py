@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from lateen_release import Json, Release, eventually
+from package_index import wheel
 from runtimes_here import catalogue, packed, smoke_files
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -72,6 +73,21 @@ def test_a_runtime_in_a_layer(release: Release, deploy: Deploy, tmp_path: Path) 
     function = deploy(runtime.name, {"index.php": "x"}, "index.php", memory=128, layers=[published.json()["arn"]])
     assert isinstance(event, bytes)
     assert invoked(release, function, event) == expected
+
+
+def test_what_a_function_depends_on_is_installed(release: Release) -> None:
+    """By a build's pods, which get the source from the object store of the trial and bring there what they made."""
+    package = "lateen_tiny-1.0-py3-none-any.whl"
+    files = {
+        "code.py": "import lateen_tiny\n\ndef handler(event, context):\n    return lateen_tiny.WORD\n",
+        "requirements.txt": f"./{package}\n",
+        package: wheel(),
+    }
+    function = release.create(f"rt-{secrets.token_hex(4)}", packed(files))
+    shown = release.settled(function, within_s=240)
+    assert (shown["state"], shown.get("state_reason")) == ("Active", None)
+    assert invoked(release, function, b"{}") == "tiny"
+    release.delete(function)
 
 
 NODE = """
