@@ -22,6 +22,7 @@ from lateen.adapters.kubernetes.config import (
     Pods,
     Stores,
 )
+from lateen.adapters.kubernetes.image_resolver import lookup_job
 from lateen.adapters.kubernetes.labels import COPIED
 from lateen.adapters.kubernetes.manifests import FunctionObjects, objects_for, owned
 from lateen.adapters.kubernetes.place_manifests import place_for, read_copied
@@ -465,7 +466,10 @@ def test_walls_open_for_who_is_named(config: FunctionsConfig) -> None:
     off = msgspec.structs.replace(config, network=Network(platform_selector=PLATFORM, policies=False))
     assert policies(off) == {}
     shared = msgspec.structs.replace(config, functions_namespace="all")
-    assert policies(shared)["lateen-deny"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "lateen"
+    denied = policies(shared)["lateen-deny"]["podSelector"]["matchLabels"]
+    assert denied["app.kubernetes.io/instance"] == "lateen"
+    for pod in (template(a_function(), shared), lookup_job("w1", "img:1", shared)["spec"]["template"]):
+        assert denied.items() <= pod["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, OPERATIONS_PORT, FunctionsConfig
 from lateen.adapters.kubernetes.kinds import NETWORK_POLICY, Manifest
-from lateen.adapters.kubernetes.labels import pods_of_builds, pods_of_functions
+from lateen.adapters.kubernetes.labels import common_labels, pods_of_builds, pods_of_functions
 
 PRIVATE_V4 = (
     "0.0.0.0/8",
@@ -41,7 +41,7 @@ def network_policies_for(config: FunctionsConfig, namespace: str, labels: dict[s
         return []
     functions = {"matchLabels": pods_of_functions(config)}
     # In a shared namespace others' pods are none of our business.
-    everything: Manifest = {} if config.functions_namespace is None else functions
+    everything: Manifest = {} if config.functions_namespace is None else {"matchLabels": common_labels(config)}
     allowed = {"ingress": _ingress(config), "egress": _egress(config)}
     return [
         _policy("lateen-deny", namespace, labels, {"podSelector": everything, **_NOTHING}),
