@@ -123,12 +123,14 @@ class PlaceKeeper:
     async def ensure(self, workspace_id: str) -> None:
         """Returns when the place is as it should be. Raises: `ApiError`, `PlaceTaken`."""
         key = self._key(workspace_id)
-        if key in self._good:
+        lock = self._locks[key]
+        if key in self._good and not lock.locked():
             return
-        async with self._locks[key]:
+        async with lock:
             if key in self._good:
                 return
-            self._good.add(key)  # before, so that what is seen meanwhile casts doubt on it
+            # Before, so that what is seen meanwhile casts doubt on it. Nobody believes it as long as the lock is held.
+            self._good.add(key)
             try:
                 await self._make(key)
             except BaseException:
