@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from running_platform import Running, a_zip, run, zip_of
 
 from lateen.adapters.local.builder import BuildLimits
 from lateen.domain.access import PLATFORM
+from lateen.domain.functions import Function
+from lateen.ports.builder import BuildRequest, BuildWaits, Log
 from lateen.ports.table import Item, ItemNotFound
+from lateen.services import building
 from lateen.services.build_settings import settings_key
 from lateen.services.build_sweep import BuildSweep
 from lateen.services.builds import Build, build_item
@@ -100,6 +104,37 @@ async def test_a_build_that_fails_says_why(running: Running, index: Index) -> No
     function = await running.update(function, better)
     assert (await running.settled(function))[0] == "Active"
     assert await running.called(function) == "tiny!"
+
+
+async def test_what_keeps_a_build_from_running_is_told(
+    running: Running, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the reason for which the function is pending, of an update too; then it is built as if nothing had been."""
+
+    @asynccontextmanager
+    async def full(request: BuildRequest, *, log: Log) -> AsyncIterator[Path]:
+        raise BuildWaits("There is no room in the cluster: 0/3 nodes are available.")
+        yield Path()
+
+    async def pending(function: Function) -> str:
+        async with asyncio.timeout(20):
+            while "room" not in (reason := (await running.functions.get(PLATFORM, function.id)).status.reason or ""):
+                await asyncio.sleep(0.05)
+        return reason
+
+    await running.index(index)
+    monkeypatch.setattr(building, "INTERRUPTED_S", (0.5, 0.5))
+    code = a_zip(code__py=HANDLER + "#\n", requirements__txt="lateen-tiny==1.0\n")
+    function: Function | None = None
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(running.platform.builder, "build", full)
+            function = await running.create(TINY) if function is None else await running.update(function, code)
+            expected = "The code can't be built yet. There is no room in the cluster: 0/3 nodes are available."
+            assert await pending(function) == expected
+        assert (await running.settled(function))[0] == "Active"
+    assert function is not None
+    assert await running.called(function) == "tiny"
 
 
 async def test_sent_again_after_a_failure_it_is_built_again(running: Running, index: Index) -> None:

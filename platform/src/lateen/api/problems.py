@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from lateen.domain import errors
 from lateen.logs import request_id
-from lateen.ports.builder import BuildInterrupted, BuildRefused
+from lateen.ports.builder import BuildInterrupted, BuildRefused, BuildWaits
 from lateen.ports.deployer import NotRunning, NotYetRunning
 from lateen.ports.image_resolver import ImageFailed
 from lateen.ports.objects import ObjectNotFound, ObjectsUnavailable
@@ -140,6 +140,7 @@ PROBLEMS: dict[type[Exception], str] = {
     TenantFull: "too-many-requests",
     TooManyStreams: "too-many-streams",
     BuildInterrupted: "unavailable",
+    BuildWaits: "unavailable",
     # What the controller tells of a function; no request waits for a build, or for an image.
     BuildRefused: "conflict",
     BuildFailed: "conflict",

@@ -42,6 +42,10 @@ class BuildInterrupted(Unavailable):
     """Nothing is known of the source: the builder was away, or ended before it had an answer. Worth another try."""
 
 
+class BuildWaits(BuildInterrupted):
+    """Nothing runs it for now. The text says why, in sentences for the source's owner."""
+
+
 class BuildPlace(Protocol):
     """What is known of the builder also where it isn't."""
 
@@ -57,7 +61,7 @@ class Builder(BuildPlace, Protocol):
         """The artifact, a zip in a file that is there for as long as the context is open. The same request gives the
         same bytes. A cancelled build ends here; elsewhere it may go on, for another process to ask for.
 
-        Raises: `BuildRefused`, `BuildInterrupted`.
+        Raises: `BuildRefused`, `BuildWaits`, `BuildInterrupted`.
         """
 
     async def discard(self, request: BuildRequest) -> None:

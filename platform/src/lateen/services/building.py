@@ -20,7 +20,7 @@ from anyio import move_on_after, to_thread
 from lateen.domain.errors import LateenError
 from lateen.domain.functions import Function
 from lateen.domain.times import iso_ms
-from lateen.ports.builder import Builder, BuildInterrupted, BuildRefused, BuildRequest
+from lateen.ports.builder import Builder, BuildInterrupted, BuildRefused, BuildRequest, BuildWaits
 from lateen.ports.objects import Objects
 from lateen.ports.table import ItemNotFound, RevisionConflict, Table
 from lateen.services.build_logs import BuildLog
@@ -46,6 +46,8 @@ INTERRUPTED_S = (5.0, 600.0)
 """After this long what was interrupted is begun again; the first time, and at the most."""
 AT_A_TIME = 2
 USED_EVERY_S = 3600.0
+REMEMBERED = 1000
+"""Builds that could not run; of those that nobody wants any more nothing is heard."""
 _CHUNK = 256 * 1024
 _RELEASE_S = 2.0
 
@@ -80,6 +82,8 @@ class Building:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
         self._unwanted: set[str] = set()
+        self._reasons: dict[str, str] = {}
+        """By the build's id: what kept it from running when that was tried last."""
         self._settled: Callable[[str], Awaitable[None]] | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -116,6 +120,11 @@ class Building:
             self._running[build_id] = task
             task.add_done_callback(lambda _: self._over(build_id))
         return None
+
+    def reason(self, function: Function) -> str:
+        """Why there is no artifact yet."""
+        waits = self._reasons.get(function.code.build.id) if function.code.build is not None else None
+        return "The code is being built." if waits is None else f"The code can't be built yet. {waits}"
 
     def forget(self, function_id: str) -> None:
         """It is gone; what is built for it alone ends."""
@@ -164,9 +173,14 @@ class Building:
                     wait_s = claimed
                 else:
                     wait_s = 0.0  # who asks is told how long
+                    self._reasons.pop(build_id, None)
                     await _Attempt(self, function, *claimed).run()
                     return
         except BuildInterrupted as exc:
+            if isinstance(exc, BuildWaits):
+                self._reasons[build_id] = str(exc)
+                while len(self._reasons) > REMEMBERED:
+                    del self._reasons[next(iter(self._reasons))]
             log.warning("build interrupted", extra={"build": build_id, "reason": str(exc)})
         except LateenError as exc:
             log.warning("build put off", extra={"build": build_id, "reason": str(exc)})

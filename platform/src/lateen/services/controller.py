@@ -282,7 +282,7 @@ class Controller:
             if self._building is not None and function.code.build is not None:
                 artifact = await self._building.artifact(function)
                 if artifact is None:
-                    await self._observe(function, "Pending", "The code is being built.")
+                    await self._observe(function, "Pending", self._building.reason(function))
                     return
             await self._settle(function.workspace_id)
             deployed = function

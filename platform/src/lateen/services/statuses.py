@@ -84,7 +84,10 @@ class Statuses:
         )
         if old is not None and (
             old.revision > new.revision
-            or (old.revision == new.revision and new.state == "Pending" and (old.state != "Pending" or old.serves))
+            or (
+                (old.revision == new.revision and new.state == "Pending")
+                and (old.state != "Pending" or (old.serves and not new.serves))
+            )
             or msgspec.structs.replace(new, updated_at=old.updated_at) == old
         ):
             return False

@@ -18,9 +18,10 @@ from lateen.adapters.kubernetes.api import ApiError, KubernetesApi
 from lateen.adapters.kubernetes.build_manifests import BUILD, FETCH, PACK, build_job, build_name, build_secret
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.kinds import JOB, POD, Manifest, Ref
+from lateen.adapters.kubernetes.rollouts import problem_of_pod
 from lateen.domain.errors import LateenError
 from lateen.domain.runtimes import Runtime
-from lateen.ports.builder import BuildInterrupted, BuildRefused, BuildRequest, Log
+from lateen.ports.builder import BuildInterrupted, BuildRefused, BuildRequest, BuildWaits, Log
 from lateen.ports.objects import ObjectNotFound, Objects
 from lateen.services.build_recipes import recipe_of
 from lateen.services.builds import BUILDS_FOLDER
@@ -28,6 +29,8 @@ from lateen.services.builds import BUILDS_FOLDER
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+STUCK_S = 15.0
+"""A build whose pod can't be made, or can't start, for so long makes way for others."""
 SLACK_S = 300
 """The addresses of a build are good for so much longer than it may take."""
 REFUSED_EXIT = 3
@@ -145,7 +148,12 @@ class KubernetesBuilder(KubernetesBuildPlace):
         await self._api.apply(secret, within_s=self._leads_for_s())
 
     async def _follow(self, ref: Ref, log: Log) -> None:
-        """Until it has ended well. Raises: `BuildRefused`, `BuildInterrupted`, `ApiError`."""
+        """Until it has ended well. Raises: `BuildRefused`, `BuildInterrupted`, `ApiError`.
+
+        What waits for room stays there, for whoever makes nodes to see, and the next attempt follows it.
+        """
+        loop = asyncio.get_running_loop()
+        free_at_s = loop.time()
         printing: asyncio.Task[None] | None = None
         pod: Manifest | None = None
         try:
@@ -162,6 +170,10 @@ class KubernetesBuilder(KubernetesBuildPlace):
                 if (failed := _condition(job, "Failed")) is not None:
                     await _ended(printing)
                     raise _failure(failed, pod)
+                if (problem := _hindrance(pod)) is None:
+                    free_at_s = loop.time()
+                elif loop.time() - free_at_s > STUCK_S:
+                    raise BuildWaits(problem)
                 await asyncio.sleep(LOOK_S)
             await _ended(printing)
         finally:
@@ -189,6 +201,18 @@ async def _ended(printing: "asyncio.Task[None] | None") -> None:
     """What it has printed is there."""
     if printing is not None:
         await asyncio.wait([printing], timeout=10)
+
+
+def _hindrance(pod: Manifest | None) -> str | None:
+    """What keeps a build from running; None: nothing. How containers have ended is for their Job to say."""
+    if pod is None:
+        return "No pod can be made for it; the workspace's quota may be used up."
+    status = pod.get("status") or {}
+    if status.get("phase") == "Failed":
+        return None
+    lists = ("initContainerStatuses", "containerStatuses")
+    waiting = {name: [each for each in status.get(name) or () if "waiting" in each.get("state", {})] for name in lists}
+    return problem_of_pod({**pod, "status": {**status, **waiting}})
 
 
 def _failure(condition: dict[str, Any], pod: Manifest | None) -> LateenError:
