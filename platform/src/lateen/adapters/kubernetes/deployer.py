@@ -374,12 +374,16 @@ class KubernetesDeployer:
             return
         is_stuck = wanted.secret_of != live["metadata"]["uid"] and not self._is_complete(wanted, objects, live)
         waits = self._waits(wanted)
-        if is_stuck or waits:
+        where = difference(desired, live)
+        if where is not None and not (self._may_roll(wanted, desired, live) and self._may_heal(wanted)):
+            desired, where = live, None
+        # One that no Deployment names would stay, if something else is wanted by the time that this one may be changed.
+        is_named = objects.secret["metadata"]["name"] in names_in(desired, CONFIGURATION)
+        if is_named and (is_stuck or waits):
             await self._make_secret(wanted, objects, live)
         if waits:
             await self._places.copy_again(wanted.deployment.workspace_id)
-        where = difference(desired, live)
-        if where is not None and self._may_roll(wanted, desired, live) and self._may_heal(wanted):
+        if where is not None:
             log.info(
                 "deployment applied", extra={"function": wanted.deployment.function_id, "differs": where.lstrip(".")}
             )

@@ -1,0 +1,84 @@
+"""What is made where a new installation's pods replace the old ones, a few functions at a time."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from controller_setting import OneRuntime, a_function, config_for
+
+from lateen.adapters.kubernetes import deployer as deployer_module
+from lateen.adapters.kubernetes.api import Event
+from lateen.adapters.kubernetes.config import FunctionsConfig
+from lateen.adapters.kubernetes.deployer import KubernetesDeployer
+from lateen.adapters.kubernetes.kinds import DEPLOYMENT, SECRET, Kind, Manifest, Ref, ref_of
+from lateen.adapters.kubernetes.labels import CONFIGURATION
+from lateen.ports.deployer import Deployment
+
+
+class Api:
+    """Keeps objects as they are given. Nothing ever runs."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, Manifest] = {}
+        self.writes = 0
+        self._versions = itertools.count(1)
+
+    def of(self, kind: Kind) -> list[Manifest]:
+        return [each for ref, each in self.objects.items() if ref.kind == kind]
+
+    async def list(self, kind: Kind, *_: Any, **__: Any) -> tuple[list[Manifest], str]:
+        return [msgspec.json.decode(msgspec.json.encode(each)) for each in self.of(kind)], str(next(self._versions))
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Event]:
+        await asyncio.Event().wait()
+        yield Event("BOOKMARK", {})
+
+    async def apply(self, manifest: Manifest, **_: Any) -> Manifest:
+        self.writes += 1
+        ref, made = ref_of(manifest), msgspec.json.decode(msgspec.json.encode(manifest))
+        made["metadata"] |= {"uid": f"uid of {ref.name}", "resourceVersion": str(next(self._versions))}
+        self.objects[ref] = made
+        return msgspec.json.decode(msgspec.json.encode(made))
+
+    create = apply
+
+    async def get(self, ref: Ref) -> Manifest | None:
+        return self.objects.get(ref)
+
+
+async def apply_all(api: Any, config: FunctionsConfig, functions: list[Deployment]) -> None:
+    """By a controller that has just started, until it has nothing more to do for now."""
+    deployer = KubernetesDeployer(api, config, runtimes=OneRuntime())
+    running = asyncio.create_task(deployer.run())
+    for function in functions:
+        await deployer.apply(function)
+    await until(lambda: deployer._work.length == 0 and not deployer._work._running)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            await asyncio.sleep(0.1)
+            if condition():
+                return
+
+
+async def test_pods_that_may_not_be_replaced_yet_have_no_new_secret(tmp_path: Path) -> None:
+    """Nobody would ever remove one that no Deployment names, if the values are taken back before its turn comes."""
+    api, config = Api(), config_for(tmp_path)
+    functions = [a_function() for _ in range(deployer_module.ROLLING + 3)]
+    await apply_all(api, config, functions)
+    before = {each["metadata"]["name"] for each in api.of(SECRET)}
+    await apply_all(api, msgspec.structs.replace(config, drain_lag_s=7), functions)
+    made = {each["metadata"]["name"] for each in api.of(SECRET)} - before
+    named = Counter(
+        name for each in api.of(DEPLOYMENT) for name in each["metadata"]["annotations"][CONFIGURATION].split(",")
+    )
+    assert len(made) == deployer_module.ROLLING
+    assert made <= set(named)
