@@ -11,7 +11,7 @@ import msgspec
 from controller_setting import OneRuntime, a_function, config_for
 
 from lateen.adapters.kubernetes import deployer as deployer_module
-from lateen.adapters.kubernetes.api import Event
+from lateen.adapters.kubernetes.api import Event, Page
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.deployer import KubernetesDeployer
 from lateen.adapters.kubernetes.kinds import DEPLOYMENT, SECRET, Kind, Manifest, Ref, ref_of
@@ -30,8 +30,9 @@ class Api:
     def of(self, kind: Kind) -> list[Manifest]:
         return [each for ref, each in self.objects.items() if ref.kind == kind]
 
-    async def list(self, kind: Kind, *_: Any, **__: Any) -> tuple[list[Manifest], str]:
-        return [msgspec.json.decode(msgspec.json.encode(each)) for each in self.of(kind)], str(next(self._versions))
+    async def pages(self, kind: Kind, *_: Any, **__: Any) -> AsyncIterator[Page]:
+        objects = [msgspec.json.decode(msgspec.json.encode(each)) for each in self.of(kind)]
+        yield Page(objects, str(next(self._versions)))
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Event]:
         await asyncio.Event().wait()

@@ -5,11 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from lateen.adapters.kubernetes import api as api_module
 from lateen.adapters.kubernetes import watcher
-from lateen.adapters.kubernetes.api import ApiError, ApiRefused, ApiUnavailable, Event
-from lateen.adapters.kubernetes.kinds import HTTP_ROUTE, Manifest
+from lateen.adapters.kubernetes.access import Access
+from lateen.adapters.kubernetes.api import ApiError, ApiRefused, ApiUnavailable, Event, KubernetesApi, Page
+from lateen.adapters.kubernetes.kinds import HTTP_ROUTE, POD, Manifest
 from lateen.adapters.kubernetes.labels import deployment_in
+from lateen.adapters.kubernetes.rollouts import essentials
 from lateen.adapters.kubernetes.watcher import Watched
 
 ROUTE = {"metadata": {"name": "fn-1", "namespace": "n", "resourceVersion": "7"}}
@@ -22,11 +27,11 @@ class Failing:
         self.failure = failure
         self.asked = 0
 
-    async def list(self, *_: Any, **__: Any) -> tuple[list[Manifest], str]:
+    async def pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
         self.asked += 1
         if self.failure is not None:
             raise self.failure
-        return [ROUTE], "7"
+        yield Page([ROUTE], "7")
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Event]:
         await asyncio.Event().wait()
@@ -58,3 +63,39 @@ async def test_nobody_waits_for_a_kind_that_need_not_be_there(
     await until(lambda: watched.get("n", "fn-1") is not None)
     assert watched.synced.is_set()
     running.cancel()
+
+
+async def test_a_page_is_taken_in_before_the_next_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many pods most is not kept: all of it at once would not fit a controller that begins to lead."""
+    monkeypatch.setattr(api_module, "PAGE", 2)
+    pods: list[Manifest] = [
+        {"metadata": {"name": f"p{n}", "namespace": "n", "resourceVersion": "1", "managedFields": []}, "spec": {}}
+        for n in range(5)
+    ]
+    known: list[int] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            known.append(len(list(watched)))
+            return web.json_response({"code": 410}, status=410)  # so it is listed again
+        known.append(len(list(watched)))
+        begin = int(request.query.get("continue", "0"))
+        after = begin + int(request.query["limit"])
+        metadata = {"resourceVersion": "9", **({"continue": str(after)} if after < len(pods) else {})}
+        return web.json_response({"metadata": metadata, "items": pods[begin:after]})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/pods", answer)
+    async with TestServer(app) as server:
+        api = KubernetesApi(Access(url=str(server.make_url("")).rstrip("/")))
+        watched = Watched(api, POD, None, selector="", owner=deployment_in, changed=lambda _: None, reduced=essentials)
+        running = asyncio.ensure_future(watched.run())
+        await until(lambda: len(known) > 3)
+        assert known[:4] == [0, 2, 4, 5]
+        del pods[1:]
+        await until(lambda: len(list(watched)) == 1)
+        running.cancel()
+        await api.close()
+    kept = watched.get("n", "p0")
+    assert kept is not None
+    assert "managedFields" not in kept["metadata"]

@@ -55,6 +55,14 @@ class Event(Struct, frozen=True):
     object: Manifest
 
 
+class Page(Struct, frozen=True):
+    """Some of what is listed."""
+
+    objects: list[Manifest]
+    version: str
+    """Of the whole list."""
+
+
 class _Status(Struct):
     message: str = ""
     reason: str = ""
@@ -138,6 +146,13 @@ class KubernetesApi:
     async def list(self, kind: Kind, namespace: str | None, *, selector: str) -> tuple[list[Manifest], str]:
         """Returns: the objects, and the version from which `watch` goes on. Raises: `VersionTooOld`."""
         objects: list[Manifest] = []
+        async for page in self.pages(kind, namespace, selector=selector):
+            objects += page.objects
+            version = page.version
+        return objects, version
+
+    async def pages(self, kind: Kind, namespace: str | None, *, selector: str) -> AsyncIterator[Page]:
+        """The same a few hundred at a time, at least one page; whoever empties each never holds two."""
         params = {"labelSelector": selector, "limit": str(PAGE)}
         while True:
             try:
@@ -146,11 +161,12 @@ class KubernetesApi:
                 if exc.status == 410:
                     raise VersionTooOld(str(exc)) from exc
                 raise
-            for item in page.get("items") or ():
-                objects.append({"apiVersion": kind.version, "kind": kind.name, **item})
-            metadata = page["metadata"]
+            metadata, items = page["metadata"], page.pop("items", None) or ()
+            objects = [{"apiVersion": kind.version, "kind": kind.name, **item} for item in items]
+            del items
+            yield Page(objects, metadata["resourceVersion"])
             if not (after := metadata.get("continue")):
-                return objects, metadata["resourceVersion"]
+                return
             params["continue"] = after
 
     async def log(self, namespace: str, pod: str, container: str, *, within_s: float) -> AsyncIterator[bytes]:

@@ -133,10 +133,14 @@ class Watched:
             self._forget(key)
 
     async def _list(self) -> str:
-        objects, version = await self._api.list(self.kind, self._namespace, selector=self._selector)
-        there = {_key(each) for each in objects}
-        for each in objects:
-            self.put(each)
+        there: set[Key] = set()
+        async for page in self._api.pages(self.kind, self._namespace, selector=self._selector):
+            version = page.version
+            # What is not kept of these is gone before the next are there: of many pods it is most of what they take.
+            while page.objects:
+                each = page.objects.pop()
+                there.add(_key(each))
+                self.put(each)
         for key in [key for key, item in self._items.items() if key not in there and _version(item) <= int(version)]:
             self._forget(key)
         self.synced.set()
