@@ -13,6 +13,7 @@ from msgspec.structs import fields
 from lateen.adapters.kubernetes.config import FunctionImages, FunctionsConfig, Limits
 from lateen.adapters.kubernetes.labels import pods_of_builds, pods_of_functions
 from lateen.adapters.kubernetes.manifests import objects_for
+from lateen.adapters.kubernetes.network_policies import network_policies_for
 from lateen.adapters.kubernetes.permissions import function_rules, leader_rules, namespace_rules
 from lateen.aws.code_urls import PREFIX as CODE
 from lateen.aws.model import lambda_model
@@ -198,6 +199,28 @@ def test_trial_stores_are_open_to_functions_and_builds_and_to_nobody_else(tmp_pa
         for labels, pods_there in zip(outside, allowed, strict=True):
             assert labels.items() <= pods_there.items()
             assert labels["app.kubernetes.io/instance"] == config.release
+
+
+def test_names_are_looked_up_where_the_resolver_listens(tmp_path: Path) -> None:
+    """By the platform, by functions and by builds. OpenShift's pods listen on a port of their own."""
+
+    def to_resolver(rules: Sequence[Manifest], config: FunctionsConfig) -> set[tuple[str, int]]:
+        found = [each["ports"] for each in rules if each.get("to") == [config.network.egress.dns]]
+        return {(port["protocol"], port["port"]) for ports in found for port in ports}
+
+    peer = {"podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}}}
+    values = {
+        "functions": {"network": {"egress": {"dns": peer, "dnsPorts": [5353]}}},
+        "networkPolicy": {"egress": {"enabled": True}},
+    }
+    manifests = rendered(values=values)
+    config = functions_config(manifests, tmp_path)
+    both = {("UDP", 5353), ("TCP", 5353)}
+    for component in COMPONENTS:
+        assert to_resolver(named(manifests, "NetworkPolicy", component)["spec"]["egress"], config) == both
+    policies = {each["metadata"]["name"]: each["spec"] for each in network_policies_for(config, "n", {})}
+    for name in ("lateen-functions", "lateen-builds"):
+        assert both == to_resolver(policies[name]["egress"], config)
 
 
 def test_functions_take_calls_from_the_platform(tmp_path: Path) -> None:

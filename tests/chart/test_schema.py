@@ -67,6 +67,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"functions": {"runtimes": {"../up": {"image": {}}}}}, "/functions/runtimes"),
     ({"functions": {"network": {"egress": {"extra": [{"cidr": "10.0.0.0/8"}]}}}}, "/functions/network/egress/extra/0"),
     ({"functions": {"network": {"egress": {"dns": {"namespace": "kube-system"}}}}}, "/functions/network/egress/dns"),
+    # Without a port a policy's rule is for all of them.
+    ({"functions": {"network": {"egress": {"dnsPorts": []}}}}, "/functions/network/egress/dnsPorts"),
     ({"ingress": {"host": "example.org"}}, "/ingress"),
     ({"ingress": {"tls": [{"secret": "a"}]}}, "/ingress/tls/0"),
     ({"metrics": {"podMonitor": {"interval": 30}}}, "/metrics/podMonitor/interval"),

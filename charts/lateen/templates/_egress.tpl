@@ -1,8 +1,10 @@
 {{/* Where the platform's pods may connect to: the resolver, functions, the API server, the stores. */}}
 {{- define "lateen.platformEgress" -}}
 - ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    {{- range .Values.functions.network.egress.dnsPorts }}
+    - {protocol: UDP, port: {{ int . }}}
+    - {protocol: TCP, port: {{ int . }}}
+    {{- end }}
   to:
     - {{ include "lateen.dnsPeer" . | nindent 6 | trim }}
 - ports:

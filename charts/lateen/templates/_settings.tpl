@@ -178,7 +178,7 @@
 {{- $egress = append $egress (dict "to" (list $peer) "ports" (list (dict "protocol" "TCP" "port" $port))) -}}
 {{- end -}}
 {{- end -}}
-{{- $network := dict "policies" $f.network.policies "platformSelector" (include "lateen.platformPeer" . | fromYaml) "egress" (dict "internet" $f.network.egress.internet "ipv6" $f.network.egress.ipv6 "extra" $egress "blocked" $f.network.egress.blocked "dns" (include "lateen.dnsPeer" . | fromYaml)) -}}
+{{- $network := dict "policies" $f.network.policies "platformSelector" (include "lateen.platformPeer" . | fromYaml) "egress" (dict "internet" $f.network.egress.internet "ipv6" $f.network.egress.ipv6 "extra" $egress "blocked" $f.network.egress.blocked "dns" (include "lateen.dnsPeer" . | fromYaml) "dnsPorts" $f.network.egress.dnsPorts) -}}
 {{- with include "lateen.monitoringPeer" . | fromYaml }}{{ $_ := set $network "monitoringSelector" . }}{{ end -}}
 {{- $podAnnotations := $f.podAnnotations -}}
 {{- if .Values.metrics.annotations }}{{ $podAnnotations = merge (dict) $podAnnotations (include "lateen.scrapeAnnotations" . | fromYaml) }}{{ end -}}

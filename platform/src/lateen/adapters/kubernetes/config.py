@@ -115,6 +115,10 @@ class Egress(_Part, frozen=True, kw_only=True):
         }
     )
     """NetworkPolicy peer of the cluster's resolver."""
+    dns_ports: Annotated[list[Annotated[int, Meta(ge=1, le=65_535)]], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: [53]
+    )
+    """Where its pods listen, UDP and TCP."""
 
 
 class Network(_Part, frozen=True, kw_only=True):

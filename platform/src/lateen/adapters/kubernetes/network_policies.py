@@ -72,7 +72,7 @@ def _ingress(config: FunctionsConfig) -> list[Manifest]:
 
 def _egress(config: FunctionsConfig) -> list[Manifest]:
     egress = config.network.egress
-    names = [*_ports("UDP", 53), *_ports("TCP", 53)]
+    names = [*_ports("UDP", *egress.dns_ports), *_ports("TCP", *egress.dns_ports)]
     rules: list[Manifest] = [{"to": [egress.dns], "ports": names}, *egress.extra]
     if egress.internet:
         v4 = [*PRIVATE_V4, *(block for block in egress.blocked if ":" not in block)]
