@@ -65,6 +65,24 @@ async def test_nobody_waits_for_a_kind_that_need_not_be_there(
     running.cancel()
 
 
+async def test_a_kind_that_is_needed_and_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what follows from it: where functions' routes are HTTPRoutes, the Gateway API has to be there first."""
+    monkeypatch.setattr(watcher, "FIRST_RETRY_S", 0.01)
+    api: Any = Failing(ApiUnavailable("500 starting"))
+    watched = Watched(api, HTTP_ROUTE, None, selector="", owner=deployment_in, changed=lambda _: None)
+    running = asyncio.ensure_future(watched.run())
+    await until(lambda: len(caplog.records) > 0)
+    assert {record.message for record in caplog.records} == {"watch interrupted"}
+    api.failure = ApiRefused(404, "NotFound", "404 page not found")
+    await until(lambda: caplog.records[-1].levelname == "ERROR")
+    running.cancel()
+    last = vars(caplog.records[-1])
+    assert "nothing is applied until it is there" in last["message"]
+    assert (last["kind"], last["version"]) == ("HTTPRoute", "gateway.networking.k8s.io/v1")
+
+
 async def test_a_page_is_taken_in_before_the_next_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many pods most is not kept: all of it at once would not fit a controller that begins to lead."""
     monkeypatch.setattr(api_module, "PAGE", 2)

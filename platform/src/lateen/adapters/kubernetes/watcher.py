@@ -81,7 +81,7 @@ class Watched:
                     version, pause_s = None, ABSENT_S
                     self._is_absent(str(exc))
                 else:
-                    log.warning("watch interrupted", extra={"kind": self.kind.name, "reason": str(exc)})
+                    self._interrupted(exc)
                     wait_s = min(LAST_RETRY_S, wait_s * 2)
                 if self._may_be_absent:
                     self.synced.set()
@@ -126,6 +126,16 @@ class Watched:
             if not self._owned[owner]:
                 del self._owned[owner]
         self._changed(old)
+
+    def _interrupted(self, exc: ApiError) -> None:
+        where = {"kind": self.kind.name, "reason": str(exc)}
+        if isinstance(exc, ApiRefused) and exc.status == 404 and not self.synced.is_set():
+            log.error(
+                "the cluster lacks a kind of object that the values ask for: nothing is applied until it is there",
+                extra={**where, "version": self.kind.version},
+            )
+        else:
+            log.warning("watch interrupted", extra=where)
 
     def _is_absent(self, reason: str) -> None:
         log.debug("kind not watched", extra={"kind": self.kind.name, "reason": reason})
