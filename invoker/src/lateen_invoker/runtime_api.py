@@ -1,8 +1,8 @@
 """The AWS Lambda Runtime API of one environment, on a port of its own on 127.0.0.1; its extensions' API is there too.
 
 Each environment has its own port, and a connection must come from one of its own processes: loopback is shared, so
-the address alone proves nothing. Source: AWS Lambda Developer Guide, "Using the Lambda runtime API"; refusals as the
-Lambda runtime interface emulator gives them.
+the address alone proves nothing. Whatever those send, no more of it is kept than one answer needs. Source: AWS Lambda
+Developer Guide, "Using the Lambda runtime API"; refusals as the Lambda runtime interface emulator gives them.
 """
 
 import asyncio
@@ -24,7 +24,14 @@ from lateen_invoker.writes import write_now
 # Go's and Node's clients open a few; every process of the machine can open as many as it likes.
 CONNECTIONS_LIMIT = 64
 _INVOCATION = "/2018-06-01/runtime/invocation/"
-_TRAILER_LIMIT = 64 * 1024
+# Of one request; the X-Ray cause header alone may have 1 MB.
+_HEAD_LIMIT = ERROR_LIMIT + 64 * 1024
+# What is read at once at most.
+_READ = 256 * 1024
+# Of all requests of an environment that have not ended: the largest there can be, and room for others.
+_HELD_LIMIT = RESPONSE_LIMIT + 2 * (_HEAD_LIMIT + _READ)
+# One that holds less is not what makes them too many.
+_SMALL = 32 * 1024
 _REASONS = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Request Entity Too Large",
@@ -73,15 +80,22 @@ class _Connection(asyncio.Protocol):
         self._configure = configure
         self._extensions: ExtensionCalls | None = None
         self._connections = connections
+        self._held = 0
+        """Bytes of a request that has not ended."""
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._fd = -1
         self._url = b""
         self._headers: dict[bytes, str] = {}
         self._header_bytes = 0
+        self._without_body = 0
+        """Bytes of the latest reads that ended within a request and brought nothing of its body: of a line that has not
+        ended the parser says nothing, and keeps it."""
         self._body = bytearray()
         self._too_large = False
+        self._is_full = False
+        """The client takes no more at the moment."""
         self._streamed = ""
         self._sending: Any = None
 
@@ -107,10 +121,12 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
+        self._parser = None  # it knows us too, and a circle would keep both, and the last body, for a long time
         if self._sending is not None:
             self._environment.gave_up_next(self._sending)
         if self._extensions is not None:
             self._extensions.connection_lost()
+            self._extensions = None
         if self._streamed:
             # Most likely its process is ending, and then that is what its caller is told.
             self._loop.call_later(LAST_BREATH_S, self._truncated, self._streamed)
@@ -119,13 +135,26 @@ class _Connection(asyncio.Protocol):
         self._environment.said_error(request_id, "Runtime.TruncatedResponse", _TRUNCATED)
 
     def abort(self) -> None:
+        self._held = 0
         self._transport.abort()
+
+    def pause_writing(self) -> None:
+        # Who does not read its answers asks for no more of them.
+        self._is_full = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
             return
         try:
             self._parser.feed_data(data)
+            if self._header_bytes:
+                self._not_whole(len(data))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(400, "InvalidRequest", "Not HTTP")
             self._transport.close()
@@ -134,9 +163,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url = b""
-        self._headers = {}
-        self._header_bytes = 0
-        self._body = bytearray()
+        self._header_bytes = 1
+        self._without_body = 0
         self._too_large = False
         self._streamed = ""
 
@@ -165,6 +193,7 @@ class _Connection(asyncio.Protocol):
         self._environment.said_piece(self._streamed, piece, media_type=media_type, source=self._transport)
 
     def on_body(self, body: bytes) -> None:
+        self._without_body = 0
         if self._streamed:
             self._said_piece(body)
             return
@@ -193,6 +222,9 @@ class _Connection(asyncio.Protocol):
             self._extensions.call(f"{method.decode()} {path}", self._headers, body)
         else:
             self._refuse(404, "NotFound", "No such path")
+        self._header_bytes = self._held = 0
+        self._headers = {}
+        self._body = bytearray()
 
     def _invocation(self, method: bytes, rest: str) -> None:
         if rest == "next":
@@ -256,8 +288,20 @@ class _Connection(asyncio.Protocol):
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > ERROR_LIMIT + _TRAILER_LIMIT:  # the X-Ray cause header alone may have 1 MB
-            self._transport.abort()
+        if self._header_bytes > _HEAD_LIMIT:
+            self.abort()
+
+    def _not_whole(self, read: int) -> None:
+        """A request has not come to its end with what was read."""
+        self._without_body += read
+        self._held = max(self._header_bytes, self._without_body) + len(self._body)
+        if self._without_body > _HEAD_LIMIT + _READ:
+            self.abort()
+        elif self._held > _SMALL and sum(each._held for each in self._connections) > _HELD_LIMIT:
+            # A runtime has one answer at a time, so these are none.
+            for each in self._connections - {self}:
+                if each._held:
+                    each.abort()
 
     def _accepted(self, refusal: str | None) -> None:
         if refusal is None:
@@ -272,6 +316,9 @@ class _Connection(asyncio.Protocol):
         """Args:
         further: header lines.
         """
+        if self._is_full:  # all of this was sent before reading could stop
+            self.abort()
+            return
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n{further}"
         head += f"content-length: {len(body)}\r\n\r\n"
         write_now(self._transport, self._fd, head.encode() + body)
