@@ -141,3 +141,35 @@ async def test_who_reads_slowly() -> None:
         while received.count(b"pong") < 4000:
             received += await reader.read(65_536)
         writer.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"])
+async def test_an_upgrade_that_is_offered(body: bytes) -> None:
+    """As Java's client does: it is not taken, and the request is an ordinary one, as are those behind it."""
+    async with listening() as (stub, number):
+        framing = "transfer-encoding: chunked" if body[2:] else f"content-length: {len(body)}"
+        offer = ("connection: Upgrade, HTTP2-Settings", framing, "http2-settings: AAEAAEAA", "upgrade: h2c")
+        request = head(f"{RUNNING}/response", *offer) + body
+        reader, writer = await connected(number, request * 3)
+        for _ in range(2):
+            writer.write(request[:-1])
+            await asyncio.sleep(0.05)
+            writer.write(request[-1:])
+        writer.write(b"GET /2018-06-01/ping HTTP/1.1\r\nhost: x\r\n\r\n")
+        answers = await reader.readuntil(b"pong")
+        writer.write(request.replace(b"Upgrade", b"Upgrade, close"))
+        answers += await reader.readuntil(b"OK")
+        assert (answers.count(b"HTTP/1.1 202"), answers.count(b"HTTP/1.1 ")) == (6, 7)
+        assert stub.answers == [b"{}" if body else b""] * 6
+        writer.close()
+
+
+async def test_a_proxy_is_asked_for() -> None:
+    """Which this is not; nobody takes what follows for requests."""
+    async with listening() as (_, number):
+        reader, writer = await connected(
+            number, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\nupgrade: x\r\n\r\nGET /x HTTP/1.1\r\n"
+        )
+        answer = await reader.read()
+        assert (answer[:12], answer.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 404", 1)
+        writer.close()

@@ -39,9 +39,12 @@ _REASONS = {
 _ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"status":"OK"}'
 _MODE = b"lambda-runtime-function-response-mode"
 _WANTED = frozenset(
-    {b"content-type", b"expect", b"lambda-runtime-function-error-body", b"lambda-runtime-function-error-type", _MODE}
+    {
+        b"content-length", b"content-type", b"expect", b"lambda-runtime-function-error-body",
+        b"lambda-runtime-function-error-type", b"transfer-encoding", b"upgrade", _MODE,
+    }
     | HEADERS
-)
+)  # fmt: skip
 _TRUNCATED = b'{"errorType":"Runtime.TruncatedResponse","errorMessage":"The response has no end"}'
 _STATUS = {"InvalidRequestID": 400, "InvalidStateTransition": 403, "RequestEntityTooLarge": 413}
 _MESSAGES = {
@@ -152,12 +155,29 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         try:
-            self._parser.feed_data(data)
+            while True:
+                try:
+                    self._parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as offer:
+                    if b"upgrade" not in self._headers:  # CONNECT, and it was answered
+                        self._transport.close()
+                        return
+                    data = self._head_without_offer() + data[offer.args[0] :]
+                    self._parser = httptools.HttpRequestParser(self)  # the other one may take this for the end
             if self._header_bytes:
                 self._not_whole(len(data))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserError:
             self._refuse(400, "InvalidRequest", "Not HTTP")
             self._transport.close()
+
+    def _head_without_offer(self) -> bytes:
+        """The head of a request that offered an upgrade, for which the parser took no body. Nobody has to take it."""
+        headers, self._headers = self._headers, {}
+        del headers[b"upgrade"]
+        lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._url)]
+        lines += [b"%b: %b" % (name, value.encode("latin-1")) for name, value in headers.items()]
+        return b"\r\n".join([*lines, b"", b""])
 
     # httptools' callbacks.
 
@@ -179,6 +199,8 @@ class _Connection(asyncio.Protocol):
             self._headers[name] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if b"upgrade" in self._headers and self._parser.should_upgrade():
+            return
         if b"expect" in self._headers and self._headers[b"expect"].lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._headers.get(_MODE, "").lower() == "streaming" and self._parser.get_method() == b"POST":
@@ -205,6 +227,8 @@ class _Connection(asyncio.Protocol):
             self._body += body
 
     def on_message_complete(self) -> None:
+        if b"upgrade" in self._headers and self._parser.should_upgrade():
+            return  # it comes again, without that
         self._streamed = ""
         path = self._url.partition(b"?")[0].decode("latin-1")
         method = self._parser.get_method()
