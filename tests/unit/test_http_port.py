@@ -125,6 +125,29 @@ async def test_a_trailer_without_an_end() -> None:
         await until(lambda: port.metrics.request_bytes == 0)
 
 
+@pytest.mark.parametrize(
+    "framing", [b"content-length: 5\r\n\r\nhello", b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+)
+async def test_an_upgrade_that_is_offered(framing: bytes) -> None:
+    """Is not taken: the request is an ordinary one with its body, as are those behind it."""
+    async with listening() as (port, number):
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\ncookie: a=b\r\n"
+        request = head + b"expect: 100-continue\r\n" + framing
+        reader, writer = await connected(number, request)
+        for _ in range(2):
+            writer.write(request[:-1])
+            await asyncio.sleep(0.05)
+            writer.write(request[-1:])
+        writer.write(request * 3 + b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close, upgrade\r\nupgrade: x\r\n\r\n")
+        answers = await reader.read()
+        assert answers.count(b"\r\n\r\n5HTTP/1.1 ") == 6
+        assert answers.endswith(b"\r\n\r\n0")
+        assert (answers.count(b"HTTP/1.1 200 "), answers.count(b"HTTP/1.1 100 ")) == (7, 6)
+        assert answers.count(b"HTTP/1.1 ") == 13
+        writer.close()
+        await until(lambda: port.metrics.request_bytes == 0)
+
+
 async def _answer_to_endless(number: int, begun: bytes, more: bytes) -> bytes:
     """Goes on until it is answered."""
     reader, writer = await connected(number, begun)

@@ -244,7 +244,13 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
             return
         try:
-            self._parser.feed_data(data)
+            while True:
+                try:
+                    self._parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as offer:
+                    data = self._head_without_offer() + data[offer.args[0] :]
+                    self._parser = httptools.HttpRequestParser(self)  # the other one may take this for the end
             if self._head_size:
                 self._not_whole(len(data))
         except Refusal as exc:
@@ -252,7 +258,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as exc:
             cause = exc.__context__
             self._refuse(cause if isinstance(cause, Refusal) else Refusal(400, "Bad Request"))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserError:
             self._refuse(Refusal(400, "Bad Request"))
 
     @property
@@ -339,7 +345,11 @@ class Connection(asyncio.Protocol):
             if size > BODY_LIMIT:
                 raise Refusal(413, "Request must be smaller than 6291456 bytes")
             self._take(self._head_size + size)
-        if "expect" in headers and headers["expect"].lower() == "100-continue":
+        if (
+            "expect" in headers
+            and headers["expect"].lower() == "100-continue"
+            and not ("upgrade" in headers and self._parser.should_upgrade())
+        ):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -354,6 +364,8 @@ class Connection(asyncio.Protocol):
             self._body = bytearray(self._body) + body
 
     def on_message_complete(self) -> None:
+        if "upgrade" in self._headers and self._parser.should_upgrade():
+            return  # it comes again, without that
         self._is_reading_body = False
         size, self._head_size = self._head_size + self._body_size, 0
         if self._running is not None:
@@ -478,6 +490,15 @@ class Connection(asyncio.Protocol):
         self._port.metrics.answers_cut += 1
         self._has_read()
         self._transport.abort()
+
+    def _head_without_offer(self) -> bytes:
+        """The head of a request that offered an upgrade, for which the parser took no body. Nobody has to take it."""
+        headers = self._headers if self._cookie is None else {**self._headers, "cookie": self._cookie}
+        del headers["upgrade"]
+        version = self._parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
+        lines += [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _not_whole(self, read: int) -> None:
         """A request has not come to its end with what was read. Raises: `Refusal`."""
