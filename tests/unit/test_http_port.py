@@ -148,6 +148,18 @@ async def test_an_upgrade_that_is_offered(framing: bytes) -> None:
         await until(lambda: port.metrics.request_bytes == 0)
 
 
+async def test_what_is_small_in_the_end() -> None:
+    """Of a request that looked larger while it arrived nothing is held once it is answered."""
+    async with listening() as (port, number):
+        reader, writer = await connected(number, b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(b"5;" + b"y" * 100_000)
+        await until(lambda: port.metrics.request_bytes >= 100_000)
+        writer.write(b"\r\nhello\r\n0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n5")
+        assert port.metrics.request_bytes == 0
+        writer.close()
+
+
 async def _answer_to_endless(number: int, begun: bytes, more: bytes) -> bytes:
     """Goes on until it is answered."""
     reader, writer = await connected(number, begun)

@@ -370,7 +370,7 @@ class Connection(asyncio.Protocol):
         size, self._head_size = self._head_size + self._body_size, 0
         if self._running is not None:
             self._take(size + _PIPELINED)
-        elif size > FREE:
+        elif size > FREE or self._arriving:
             self._take(size)
             self.held, self._arriving = self._arriving, 0
         request = self._port.new_request(
