@@ -15,13 +15,30 @@ LARGE = bytes(4 << 20)
 
 
 class Echo(Request):
-    """`/large` is answered with 4 MiB, everything else with the length of its body."""
+    """`/large` is answered with 4 MiB, `/stream` in two pieces, everything else with the length of its body."""
 
     __slots__ = ()
 
     def start(self) -> None:
+        if self.target == "/stream":
+            self.connection.begin(self, 200, JSON, "r", Unheld())
+            self.connection.piece(b"one")
+            asyncio.get_running_loop().call_later(0.3, self.finish)
+            return
         body = LARGE if self.target == "/large" else b"%d" % len(self.body)
         self.connection.respond(self, 200, JSON, body)
+
+    def finish(self) -> None:
+        self.connection.piece(b"two")
+        self.connection.end(self)
+
+
+class Unheld:
+    """A `Flow` of answers so short that nothing holds them."""
+
+    def hold(self) -> None: ...
+    def go_on(self) -> None: ...
+    def left(self) -> None: ...
 
 
 @asynccontextmanager
@@ -157,6 +174,20 @@ async def test_what_is_small_in_the_end() -> None:
         writer.write(b"\r\nhello\r\n0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n5")
         assert port.metrics.request_bytes == 0
+        writer.close()
+
+
+async def test_who_waits_to_send_a_body_behind_an_answer() -> None:
+    """Nothing is said of it within that answer; the body is taken all the same."""
+    async with listening() as (_, number):
+        reader, writer = await connected(number, b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"3\r\none\r\n")
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        writer.write(head)
+        rest = await reader.readuntil(b"0\r\n\r\n")
+        assert rest == b"3\r\ntwo\r\n0\r\n\r\n"
+        writer.write(b"hi")
+        assert (await reader.read()).endswith(b"\r\n\r\n2")
         writer.close()
 
 

@@ -348,6 +348,7 @@ class Connection(asyncio.Protocol):
         if (
             "expect" in headers
             and headers["expect"].lower() == "100-continue"
+            and self._running is None  # or it would stand within the answer of the request before
             and not ("upgrade" in headers and self._parser.should_upgrade())
         ):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
