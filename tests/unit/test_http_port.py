@@ -74,6 +74,27 @@ async def test_an_upload_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) ->
         writer.close()
 
 
+async def test_a_large_upload_over_a_slow_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the time that its bytes need which have come."""
+    monkeypatch.setattr(http_port, "BODY_DEADLINE_S", 0.1)
+    monkeypatch.setattr(http_port, "BODY_BYTES_PER_S", 1000)
+    monkeypatch.setattr(http_port, "_SWEEP_S", 0.05)
+    async with listening() as (port, number):
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3000\r\n\r\n"
+        reader, writer = await connected(number, head)
+        for _ in range(6):
+            writer.write(b"x" * 500)
+            await asyncio.sleep(0.1)
+        assert (await reader.read()).endswith(b"\r\n\r\n3000")
+        began = asyncio.get_running_loop().time()
+        stopping, stopped = await connected(number, head + b"x" * 500)
+        assert (await stopping.read()).startswith(b"HTTP/1.1 408 ")
+        assert asyncio.get_running_loop().time() - began > 0.5
+        for each in (writer, stopped):
+            each.close()
+        await until(lambda: port.metrics.request_bytes == 0)
+
+
 async def test_an_answer_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is kept for its caller for a while, and then not any more."""
     monkeypatch.setattr(http_port, "ANSWER_DEADLINE_S", 0.5)

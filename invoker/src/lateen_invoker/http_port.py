@@ -31,6 +31,8 @@ HEAD_LIMIT = 128 * 1024
 HEADERS_LIMIT = 300
 HEAD_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 60.0
+BODY_BYTES_PER_S = 16 * 1024
+"""The slowest caller that is waited for, beyond the time that each has anyhow; as at the platform's server."""
 ANSWER_DEADLINE_S = 300.0
 """For a caller to read what it has not read when the function has answered."""
 KEEP_ALIVE_S = 75.0
@@ -285,7 +287,7 @@ class Connection(asyncio.Protocol):
             return  # over the Unix socket comes the platform, which has deadlines of its own for its clients
         waited = now - self._since
         if self._is_reading_body:
-            late = waited > BODY_DEADLINE_S
+            late = waited > BODY_DEADLINE_S + self._body_size / BODY_BYTES_PER_S
         elif self._url or self._head_size:
             late = waited > HEAD_DEADLINE_S
         else:
