@@ -365,6 +365,29 @@ async def test_an_invoker_inherits_nothing(embedded: Any) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+async def test_an_invokers_own_socket_is_the_platforms(embedded: Any) -> None:
+    """Where the kernel keeps no functions from it, the invoker does: another process is not even answered."""
+    function = await embedded.create(HELLO)
+    await embedded.settled(function)
+    address = embedded.deployer._functions[function.id]._current.endpoint.host
+    assert address.startswith("\0")
+    code = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect("\\0" + sys.argv[1])
+    try:
+        client.sendall(b"GET /x HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n")
+        print(client.recv(12))
+    except ConnectionError:
+        print(b"")
+"""
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", code, address[1:], stdout=subprocess.PIPE)
+    async with asyncio.timeout(20):
+        assert (await stranger.communicate())[0] == b"b''\n"
+    async with embedded.client() as client:
+        assert (await client.get(embedded.url_of(function))).text == "hello"
+
+
 @pytest.mark.parametrize("sandbox", [True, False])
 async def test_nothing_survives_a_killed_invoker(start_embedded: Any, sandbox: bool) -> None:
     """What it started ends with it, also user code in the middle of a call and what that has started."""

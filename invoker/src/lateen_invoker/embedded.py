@@ -25,7 +25,7 @@ from lateen_invoker import control
 from lateen_invoker.artifact import ArtifactError, unpack, unpack_layers
 from lateen_invoker.forkserver import keep_freed_memory
 from lateen_invoker.front import Call, Front
-from lateen_invoker.http_port import Port
+from lateen_invoker.http_port import Port, process_behind
 from lateen_invoker.invocations import error_document
 from lateen_invoker.pool import Pool
 from lateen_invoker.recorder import Recorder
@@ -70,9 +70,11 @@ async def serve(control_socket: socket.socket, http_socket: socket.socket | None
     loop = asyncio.get_running_loop()
     invoker = Invoker()
     link = Link(invoker)
+    # Not our parent, for something may stand between us: the platform made both ends of this socket.
+    platform_pid = process_behind(control_socket) if http_socket is not None else 0
     await loop.create_connection(lambda: link, sock=control_socket)
     logging.basicConfig(level=logging.INFO, handlers=[Forward(link)])
-    link.send(control.Listening(port=await invoker.port.listen(http_socket)))
+    link.send(control.Listening(port=await invoker.port.listen(http_socket, platform_pid=platform_pid)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, invoker.drain, 25.0)
     return await invoker.run(link)

@@ -11,6 +11,7 @@ who has not read for longest is cut off.
 import asyncio
 import json
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -79,6 +80,8 @@ class Port:
         self.front: Any = None
         """What requests are for; None before there is a function."""
         self.connections: set[Connection] = set()
+        self.platform_pid = 0
+        """The process that may use the Unix socket."""
         self.strangers = 0
         """Connections over TCP, which any process of the machine can open."""
         self.room = room_on_this_machine(1)
@@ -92,8 +95,13 @@ class Port:
         self._loop = asyncio.get_running_loop()
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def listen(self, unix: socket.socket | None = None) -> int:
-        """Listen on a free port of 127.0.0.1, which is returned, and on a Unix socket, which costs its users less."""
+    async def listen(self, unix: socket.socket | None = None, *, platform_pid: int = 0) -> int:
+        """Listen on a free port of 127.0.0.1, which is returned, and on a Unix socket, which costs its user less.
+
+        Args:
+            platform_pid: the process that may use the Unix socket, as `process_behind` tells it.
+        """
+        self.platform_pid = platform_pid
         server = await self._loop.create_server(lambda: Connection(self), "127.0.0.1", 0, backlog=1024)
         self._servers.append(server)
         if unix is not None:
@@ -199,6 +207,10 @@ class Connection(asyncio.Protocol):
             self._port.strangers += 1
             if _UNSENT_OPTION is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, _UNSENT)
+        elif sock.family == socket.AF_UNIX and process_behind(sock) != self._port.platform_pid:
+            # What comes this way has neither limits nor deadlines, and its address is open to the whole machine.
+            transport.close()
+            return
         self._port.connections.add(self)
         if self._port.strangers > CONNECTIONS_LIMIT:
             transport.close()
@@ -631,6 +643,12 @@ class Request:
 
     def say(self, status: int, text: str) -> None:
         self.connection.respond(self, status, JSON, b'{"message":"%b"}' % text.encode())
+
+
+def process_behind(unix: Any) -> int:
+    """The process that made the other end of a Unix socket, as the kernel noted it then."""
+    pid, _, _ = struct.unpack("3i", unix.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(pid)
 
 
 class Refusal(Exception):
