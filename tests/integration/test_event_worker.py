@@ -21,9 +21,11 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.sqlite import SqliteTable
 from lateen.adapters.sqlite_queue import SqliteQueue
 from lateen.domain.access import PLATFORM
+from lateen.domain.errors import Unavailable
+from lateen.domain.events import EVENT_AGE_S
 from lateen.domain.functions import Function
 from lateen.ports.queue import QueueUnavailable
-from lateen.services.event_runs import EventRuns
+from lateen.services.event_runs import DELIVERIES_LIMIT, UNSPOKEN, EventRuns
 from lateen.services.event_worker import EventWorker
 from lateen.services.events import Events
 from lateen.services.functions import NewFunction
@@ -263,6 +265,70 @@ async def test_a_queue_that_is_away(make: Make, monkeypatch: pytest.MonkeyPatch)
         await setting.events.accept(function, b"2")
         monkeypatch.setattr(setting.queue, "receive", receive)
         await until(lambda: setting.invoker.done == ["1", "2"])
+
+
+@pytest.mark.parametrize("what", ["table", "object store"])
+async def test_a_store_that_is_away_for_long(make: Make, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Costs no event: it is held however often it was tried for, and runs when the store is back."""
+    setting = await make(lease_s=0.1)
+    tries = _take_away(setting, monkeypatch, what)
+    function = await setting.function("f")
+    setting.invoker.go["f"] = asyncio.Event()
+    setting.invoker.go["f"].set()
+    await setting.events.accept(function, b"1")
+    async with setting.worker(5).working(drain_s=30):
+        tries.is_away = True
+        await until(lambda: tries.count > DELIVERIES_LIMIT + UNSPOKEN + 2)
+        tries.is_away = False
+        await until(lambda: setting.runs.ended.total())
+    assert (setting.invoker.done, dict(setting.runs.ended)) == (["1"], {"success": 1})
+    assert await setting.queue.dead() == []
+    assert (await setting.services.dead_letters.list(PLATFORM, function.id)).items == []
+
+
+async def test_an_event_that_became_too_old_meanwhile(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends for that reason, and no worker is said to have ended."""
+    setting = await make(lease_s=0.1)
+    tries = _take_away(setting, monkeypatch, "table")
+    function = await setting.function("f")
+    await setting.events.accept(function, b"1")
+    async with setting.worker(5).working(drain_s=30):
+        tries.is_away = True
+        await until(lambda: tries.count > DELIVERIES_LIMIT + UNSPOKEN + 2)
+        setting.services.clock.now_s += EVENT_AGE_S[1] + 1
+        tries.is_away = False
+        await until(lambda: setting.runs.ended.total())
+    (letter,) = (await setting.services.dead_letters.list(PLATFORM, function.id)).items
+    assert (letter.condition, letter.attempts) == ("EventAgeExceeded", 0)
+
+
+class _Tries:
+    is_away = False
+    count = 0
+
+
+def _take_away(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str) -> _Tries:
+    """What a run asks first of this store fails while `is_away`; `count`: deliveries that were given up for that."""
+    tries = _Tries()
+    holder, name = (setting.services.functions, "get") if what == "table" else (setting.events, "payload")
+    read, run = getattr(holder, name), setting.runs.run
+
+    async def may_fail(*arguments: Any) -> Any:
+        if tries.is_away:
+            raise Unavailable("away")
+        return await read(*arguments)
+
+    async def counted(message: Any) -> None:
+        try:
+            await run(message)
+        except Unavailable:
+            tries.count += 1
+            raise
+
+    monkeypatch.setattr("lateen.services.event_runs.PATIENCE_S", 0.0)
+    monkeypatch.setattr(holder, name, may_fail)
+    monkeypatch.setattr(setting.runs, "run", counted)
+    return tries
 
 
 async def test_metrics(make: Make) -> None:

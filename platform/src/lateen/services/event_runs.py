@@ -44,7 +44,7 @@ UNSPOKEN = 3
 """Further ones, where a defect keeps the event from getting a dead letter."""
 AGAIN_S = 1.0
 PATIENCE_S = 120.0
-"""For stores that are away when something has to be said; then the lease is left to end."""
+"""For stores that are away when something has to be said; then the event is put off."""
 JITTER = 0.2
 
 

@@ -188,7 +188,9 @@ class EventWorker:
         except LeaseLost:
             self.leases_lost += 1
         except Unavailable as exc:
-            log.warning("event left to its lease", extra={"lane": message.lane, "reason": str(exc)})
+            log.warning("event put off", extra={"lane": message.lane, "reason": str(exc)})
+            # Left to its lease it would count as a delivery whose worker died, which too many of end an event.
+            await self._hand_back(message, delay_s=self._queue.lease_s)
         except asyncio.CancelledError:
             await self._hand_back(message)
             raise
@@ -209,10 +211,11 @@ class EventWorker:
             except Unavailable:
                 continue
 
-    async def _hand_back(self, message: Message) -> None:
+    async def _hand_back(self, message: Message, *, delay_s: float = 0.0) -> None:
+        """Where not even that can be said, it comes again when its lease is over."""
         with suppress(LeaseLost, Unavailable, TimeoutError):
             async with asyncio.timeout(RETURN_S):
-                await self._queue.retry(message)
+                await self._queue.retry(message, delay_s=delay_s)
 
     async def _measure_for_ever(self) -> None:
         while True:
