@@ -170,6 +170,34 @@ async def test_large_heads(serve: StartServer) -> None:
     assert await served.is_healthy()
 
 
+async def test_a_trailer_without_an_end(serve: StartServer) -> None:
+    """Is refused as a head would be; long lines between the parts of a body are none."""
+    served = await serve()
+    head = b"POST /api/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\ntransfer-encoding: chunked\r\n"
+    begun = head % served.secret.encode() + CLOSE + b"\r\n"
+    reader, writer = await served.connect()
+    writer.write(begun + b"2\r\n{}\r\n0\r\nx: ")
+    answering = asyncio.create_task(reader.read())
+    sent = 0
+    while not answering.done():
+        assert sent < 4 << 20
+        writer.write(b"y" * 16_384)
+        sent += 16_384
+        await asyncio.sleep(0.005)
+    assert status_of(await answering) == 431
+    writer.close()
+    reader, writer = await served.connect()
+    writer.write(begun)
+    for byte in b'{"workspace": null}' + b" " * 20:
+        for part in (b"1;x=" + b"y" * 3000 + b"\r\n", b"%c\r\n" % byte):
+            await asyncio.sleep(0.005)
+            writer.write(part)
+    writer.write(b"0\r\n\r\n")
+    assert status_of(await asyncio.wait_for(reader.read(), 10)) == 201
+    writer.close()
+    assert await served.is_healthy()
+
+
 async def test_slow_heads(serve: StartServer) -> None:
     """A caller has a time for its head, however it drips; one that says nothing is sent away without a word."""
     served = await serve(header_seconds=0.4)

@@ -59,6 +59,9 @@ class LateenProtocol(HttpToolsProtocol):
         self._received = 0
         """Of the body, in bytes."""
         self._body_since_s = 0.0
+        self._received_before = 0
+        self._without_body = 0
+        """Bytes read since the last of the body. A trailer's line is kept by the parser, which says nothing of it."""
         self._discarded = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -137,8 +140,15 @@ class LateenProtocol(HttpToolsProtocol):
                 self._discard(len(data))
             elif self._timer is None:
                 self._body_since_s = self.loop.time()
+                self._received_before, self._without_body = self._received, 0
                 self._arm(self.deadlines.body_s, self._body_is_late)
                 self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+            elif self._received > self._received_before:
+                self._received_before, self._without_body = self._received, 0
+            else:
+                self._without_body += len(data)
+                if self._without_body > HEAD_BYTES:
+                    self._refuse(_refusal_from(_HeadTooLarge()))
             return
         if was_in_head and self._in_head:
             self._head_bytes += len(data)
