@@ -147,6 +147,21 @@ async def test_pipelined_requests(serve: StartServer) -> None:
     assert answer.index(b"stores") < answer.index(b"healthy")
 
 
+async def test_more_pipelined_requests_than_are_kept(serve: StartServer) -> None:
+    """The first ones are answered, the last of them with word that the connection ends; the others are not run."""
+    served = await serve()
+    requests = b"".join(b"GET /health/live?%d HTTP/1.1\r\nhost: x\r\n\r\n" % number for number in range(2000))
+    answer = await served.exchange(requests)
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 200") == 1 + http_protocol.PIPELINED
+    assert answer.count(b"connection: close") == 1
+    assert b"connection: close" in answer.rpartition(b"HTTP/1.1 ")[2]
+    as_many = requests[: requests.index(b"GET /health/live?16 ")]
+    answer = await served.exchange(as_many + b"GET /health HTTP/1.1\r\nhost: x\r\n" + CLOSE + b"\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 1 + http_protocol.PIPELINED
+    assert answer.endswith(b'{"status":"healthy"}')
+    assert await served.is_healthy()
+
+
 async def test_large_heads(serve: StartServer) -> None:
     """414 and 431, before the head is whole."""
     served = await serve()

@@ -22,6 +22,8 @@ from lateen_invoker.writes import write_now
 HEAD_BYTES = 64 * 1024
 TARGET_BYTES = 16 * 1024
 HEAD_FIELDS = 200
+PIPELINED = 16
+"""Requests that may wait for the answer to the one before. One read can hold thousands, and all of it is parsed."""
 BODY_BYTES_PER_S = 16 * 1024
 """The slowest caller that is waited for, beyond the time that each has anyhow."""
 LINGER_S = 2.0
@@ -165,6 +167,8 @@ class LateenProtocol(HttpToolsProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            raise _TooManyPipelined
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
@@ -419,6 +423,10 @@ class _TargetTooLong(Exception):
 
 
 class _HeadTooLarge(Exception):
+    pass
+
+
+class _TooManyPipelined(Exception):
     pass
 
 
