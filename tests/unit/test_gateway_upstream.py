@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from scripted_invoker import DEPLOYMENT, HASH, KEY, Invoker, answer_with, request_from
 
+from lateen import http_protocol
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import ConnectFailed, Pool
@@ -285,6 +286,32 @@ async def test_a_slow_reader_does_not_fill_our_memory(setting: Setting) -> None:
     while part := await reader.read(1024 * 1024):
         received += len(part)
     assert (received, head[:12]) == (size, b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_a_caller_that_does_not_read_holds_no_invoker(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut off, and its call is over: who waits for the invoker's last call does so no longer."""
+    monkeypatch.setattr(http_protocol, "READ_S", 0.5)
+    size = 64 * 1024 * 1024
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        writer.write(bytes(size))
+        await writer.drain()
+
+    setting.invoker.script = script
+    await setting.prepare()
+    endpoint = await setting.invoker.endpoint(DEPLOYMENT)
+    _, writer = await asyncio.open_connection("127.0.0.1", setting.port, limit=64 * 1024)
+    writer.write(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % HASH.encode())
+    async with asyncio.timeout(20):
+        while not setting.pool.is_busy(endpoint):
+            await asyncio.sleep(0.001)
+        await setting.pool.quiet(endpoint)
+        while setting.server.server_state.tasks or setting.server.server_state.connections:
+            await asyncio.sleep(0.01)
+    assert setting.pool.count() == (0, 0)
     writer.close()
 
 

@@ -26,6 +26,10 @@ PIPELINED = 16
 """Requests that may wait for the answer to the one before. One read can hold thousands, and all of it is parsed."""
 BODY_BYTES_PER_S = 16 * 1024
 """The slowest caller that is waited for, beyond the time that each has anyhow."""
+READ_S = 300.0
+"""How long a caller has to take what full buffers hold, and what is left when its connection is to end."""
+READ_BYTES_PER_S = 1024
+"""One that takes more than this has as long again."""
 LINGER_S = 2.0
 """How long the rest of a body is read after the answer was given without it, so that the caller can read the answer."""
 LINGER_BYTES = 8 * 1024 * 1024
@@ -69,6 +73,9 @@ class LateenProtocol(HttpToolsProtocol):
         self._is_over = False
         """Whatever still arrives is not looked at."""
         self._fd = -1
+        self._direct: Any = None
+        """The transport itself, for the short way."""
+        self._guarded: _Guarded
         self._call: Call | None = None
         self._held = bytearray()
         """What arrived during the call."""
@@ -80,6 +87,8 @@ class LateenProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._direct = transport
+        self.transport = self._guarded = _Guarded(transport, self.loop)  # type: ignore[assignment]
         self._fd = transport.get_extra_info("socket").fileno()
         self.proxies: Proxies | None = None
         if self.client is not None:
@@ -94,6 +103,16 @@ class LateenProtocol(HttpToolsProtocol):
             call, self._call = self._call, None
             call.left()
         super().connection_lost(exc)
+        self._guarded.unwatch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._guarded.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._direct.is_closing():
+            self._guarded.unwatch()
 
     def data_received(self, data: bytes) -> None:
         if self._call is not None:
@@ -264,9 +283,9 @@ class LateenProtocol(HttpToolsProtocol):
         """The call's whole answer."""
         self._call = None
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._direct.is_closing():
             return
-        write_now(self.transport, self._fd, answer)
+        write_now(self._direct, self._fd, answer)
         if self._is_stopping:
             self.transport.close()
             return
@@ -403,6 +422,53 @@ class LateenProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Guarded:
+    """A connection's transport, but that a caller who does not read can't hold it for ever.
+
+    While it is watched nothing more is written: the buffers are full, or it is closing. So they can only shrink, and
+    that we have nothing to say for long is not taken for a caller's slowness. Knows no protocol, for a circle would
+    keep each connection that has ended until the next collection.
+    """
+
+    __slots__ = ("_loop", "_real", "_timer", "_unread", "abort", "get_write_buffer_size", "is_closing", "write")
+
+    def __init__(self, real: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = real
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self.abort = real.abort
+        self.get_write_buffer_size = real.get_write_buffer_size
+        self.is_closing = real.is_closing
+        self.write = real.write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def close(self) -> None:
+        """Once all is written that can be."""
+        self._real.close()
+        if self.get_write_buffer_size():
+            self.watch()
+
+    def watch(self) -> None:
+        if self._timer is None:
+            self._unread = self.get_write_buffer_size()
+            self._timer = self._loop.call_later(READ_S, self._look)
+
+    def unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._unread - self.get_write_buffer_size() > READ_S * READ_BYTES_PER_S:
+            self.watch()
+        else:
+            self.abort()
 
 
 class _Lingering:
