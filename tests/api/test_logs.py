@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from lateen.domain.access import PLATFORM
 from lateen.domain.times import iso_ms
 from lateen.services import log_streams
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
@@ -346,6 +347,27 @@ async def test_a_key_has_ten_streams(watched: Watched, monkeypatch: pytest.Monke
         async with watched.reading(secret) as reader:
             await watched.store(a_record(watched.function, "one"))
             assert await reader.names(1) == ["one"]
+
+
+async def test_a_key_has_ten_streams_however_they_are_opened(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, over a table that takes its time."""
+    monkeypatch.setattr(log_streams, "MOST_OF_KEY", 2)
+    platform = watched.served.platform
+    get = platform.table.get
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return await get(*args, **options)
+
+    monkeypatch.setattr(platform.table, "get", slow)
+
+    async def never() -> None: ...
+
+    streams = [platform.log_streams.events(PLATFORM, watched.function, recheck=never) for _ in range(6)]
+    first = await asyncio.gather(*(anext(stream) for stream in streams))
+    assert sum(isinstance(event, log_streams.Started) for event in first) == 2
+    for stream in streams:
+        await stream.aclose()
 
 
 async def test_streams_are_refused_like_all_else(watched: Watched) -> None:

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from lateen.domain.errors import InvalidInput, NotFound, TooLarge
 from lateen.domain.functions import Function
 from lateen.domain.layers import LayerVersion
 from lateen.ports.deployer import Observation
+from lateen.ports.table import Page
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.idempotency import Once
 from lateen.services.layers import NewLayer
@@ -289,6 +291,32 @@ async def test_layers_of_what_still_serves_stay(services: Services) -> None:
     await services.functions.report(Observation(function_id=function.id, revision=2, state="Active"))
     assert await sweep(services) == 1
     assert await layer_blobs(services) == {new.key}
+
+
+async def test_a_function_that_is_renamed_during_the_sweep_keeps_its_layers(
+    services: Services, interposed: InterposedTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its new name lies among those that were looked at."""
+    layer = await publish(services)
+    function = await function_with(services, layer, name="z")
+    other = await function_with(services, name="b")
+    await services.layers.delete(services.admin, "default", "shared", 1)
+    for each in (function, other):
+        await services.functions.report(Observation(function_id=each.id, revision=1, state="Active"))
+    query, has_renamed = interposed.query, False
+
+    async def one_by_one(pk: str, **asked: Any) -> Page:
+        nonlocal has_renamed
+        page = await query(pk, **{**asked, "limit": 1})
+        if asked.get("begins") in ("NAME#", "FN#") and not has_renamed and page.next is not None:
+            has_renamed = True
+            await services.functions.update(services.admin, function.id, FunctionChange(name="a"))
+        return page
+
+    monkeypatch.setattr(interposed, "query", one_by_one)
+    assert await sweep(services) == 0
+    assert has_renamed
+    assert await layer_blobs(services) == {layer.key}
 
 
 async def test_the_sweep_takes_only_what_nothing_names(services: Services) -> None:

@@ -30,6 +30,7 @@ from lateen.services.function_counts import FunctionCounts
 from lateen.services.function_drafts import NO_IMAGES, Drafts, FunctionChange, NewFunction
 from lateen.services.function_extras import extras_key, extras_of
 from lateen.services.function_items import (
+    FUNCTION_PREFIX,
     NAME_PREFIX,
     find_function,
     function_from,
@@ -476,9 +477,16 @@ class Functions:
                 return
 
     async def _in_workspace(self, workspace_id: str) -> AsyncIterator[Function]:
-        async for pointer in self._names_in(workspace_id):
-            if (function := await self._behind(pointer)) is not None:
-                yield function
+        """All that are there from the beginning to the end. Not by their names, which change, and one would be missed
+        that moves from the pages to come to those that were read."""
+        after = None
+        while True:
+            page = await self._table.query(partition(workspace_id), begins=FUNCTION_PREFIX, after=after)
+            for item in page.items:
+                if (function := function_from(item)).deleted_at is None:
+                    yield function
+            if (after := page.next) is None:
+                return
 
     async def _names_in(self, workspace_id: str) -> AsyncIterator[Item]:
         after = None

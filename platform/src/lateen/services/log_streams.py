@@ -168,9 +168,9 @@ class LogStreams:
             recheck: raises `Unauthenticated` once the caller's key is not valid any more.
         """
         try:
-            # Between the check and here others may have come.
-            await self.check(caller, function_id, wanted)
             timeout_s = (await self._functions.get(caller, function_id)).function.timeout_s
+            # Between the check and here others may have come; between here and the count nobody can.
+            await self.check(caller, function_id, wanted)
         except LateenError as exc:
             yield Over(_why(exc))
             return
