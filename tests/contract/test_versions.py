@@ -19,7 +19,9 @@ from lateen.services.aliases import AliasChange
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.routes import Routes
 from lateen.services.tenants import partition
+from lateen.services.version_items import alias_key
 from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
+from lateen.testing.interposed import InterposedTable
 
 RUNTIMES = Path(__file__).parents[2] / "runtimes"
 HELLO = NewFunction(name="hello", runtime="python3.12", code=b"def handler(event, context):\n    return 0\n")
@@ -258,6 +260,38 @@ async def test_what_events_get_goes_with_the_version_or_alias(services: Services
     await aliases.create(admin, hello.id, "live", Target("1"))
     with pytest.raises(NotFound):
         await configs.get(hello, "live")
+
+
+@pytest.mark.parametrize("how", ["update", "change", "delete"])
+async def test_what_is_done_to_an_alias_is_not_done_to_a_later_one(
+    services: Services, hello: Function, file_objects: FileObjects, how: str
+) -> None:
+    """Another one was made with its name after it was read: what is stored is of that one, whose URL goes on leading
+    somewhere."""
+    admin, table = services.admin, InterposedTable(services.table)
+    own = assemble(table, file_objects, RUNTIMES, clock=services.clock).aliases
+    await published(services, hello, 1)
+    await services.aliases.create(admin, hello.id, "live", Target("1"))
+    made: list[Alias] = []
+
+    async def make_anew() -> None:
+        await services.aliases.delete(admin, hello.id, "live")
+        made.append((await services.aliases.create(admin, hello.id, "live", Target("1"), description="new")).alias)
+
+    key = alias_key("default", hello.id, "live")
+    table.interpose(key.pk, key.sk, make_anew)
+    if how == "delete":
+        assert await own.delete(admin, hello.id, "live")
+        assert (await services.table.query(f"HASH#{made[0].hash}")).items == []
+        return
+    if how == "update":
+        stored = (await own.update(admin, hello.id, "live", AliasChange(version=LATEST))).alias
+    else:
+        stored = await own.change(admin, hello.id, "live", lambda old: structs.replace(old, policy=({"Sid": "a"},)))
+    assert table.is_done
+    assert (stored.hash, stored.description, stored.revision) == (made[0].hash, "new", 2)
+    assert (await services.aliases.get(admin, hello.id, "live")).alias == stored
+    assert (await Routes(services.table, master=MASTER).find(stored.hash.encode())).id.startswith(hello.id)
 
 
 async def test_an_alias_moves_when_what_it_leads_to_runs(services: Services, hello: Function) -> None:

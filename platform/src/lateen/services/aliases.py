@@ -136,28 +136,29 @@ class Aliases:
         `NotFound`."""
         for _ in range(ATTEMPTS):
             function = await self._live(caller, function_id)
+            head = await Head.read(self._table, function)  # before the alias, as `_put` says
             old = await self._read(function, name)
             if (new := change(old)) == old:
                 return old
             new = msgspec.structs.replace(new, updated_at=iso_ms(self._now()))
             try:
-                stored = await self._table.put(alias_item(new), expected=old.revision)
+                stored = await self._table.transact([Put(alias_item(new), expected=old.revision), head.changed()])
             except RevisionConflict:
                 continue
             self._functions.tell(function)
-            return alias_from(stored)
+            return alias_from(stored[0])
         raise Conflict(BUSY)
 
     async def delete(self, caller: Caller, function_id: str, name: str, *, expected: int | None = None) -> bool:
         """Again is no error: True if this call did it. Raises: `NotFound` (function), `RevisionMismatch`."""
         for _ in range(ATTEMPTS):
             function = await self._live(caller, function_id)
+            head = await Head.read(self._table, function)  # before the alias, as `_put` says
             try:
                 alias = await self._read(function, name)
             except NotFound:
                 return False
             _check_expected(alias, expected)
-            head = await Head.read(self._table, function)
             try:
                 await self._table.transact(
                     [
@@ -203,6 +204,8 @@ class Aliases:
         check_alias_name(name)
         for _ in range(ATTEMPTS):
             function = await self._live(caller, function_id)
+            # Before the alias: another one that is made of that name meanwhile may be at the same revision.
+            head = await Head.read(self._table, function)
             try:
                 old: Alias | None = await self._read(function, name)
             except NotFound:
@@ -216,7 +219,6 @@ class Aliases:
             new = await self._changed(function, name, old, change)
             if old is not None and new == old:
                 return await self._described(old), False
-            head = await Head.read(self._table, function)
             try:
                 if LATEST in new.target.versions:
                     await self._check_unprovisioned(function, name)
