@@ -16,6 +16,7 @@ from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Observation
 from lateen.ports.table import Table
 from lateen.services.aliases import AliasChange
+from lateen.services.event_configs import config_key
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.routes import Routes
 from lateen.services.tenants import partition
@@ -260,6 +261,34 @@ async def test_what_events_get_goes_with_the_version_or_alias(services: Services
     await aliases.create(admin, hello.id, "live", Target("1"))
     with pytest.raises(NotFound):
         await configs.get(hello, "live")
+
+
+@pytest.mark.parametrize("qualifier", ["live", "2"])
+async def test_what_is_set_for_events_beside_a_delete_goes_too(
+    services: Services, hello: Function, file_objects: FileObjects, qualifier: str
+) -> None:
+    """A later alias of that name does not have it."""
+    admin, table = services.admin, InterposedTable(services.table)
+    configs = assemble(table, file_objects, RUNTIMES, clock=services.clock).event_configs
+    for number in (1, 2):
+        await published(services, hello, number)
+    await services.aliases.create(admin, hello.id, "live", Target("1"))
+
+    async def delete() -> None:
+        if qualifier == "live":
+            await services.aliases.delete(admin, hello.id, "live")
+        else:
+            await services.versions.delete(admin, hello.id, "2")
+
+    latest = (await services.functions.get(admin, hello.id)).function
+    key = config_key(hello.id, qualifier)
+    table.interpose(key.pk, key.sk, delete)
+    with pytest.raises(NotFound):
+        await configs.put(latest, qualifier, EventInvokeChange(maximum_retry_attempts=0))
+    assert table.is_done
+    assert (await configs.list(latest)).items == []
+    with pytest.raises(NotFound):
+        await configs.put(latest, "never-made", EventInvokeChange(maximum_retry_attempts=0))
 
 
 @pytest.mark.parametrize("how", ["update", "change", "delete"])

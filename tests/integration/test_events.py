@@ -10,6 +10,7 @@ from event_parts import DONE, FAILED, Parts, arn, parts
 from lateen.domain.access import PLATFORM, Caller
 from lateen.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from lateen.domain.events import HOP_LIMIT, EventInvokeChange
+from lateen.domain.versions import Target
 from lateen.ports.queue import QueueFull
 from lateen.services.event_runs import DELIVERIES_LIMIT, UNSPOKEN
 from lateen.services.events import INLINE_LIMIT_BYTES, Events, decoded
@@ -454,6 +455,7 @@ async def test_configurations(parts: Parts) -> None:
     assert await configs.get(function, "$LATEST") == cleared
     replaced = await configs.put(function, "$LATEST", EventInvokeChange(maximum_retry_attempts=0))
     assert (replaced.retries, replaced.maximum_event_age_s) == (0, None)
+    await parts.services.aliases.create(PLATFORM, function.id, "live", Target("$LATEST"))
     await configs.put(function, "live", EventInvokeChange(maximum_retry_attempts=2))
     page = await configs.list(function, limit=1)
     rest = await configs.list(function, limit=1, cursor=page.cursor)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -10,10 +10,12 @@ from lateen.domain.errors import Conflict, InvalidInput, NotFound
 from lateen.domain.events import EventInvokeChange, EventInvokeConfig, check_config
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.pages import DEFAULT_LIMIT, Page
+from lateen.domain.versions import is_number
 from lateen.ports.table import Check, Item, ItemNotFound, Key, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.function_items import NO_SUCH_FUNCTION, function_from, function_key
 from lateen.services.tenants import ATTEMPTS, BUSY
+from lateen.services.version_items import NO_SUCH_ALIAS, Head, alias_key, read_version
 
 PREFIX = "EVENTS#"
 NO_CONFIG = "nothing is set for asynchronous invocations"
@@ -29,13 +31,13 @@ class EventConfigs:
         self._now = now
 
     async def put(self, function: Function, qualifier: str, change: EventInvokeChange) -> EventInvokeConfig:
-        """Whatever was set before is replaced. Raises: `InvalidInput`, `NotFound` (the function)."""
+        """Whatever was set before is replaced. Raises: `InvalidInput`, `NotFound` (function, version or alias)."""
         return await self._change(
             function, qualifier, lambda old: change.applied_to(EventInvokeConfig(qualifier=qualifier))
         )
 
     async def update(self, function: Function, qualifier: str, change: EventInvokeChange) -> EventInvokeConfig:
-        """What the change leaves out stays. Raises: `InvalidInput`, `NotFound` (the function, or nothing is set)."""
+        """What the change leaves out stays. Raises: as `put`, and `NotFound` where nothing is set."""
 
         def applied(old: EventInvokeConfig | None) -> EventInvokeConfig:
             if old is None:
@@ -91,19 +93,23 @@ class EventConfigs:
         if not _QUALIFIER.match(qualifier):
             raise InvalidInput("Qualifier", "$LATEST, a version's number or an alias")
         for _ in range(ATTEMPTS):
+            checks = await self._still_there(function, qualifier)
             old, revision = await self._read(function.id, qualifier)
             new = msgspec.structs.replace(change(old), updated_at_s=self._now())
             check_config(new, account_id=function.account_id, name=function.name)
             item = Item(key=config_key(function.id, qualifier), data=msgspec.to_builtins(new))
             try:
-                await self._table.transact([Put(item, expected=revision), await self._still_there(function)])
+                await self._table.transact([Put(item, expected=revision), *checks])
             except RevisionConflict:
                 continue
             return new
         raise Conflict(BUSY)
 
-    async def _still_there(self, function: Function) -> Check:
-        """Loses against a delete, which would otherwise leave what is written here behind."""
+    async def _still_there(self, function: Function, qualifier: str) -> Sequence[Check]:
+        """Lose against a delete, which would otherwise leave what is written here behind, for a later alias too.
+
+        Raises: `NotFound`.
+        """
         key = function_key(function.workspace_id, function.id)
         try:
             item = await self._table.get(key)
@@ -111,7 +117,18 @@ class EventConfigs:
             raise NotFound(NO_SUCH_FUNCTION) from None
         if function_from(item).deleted_at is not None:
             raise NotFound(NO_SUCH_FUNCTION)
-        return Check(key, item.revision)
+        checks = [Check(key, item.revision)]
+        if qualifier != LATEST:
+            head = await Head.read(self._table, function)  # before what it is about
+            if is_number(qualifier):
+                await read_version(self._table, function, qualifier)
+            else:
+                try:
+                    await self._table.get(alias_key(function.workspace_id, function.id, qualifier))
+                except ItemNotFound:
+                    raise NotFound(NO_SUCH_ALIAS) from None
+            checks.append(head.same())
+        return checks
 
     async def _read(self, function_id: str, qualifier: str) -> tuple[EventInvokeConfig | None, int | None]:
         try:

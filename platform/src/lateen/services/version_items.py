@@ -9,7 +9,7 @@ import msgspec
 from lateen.domain.errors import NotFound
 from lateen.domain.functions import LATEST, Function
 from lateen.domain.versions import Alias, as_now, is_number
-from lateen.ports.table import TRANSACTION_LIMIT, Delete, Item, ItemNotFound, Key, Operation, Put, Table
+from lateen.ports.table import TRANSACTION_LIMIT, Check, Delete, Item, ItemNotFound, Key, Operation, Put, Table
 from lateen.services.function_items import function_key
 from lateen.services.tenants import partition
 
@@ -191,6 +191,10 @@ class Head:
             return cls(function, await table.get(head_key(function)))
         except ItemNotFound:
             return cls(function, None)
+
+    def same(self) -> Check:
+        """For a transaction that changes no version and no alias, and loses against whoever does."""
+        return Check(self._key, self._revision)
 
     def changed(self, *, last: int | None = None) -> Put:
         return Put(Item(key=self._key, data={"last": self.last if last is None else last}), expected=self._revision)
