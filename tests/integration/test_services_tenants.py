@@ -243,6 +243,65 @@ async def test_a_delete_that_broke_off_can_be_finished(services: Services) -> No
         await services.workspaces.get(services.admin, team.id)
 
 
+async def test_a_delete_that_broke_off_leaves_no_workspace_closed(services: Services) -> None:
+    """A function was made beside it: the next delete is refused, and the workspace takes new ones again."""
+    team = await services.workspaces.create(services.admin, name="team")
+    await services.functions.create(services.admin, team.id, HELLO)
+    await services.workspaces._mark(services.admin, team, is_closing=True)
+    with pytest.raises(Conflict, match="has functions"):
+        await services.workspaces.delete(services.admin, team.id)
+    await services.functions.create(services.admin, team.id, structs.replace(HELLO, name="later"))
+
+
+async def test_a_delete_opens_no_workspace_that_a_forced_one_removes(
+    services: Services, interposed: InterposedTable
+) -> None:
+    """It is refused, and nothing new is made that nobody would remove."""
+    team = await services.workspaces.create(services.admin, name="team")
+    await services.functions.create(services.admin, team.id, HELLO)
+    refusals: list[str] = []
+
+    async def meanwhile() -> None:
+        for attempt in (
+            services.workspaces.delete(services.admin, team.id),
+            services.functions.create(services.admin, team.id, structs.replace(HELLO, name="later")),
+        ):
+            with pytest.raises(Conflict) as refused:
+                await attempt
+            refusals.append(str(refused.value))
+
+    interposed.interpose(f"WS#{team.id}", "NAME#", meanwhile)
+    await services.workspaces.delete(services.admin, team.id, force=True)
+    assert interposed.is_done
+    assert ["has functions" in refusals[0], "being deleted" in refusals[1]] == [True, True]
+    assert not await services.functions.exist_in(team.id)
+    with pytest.raises(NotFound):
+        await services.workspaces.get(services.admin, team.id)
+
+
+async def test_a_workspace_that_was_opened_beside_its_delete_stays(
+    services: Services, interposed: InterposedTable
+) -> None:
+    """Another delete opened it after this one had found it closed and empty, and a function was made."""
+    team = await services.workspaces.create(services.admin, name="team")
+
+    async def opened() -> None:
+        closed = await services.workspaces.get(services.admin, team.id)
+        assert closed.is_closing
+        await services.workspaces._mark(services.admin, closed, is_closing=False)
+        await services.functions.create(services.admin, team.id, HELLO)
+
+    async def at_the_second_look() -> None:
+        interposed.interpose(f"WS#{team.id}", "NAME#", opened)
+
+    interposed.interpose(f"WS#{team.id}", "NAME#", at_the_second_look)
+    with pytest.raises(Conflict, match="has functions"):
+        await services.workspaces.delete(services.admin, team.id)
+    assert interposed.is_done
+    await services.functions.by_name(services.admin, team.id, "hello")
+    await services.functions.create(services.admin, team.id, structs.replace(HELLO, name="later"))
+
+
 async def test_a_workspace_s_key_rules_no_workspaces(services: Services) -> None:
     """Its own it sees and can't change; others do not exist."""
     team = await services.workspaces.create(services.admin, name="team")

@@ -36,4 +36,6 @@ class Workspace(Struct, frozen=True, kw_only=True):
     updated_at: str
     is_closing: bool = False
     """Being deleted: nothing new may be made in it."""
+    is_final: bool = False
+    """Nobody opens it again: its delete is a forced one, or has found it empty."""
     deleted_at: str | None = None

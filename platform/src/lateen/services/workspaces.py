@@ -202,26 +202,53 @@ class Workspaces:
         if workspace.id == DEFAULT_ID:
             raise Conflict("the default workspace can't be deleted")
         if not force and await self._functions.exist_in(workspace_id):
+            await self._mark(caller, workspace, is_closing=False)  # an earlier delete may have broken off
             raise Conflict(_HAS_FUNCTIONS)
         # Closed first, so that nothing is made in it from here on: a create checks this item in its transaction.
-        workspace = await self._mark(caller, workspace, is_closing=True, expected=expected)
+        workspace = await self._mark(caller, workspace, is_closing=True, is_final=force, expected=expected)
         if force:
             await self._functions.delete_all(workspace_id)
-        elif await self._functions.exist_in(workspace_id):
-            await self._mark(caller, workspace, is_closing=False)
-            raise Conflict(_HAS_FUNCTIONS)
+        else:
+            await self._close_empty(caller, workspace)
         await self._layers.delete_all(workspace_id)
         await remove_builds(self._table, workspace_id)
         await self._keys.revoke_all(workspace_id)
         await self._bury(caller, workspace)
 
+    async def _close_empty(self, caller: Caller, workspace: Workspace) -> None:
+        """For good. Raises: `Conflict` if functions exist; then it is open again."""
+        for _ in range(ATTEMPTS):
+            workspace = await self._mark(caller, workspace, is_closing=True)
+            if await self._functions.exist_in(workspace.id):
+                await self._mark(caller, workspace, is_closing=False)
+                raise Conflict(_HAS_FUNCTIONS)
+            if workspace.is_final or workspace.deleted_at is not None:
+                return
+            final = msgspec.structs.replace(workspace, is_final=True)
+            try:
+                # At this revision: another delete, which saw a function, may have opened it since.
+                await self._table.put(item_of(final), expected=workspace.revision)
+            except RevisionConflict:
+                workspace = await find_workspace(self._table, caller, workspace.id)
+                continue
+            return
+        raise Conflict(BUSY)
+
     async def _mark(
-        self, caller: Caller, workspace: Workspace, *, is_closing: bool, expected: int | None = None
+        self,
+        caller: Caller,
+        workspace: Workspace,
+        *,
+        is_closing: bool,
+        is_final: bool = False,
+        expected: int | None = None,
     ) -> Workspace:
         for _ in range(ATTEMPTS):
-            if workspace.is_closing == is_closing or workspace.deleted_at is not None:
+            marked = msgspec.structs.replace(
+                workspace, is_closing=is_closing or workspace.is_final, is_final=is_final or workspace.is_final
+            )
+            if marked == workspace or workspace.deleted_at is not None:
                 return workspace
-            marked = msgspec.structs.replace(workspace, is_closing=is_closing)
             try:
                 return workspace_from(await self._table.put(item_of(marked), expected=workspace.revision))
             except RevisionConflict:
