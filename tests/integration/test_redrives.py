@@ -14,10 +14,14 @@ from lateen.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from lateen.domain.functions import Function
 from lateen.ports.queue import QueueFull, QueueUnavailable, TenantFull
 from lateen.ports.table import Item
+from lateen.services.cursors import Cursors
 from lateen.services.dead_letters import DeadLetter, key_of
 from lateen.services.events import INLINE_LIMIT_BYTES
 from lateen.services.idempotency import Once
-from lateen.services.redrives import CLAIM_S
+from lateen.services.idempotency import _key as item_key
+from lateen.services.redrives import CLAIM_S, Redrives
+from lateen.testing.assembled import MASTER
+from lateen.testing.interposed import InterposedTable
 
 __all__ = ["parts"]
 
@@ -126,6 +130,26 @@ async def test_two_at_the_same_time(parts: Parts) -> None:
     assert all(isinstance(each, str | Conflict | NotFound) for each in found)
     await parts.run_due()
     assert len(parts.invoker.calls) == 1
+
+
+@pytest.mark.parametrize("read", ["idempotency key", "letter"])
+async def test_the_same_request_beside_itself(parts: Parts, read: str) -> None:
+    """The first one ended after the second had looked for an answer, or for the letter: both have the one answer."""
+    function, letter = await a_letter(parts)
+    once = Once.of("key", b"POST", b"the same")
+    table = InterposedTable(parts.services.table)
+    second = Redrives(
+        table, functions=parts.services.functions, events=parts.events, cursors=Cursors(MASTER), now=parts.clock
+    )
+
+    async def first() -> None:
+        await parts.redrives.redrive(PLATFORM, function.id, letter.id, once=once)
+
+    key = key_of(function.id, letter.id) if read == "letter" else item_key(PLATFORM, once)
+    table.interpose(key.pk, key.sk, first)
+    assert await second.redrive(PLATFORM, function.id, letter.id, once=once) == letter.request_id
+    assert table.is_done
+    assert await parts.run_due() == 1
 
 
 async def test_a_payload_that_is_gone(parts: Parts) -> None:

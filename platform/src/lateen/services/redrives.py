@@ -73,10 +73,16 @@ class Redrives:
         if (outcome := await self._idempotency.outcome(caller, once)) is not None:
             return str(outcome["request_id"])
         try:
-            item = await self._table.get(key_of(function_id, letter_id))
-        except ItemNotFound:
-            raise NotFound(NO_SUCH_LETTER) from None
-        return await self._redrive(caller, function, item, once)
+            try:
+                item = await self._table.get(key_of(function_id, letter_id))
+            except ItemNotFound:
+                raise NotFound(NO_SUCH_LETTER) from None
+            return await self._redrive(caller, function, item, once)
+        except (NotFound, Conflict):
+            # The same request may have been faster since the look above.
+            if (outcome := await self._idempotency.outcome(caller, once)) is None:
+                raise
+            return str(outcome["request_id"])
 
     async def redrive_page(
         self, caller: Caller, function_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
