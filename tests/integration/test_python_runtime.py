@@ -423,6 +423,31 @@ async def test_user_modules_win(function: Function) -> None:
     assert await (await function.environment()).value() == "user"
 
 
+LOADED = """
+import sys
+LOADED = [name in sys.modules for name in ("ctypes", "resource", "select")]
+def handler(event, context):
+    return LOADED
+"""
+DATA = {"ctypes/read.me": "", "resource.json": "{}", "select.so.txt": "", "logging.conf": ""}
+
+
+@pytest.mark.parametrize("function", [{"code.py": LOADED, **DATA}], indirect=True)
+async def test_files_that_are_no_modules(function: Function) -> None:
+    """Data named like a module takes nothing's place, nor does a folder without `__init__.py`."""
+    assert await (await function.environment()).value() == [True, True, True]
+
+
+@pytest.mark.parametrize("name", ["logging", "string", "threading"])
+async def test_modules_of_the_runtime_itself_win(tmp_path: Path, name: str) -> None:
+    """As on AWS, where its client has imported them before: the user's is not what is found."""
+    code = f"import logging, {name}\ndef handler(*_):\n    logging.error('said')\n    return {name}.__name__"
+    async with Function(tmp_path, {"code.py": code, f"{name}.py": "__name__ = 'user'"}) as function:
+        environment = await function.environment()
+        assert await environment.value() == name
+        assert "said" in environment.logs()
+
+
 @pytest.mark.parametrize("function", ["def handler(event, context):\n    return __file__"], indirect=True)
 async def test_a_file_named_code(function: Function) -> None:
     """The default file is not the standard library's `code`."""

@@ -3,12 +3,9 @@
 import importlib
 import os
 import sys
+from importlib.machinery import PathFinder
 
 from lateen_runtime.faults import Fault
-
-TAKEN = frozenset(sys.modules)
-"""What an interpreter with a runtime client has loaded anyway: a user's module of one of these names loses, as it does
-on AWS. Of any other name it wins, also over a module that the fork server has imported before."""
 
 
 def find_handler(name):
@@ -32,11 +29,15 @@ def find_handler(name):
         raise Fault("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None
 
 
-def let_user_modules_win(task_root):
+def let_user_modules_win(folder, taken):
+    """Forget modules that the fork server has imported and the folder has too, except those that are `taken`."""
     try:
-        names = {name.partition(".")[0] for name in os.listdir(task_root)}
+        names = {name.partition(".")[0] for name in os.listdir(folder)}
     except OSError:
         return
-    for name in names & sys.modules.keys() - TAKEN:
+    for name in names & sys.modules.keys() - taken:
+        spec = PathFinder.find_spec(name, [folder])
+        if spec is None or spec.loader is None:
+            continue  # `secrets.json`, or a folder without `__init__.py`, which loses to any module
         for loaded in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
             del sys.modules[loaded]
