@@ -93,7 +93,7 @@ async def test_what_it_inherits(pod: InPod) -> None:
         assert session == pid
         assert parent == pod.init_pid
         assert await environment.value({"do": "oom"}) == "1000"
-        limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 1024, "RLIMIT_FSIZE": 512 << 20, "RLIMIT_DATA": 768 << 20,
+        limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 1024, "RLIMIT_FSIZE": 512 << 20, "RLIMIT_DATA": 2816 << 20,
                   "RLIMIT_NPROC": 64 + 192 * 4}  # fmt: skip
         assert await environment.value({"do": "limits", "with": list(limits)}) == limits
         status = await environment.value({"do": "status"})

@@ -21,7 +21,7 @@ from lateen_invoker.spawner import SpawnFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 CODE = '''
-import ctypes, errno, os, signal, socket, subprocess, sys, time
+import ctypes, errno, os, signal, socket, subprocess, sys, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,6 +69,17 @@ def hand_on():
 def read(path):
     return (os.listdir if os.path.isdir(path) else lambda p: open(p, "rb").read(64))(path)
 
+def threads(count):
+    begun, end = 0, threading.Event()
+    try:
+        for begun in range(count):
+            threading.Thread(target=end.wait).start()
+        return count
+    except RuntimeError:
+        return begun
+    finally:
+        end.set()
+
 def hoard(mib):
     try:
         return len(bytearray(mib << 20))
@@ -112,6 +123,7 @@ def handler(event, context):
     if what == "environ":
         return dict(os.environ)
     return {"fork all": fork_all, "hand on": hand_on, "daemonise": daemonise, "hoard": lambda: hoard(given),
+            "threads": lambda: threads(given),
             "abstract": lambda: tried(connect_abstract, given), "connect": lambda: connected(given)}[what]()
 '''
 NAMESPACES = ["namespaces", "landlock"]
@@ -356,6 +368,12 @@ async def test_a_fork_bomb_is_bounded(confined: Function) -> None:
     assert _gone(pids)
     assert time.monotonic() - began < 10
     assert (await confined.environment()).first[0] == wire.READY
+
+
+async def test_many_threads(function: Function) -> None:
+    """Their stacks take next to nothing of a small function's memory, and are no reason to have no more."""
+    environment = await function.environment()
+    assert await environment.value({"do": "threads", "with": 256}) == 256
 
 
 async def test_memory_beyond_reason(function: Function) -> None:

@@ -31,8 +31,9 @@ GONE_S = 1.0
 PROCESSES = 256
 """That one environment may have; those of all have the user's limit as well."""
 _MESSAGE = 32 * 1024
-_DATA_SLACK = 512 * 1024 * 1024
-"""As for child processes: with twice the memory the limit of one process' data, until the next look at memory."""
+_DATA_SLACK = (512 + 256 * 8) * 1024 * 1024
+"""As for child processes: with twice the memory the limit of one process' data, until the next look at memory. There is
+room for the stacks of 256 threads."""
 
 
 class _Gone(SpawnFailed):

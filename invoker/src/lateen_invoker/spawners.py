@@ -20,8 +20,9 @@ START_S = 20.0
 SPAWN_S = 10.0
 KILL_S = 1.0
 _MESSAGE = 32 * 1024
-_DATA_SLACK = 512 * 1024 * 1024
-"""Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory."""
+_DATA_SLACK = (512 + 256 * 8) * 1024 * 1024
+"""Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory.
+That counts the stacks of threads as a whole, 8 MiB each, of which next to nothing is used: there is room for 256."""
 
 
 def spawner_for(configure: Configure, code_dir: str, layers_dir: str = "") -> Spawner:
