@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import invoker_process
 import msgspec
 import pytest
 from invoker_process import InvokerProcess, own_bootstrap, package, program
-from runtime_driver import Function, python_command
+from runtime_driver import RUNTIME, Function, python_command
 
 from lateen.domain.access import PLATFORM
 from lateen.services.functions import NewFunction
@@ -30,8 +31,8 @@ from lateen_invoker.variables import variables_for
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 SEARCHED = {
-    "_LATEEN_LAYERS": "{layers}/python:{layers}/python/lib/python3.12/site-packages",
-    "LD_LIBRARY_PATH": "{layers}/lib",
+    name: value.replace("{version}", "3.12")
+    for name, value in tomllib.loads((RUNTIME / "runtime.toml").read_text())["layers"].items()
 }
 IMPORTING = "import shared\ndef handler(event, context):\n    return shared.WORD\n"
 LOOKING = """
@@ -105,11 +106,11 @@ def test_a_handler_imports_what_the_last_layer_has(start: Start, sandbox: bool) 
 
 
 def test_packages_are_found_where_aws_has_them(start: Start) -> None:
-    """`python/` first, then the interpreter's folder in it; both before the standard library."""
+    """The interpreter's folder in `python/` first, then that itself; both before the standard library."""
     site = "python/lib/python3.12/site-packages"
     both = {"python/shared.py": "WORD = 'python'\n", f"{site}/shared.py": "WORD = 'packages'\n"}
-    assert start(IMPORTING, package(both))[0].call().body == b"python"
-    assert start(IMPORTING, package({f"{site}/shared.py": "WORD = 'packages'\n"}))[0].call().body == b"packages"
+    assert start(IMPORTING, package(both))[0].call().body == b"packages"
+    assert start(IMPORTING, package({"python/shared.py": "WORD = 'python'\n"}))[0].call().body == b"python"
     shadowing = "import csv\ndef handler(event, context):\n    return csv.WORD\n"
     assert start(shadowing, package({"python/csv.py": "WORD = 'layer'\n"}))[0].call().body == b"layer"
 
