@@ -530,6 +530,7 @@ const { Readable } = require("node:stream");
 const WAYS = {
   "plain": async (stream) => { stream.write("one,"); stream.write(Buffer.from("two")); stream.end(); },
   "last piece": async (stream) => { stream.write("one,"); stream.end("two"); },
+  "only end": async (stream) => { stream.setContentType("text/plain"); stream.end("all"); },
   "pipeline": async (stream) => pipeline(Readable.from(["größer", "kleiner"]), stream),
   "object": async (stream) => { stream.write({ a: 1 }); stream.end(); },
   "type": async (stream) => { stream.setContentType("text/html"); stream.write("<p>"); stream.end(); },
@@ -578,3 +579,22 @@ def test_streamed_answers_at_a_url(streams: Pair) -> None:
         assert (answer.headers["x-own"], answer.headers["content-type"]) == ("1", "text/plain")
         assert answer.headers.get_all("set-cookie") == ["a=b", "c=d"]
     streams._calls += 1
+
+
+AT_THE_END = """
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  awslambda.HttpResponseStream.from(stream, { statusCode: 201, headers: { "x-own": "1" } }).end("the body");
+});
+"""
+
+
+def test_a_body_given_to_end_comes_behind_its_prelude(tmp_path: Path) -> None:
+    """All of it in one piece, without a write before; AWS's client forgets the prelude then."""
+    invoker = InvokerProcess(tmp_path)
+    try:
+        ready = invoker.configure({"index.js": AT_THE_END}, command("node20"), handler="index.handler")
+        assert ready.init_error is None
+        answer = invoker.call()
+        assert (answer.status, answer.headers["x-own"], answer.body) == (201, "1", b"the body")
+    finally:
+        invoker.close()

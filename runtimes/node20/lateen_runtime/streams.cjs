@@ -35,6 +35,7 @@ class ResponseStream extends Writable {
   }
 
   _write(piece, _encoding, done) {
+    this.#begin(); // `end` with a piece does not go through `write`
     this.#channel.chunk(this.#requestId, piece);
     done();
   }
