@@ -50,6 +50,7 @@ def handler(event, context):
         "write": tried(lambda: open(root + "/bin/tool", "w") and "done"),
         "add": tried(lambda: open(root + "/new", "w") and "done"),
         "names": tried(lambda: sorted(os.listdir(root))),
+        "task": os.environ["LAMBDA_TASK_ROOT"],
         "library": os.environ.get("LD_LIBRARY_PATH"),
         "said": os.environ.get("_LATEEN_LAYERS"),
         "path": [folder for folder in sys.path if folder.startswith(root)],
@@ -135,8 +136,17 @@ def test_libraries_of_layers_are_found_by_the_loader(start: Start) -> None:
     """Which has to know of them before the interpreter starts."""
     invoker, _ = start(LOOKING, with_program({"lib/libnothing.so": "", "python/a.py": ""}, {"bin/tool": TOOL}))
     seen = msgspec.json.decode(invoker.call().body)
-    assert seen["library"] == f"{seen['root']}/lib"
+    assert seen["library"].split(":")[2:] == [seen["task"], f"{seen['task']}/lib", f"{seen['root']}/lib"]
     assert seen["path"] == [f"{seen['root']}/python"]
+
+
+@pytest.mark.parametrize("file", ["libown.so", "lib/libown.so.1", "own.cpython-312-x86_64-linux-gnu.so", "lib/own.py"])
+def test_libraries_of_the_package_are_found_by_the_loader(start: Start, file: str) -> None:
+    """At its root and in `lib/`, without any layer; where there are none, the fork server does."""
+    invoker, _ = start({"lambda_function.py": LOOKING, file: ""})  # type: ignore[arg-type]
+    seen = msgspec.json.decode(invoker.call().body)
+    has_one = "libown" in file
+    assert seen["library"] == (f"/lib64:/usr/lib64:{seen['task']}:{seen['task']}/lib" if has_one else None)
 
 
 def test_a_program_without_a_language_finds_them(start: Start) -> None:

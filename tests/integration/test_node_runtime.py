@@ -598,3 +598,14 @@ def test_a_body_given_to_end_comes_behind_its_prelude(tmp_path: Path) -> None:
         assert (answer.status, answer.headers["x-own"], answer.body) == (201, "1", b"the body")
     finally:
         invoker.close()
+
+
+def test_libraries_of_the_package_are_found_by_the_loader(tmp_path: Path) -> None:
+    """At its root and in `lib/`."""
+    code = "exports.handler = async () => process.env.LD_LIBRARY_PATH.replaceAll(process.env.LAMBDA_TASK_ROOT, 'root');"
+    invoker = InvokerProcess(tmp_path)
+    try:
+        assert invoker.configure({"index.js": code}, command("node20"), handler="index.handler").init_error is None
+        assert json.loads(invoker.invoke(b"{}").body) == "/lib64:/usr/lib64:root:root/lib"
+    finally:
+        invoker.close()

@@ -47,8 +47,8 @@ class RuntimeCommand(Struct, frozen=True, kw_only=True):
     """Variables that the runtime adds, such as `PATH`; `{task_root}` stands for the code's folder, `{layers}` for that
     of the layers."""
     layers: dict[str, str] = {}
-    """Search paths that a function with layers gets besides, folders separated by colons. Of those in `{layers}` only
-    what some layer has is kept, and a variable of which none is kept is not set."""
+    """Search paths that a function gets besides, folders separated by colons. Of those in `{layers}` only what some
+    layer has is kept; a variable is set where one is kept, or where one in `{task_root}` holds a shared library."""
     inherits: bool = False
     """In a pod, for an image of the user's: its variables count too, over those that every environment has and below
     all others, and its working directory is where environments start."""

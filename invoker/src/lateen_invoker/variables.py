@@ -62,8 +62,7 @@ def variables_for(
         key: value.replace("{task_root}", task_root).replace("{layers}", spawner.layers_root)
         for key, value in runtime.environment.items()
     }
-    if spawner.layers_dir:
-        added |= _search_paths(runtime.layers, spawner)
+    added |= _search_paths(runtime.layers, spawner)
     return {**defaults, **added, **configure.environment, **ours, **spawner.variables(directory)}
 
 
@@ -72,10 +71,22 @@ def _search_paths(given: Mapping[str, str], spawner: Spawner) -> dict[str, str]:
     example, a start without the fork server."""
     found: dict[str, str] = {}
     for name, value in given.items():
-        folders = value.replace("{task_root}", spawner.task_root).split(":")
-        in_layers = {each for each in folders if each.startswith("{layers}")}
-        there = {each for each in in_layers if os.path.isdir(each.replace("{layers}", spawner.layers_dir))}
+        folders = value.split(":")
+        there = {each for each in folders if _is_there(each, spawner)}
         if there:
-            kept = [each for each in folders if each not in in_layers or each in there]
-            found[name] = ":".join(kept).replace("{layers}", spawner.layers_root)
+            kept = ":".join(each for each in folders if each in there or not each.startswith("{layers}"))
+            found[name] = kept.replace("{task_root}", spawner.task_root).replace("{layers}", spawner.layers_root)
     return found
+
+
+def _is_there(folder: str, spawner: Spawner) -> bool:
+    if folder.startswith("{layers}"):
+        return bool(spawner.layers_dir) and os.path.isdir(folder.replace("{layers}", spawner.layers_dir))
+    if not folder.startswith("{task_root}"):
+        return False
+    try:
+        names = os.listdir(folder.replace("{task_root}", spawner.code_dir))
+    except OSError:
+        return False
+    # Extension modules lie beside the code too: those are found without the loader.
+    return any(name.startswith("lib") and ".so" in name for name in names)
