@@ -140,6 +140,25 @@ def test_libraries_of_layers_are_found_by_the_loader(start: Start) -> None:
     assert seen["path"] == [f"{seen['root']}/python"]
 
 
+PATH_FILES = """
+import logging, os, sys
+import inner
+def handler(event, context):
+    is_first = sys.path[0] == os.environ["LAMBDA_TASK_ROOT"]
+    return [inner.WORD, logging.in_layer, is_first, len(sys.path) - len({*sys.path})]
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONHASHSEED": "0"}], ids=["fork", "exec"])
+def test_path_files_count(start: Start, variables: dict[str, str]) -> None:
+    """A `.pth` at the root of the package or of a layer adds folders behind the others, and runs what begins with
+    `import`, as on AWS."""
+    code = {"lambda_function.py": PATH_FILES, "own.pth": "vendor\n", "vendor/inner.py": "WORD = 'vendor'\n"}
+    layer = package({"python/start.pth": "import logging; logging.in_layer = True\n"})
+    invoker, _ = start(code, layer, environment=variables)  # type: ignore[arg-type]
+    assert json.loads(invoker.call().body) == ["vendor", True, True, 0]
+
+
 @pytest.mark.parametrize("file", ["libown.so", "lib/libown.so.1", "own.cpython-312-x86_64-linux-gnu.so", "lib/own.py"])
 def test_libraries_of_the_package_are_found_by_the_loader(start: Start, file: str) -> None:
     """At its root and in `lib/`, without any layer; where there are none, the fork server does."""

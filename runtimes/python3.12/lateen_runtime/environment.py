@@ -2,12 +2,13 @@
 
 import gc
 import os
+import site
 import sys
 import time
 
 from lateen_runtime.context import LambdaContext, read_variables
 from lateen_runtime.faults import Fault, document_of
-from lateen_runtime.handlers import find_handler, let_user_modules_win
+from lateen_runtime.handlers import find_handler, let_user_modules_win, names_in
 from lateen_runtime.json_text import from_json, to_json, use_execution_env
 from lateen_runtime.output import current, log_error, open_output, set_up_logging
 
@@ -28,9 +29,13 @@ def run(channel):
     sys.path[:0] = [task_root, *layers]
     name = os.environ["_HANDLER"]
     sys.argv = [sys.argv[0], name]
-    for folder in (task_root, *layers):
-        let_user_modules_win(folder, TAKEN)
+    folders = {folder: names_in(folder) for folder in (task_root, *layers)}
+    for folder, names in folders.items():
+        let_user_modules_win(folder, names, TAKEN)
     set_up_logging()
+    for folder, names in folders.items():
+        if any(each.endswith(".pth") for each in names):
+            site.addsitedir(folder)
     try:
         handler = find_handler(name)
     except Exception as exc:

@@ -29,12 +29,16 @@ def find_handler(name):
         raise Fault("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None
 
 
-def let_user_modules_win(folder, taken):
-    """Forget modules that the fork server has imported and the folder has too, except those that are `taken`."""
+def names_in(folder):
     try:
-        names = {name.partition(".")[0] for name in os.listdir(folder)}
+        return os.listdir(folder)
     except OSError:
-        return
+        return []
+
+
+def let_user_modules_win(folder, entries, taken):
+    """Forget modules that the fork server has imported and the folder has too, except those that are `taken`."""
+    names = {name.partition(".")[0] for name in entries}
     for name in names & sys.modules.keys() - taken:
         spec = PathFinder.find_spec(name, [folder])
         if spec is None or spec.loader is None:
