@@ -37,6 +37,17 @@ def folder() -> Iterator[Path]:
         remove(str(made))
 
 
+def test_compiled_modules_are_left_out_where_they_are_a_cache(folder: Path) -> None:
+    """One without a source beside it is all that there is of its module."""
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "code.cpython-312.pyc").write_bytes(b"x")
+    (folder / "closed.pyc").write_bytes(b"x")
+    pack(folder, folder.parent / "made.zip")
+    made = (folder.parent / "made.zip").read_bytes()
+    assert b"closed.pyc" in made
+    assert b"__pycache__" not in made
+
+
 def test_a_file_without_rights_is_refused_by_name(folder: Path) -> None:
     """Else a build that makes one would be taken for interrupted, and begun again for ever."""
     (folder / "locked.txt").write_text("x")

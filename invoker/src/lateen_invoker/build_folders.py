@@ -17,7 +17,6 @@ MAX_FILES = 100_000
 MAX_DEPTH = 100
 _DATE = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT_FOLDERS = {"__pycache__"}
-_LEFT_OUT_SUFFIXES = (".pyc", ".pyo")
 _PIECE = 1024 * 1024
 
 
@@ -108,7 +107,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
             if os.path.isdir(path):
                 if entry.name not in _LEFT_OUT_FOLDERS:
                     waiting.append((f"{name}/", path, depth + 1))
-            elif not name.endswith(_LEFT_OUT_SUFFIXES):
+            else:
                 _check_name(name)
                 yield name, path
 
