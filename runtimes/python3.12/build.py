@@ -70,6 +70,8 @@ def _pip():
 def _settle(output):
     """Nothing in there may say when or where it was installed."""
     for script in glob.glob(os.path.join(output, "bin", "*")):
+        if not os.path.isfile(script):
+            continue
         with open(script, "rb") as file:
             first, _, rest = file.read().partition(b"\n")
         if first.startswith(b"#!") and b"python" in first:

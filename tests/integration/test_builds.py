@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,6 +216,7 @@ def builds_below(pid: int) -> list[str]:
 
 LINKING = """
 import os
+import subprocess
 for name in ("output", "cache"):
     inside = os.path.dirname(os.environ["LATEEN_BUILD_OUTPUT"]) + "/" + name
     os.makedirs({target!r}, exist_ok=True)  # there in the build's own file system too, or nothing could be put into it
@@ -373,3 +376,20 @@ async def test_settings_are_stored_encrypted_and_go_with_their_workspace(running
     await platform.workspaces.delete(PLATFORM, workspace.id)
     with pytest.raises(ItemNotFound):
         await platform.table.get(settings_key(workspace.id))
+
+
+def test_a_package_may_have_a_folder_in_bin(tmp_path: Path) -> None:
+    """Beside its scripts, of which the first line is the only thing to be changed."""
+    source, output = tmp_path / "source", tmp_path / "output"
+    source.mkdir()
+    with zipfile.ZipFile(source / "own-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: own\nVersion: 1\n")
+        wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("own-1.dist-info/RECORD", "")
+        wheel.writestr("own-1.data/scripts/tool", "#!python\n")
+        wheel.writestr("bin/data/words", "x")
+    (source / "requirements.txt").write_text("./own-1-py3-none-any.whl\n")
+    folders = {"LATEEN_BUILD_OUTPUT": str(output), "LATEEN_BUILD_CACHE": str(tmp_path / "cache")}
+    build = Path(__file__).parents[2] / "runtimes" / "python3.12" / "build.py"
+    subprocess.run([sys.executable, "-I", build], check=True, cwd=source, env={**os.environ, **folders})
+    assert (output / "bin" / "data" / "words").read_text() == "x"
