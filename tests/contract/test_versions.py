@@ -484,6 +484,16 @@ async def test_the_draft_becomes_a_version_again(services: Services, hello: Func
         await versions.restore(admin, hello.id, "2")
 
 
+async def test_a_version_s_own_description_stays_its_own(services: Services, hello: Function) -> None:
+    """What is restored gets the description that the function had."""
+    functions, versions, admin = services.functions, services.versions, services.admin
+    await functions.update(admin, hello.id, FunctionChange(description="Says hello"))
+    await versions.publish(admin, hello.id, description="release 1")
+    await functions.update(admin, hello.id, FunctionChange(description="Says goodbye"))
+    assert (await versions.restore(admin, hello.id, "1")).function.description == "Says hello"
+    assert not (await versions.publish(admin, hello.id)).is_new
+
+
 async def test_what_is_restored_has_yet_to_run(services: Services, hello: Function) -> None:
     """Also where nothing but the reserved concurrency was changed before it was published."""
     functions, versions, admin = services.functions, services.versions, services.admin

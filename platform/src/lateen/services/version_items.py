@@ -120,13 +120,23 @@ async def read_version(table: Table, function: Function, version: str) -> Functi
     """This version of the function, with what is the function's. Raises: `NotFound`."""
     if version == LATEST:
         return function
+    return as_now(version_from(await _item_of(table, function, version)), function)
+
+
+async def read_draft(table: Table, function: Function, version: str) -> Function:
+    """What became this version, with the description that the function had. Raises: `NotFound`."""
+    if version == LATEST:
+        return function
+    return as_now(draft_in(await _item_of(table, function, version)), function)
+
+
+async def _item_of(table: Table, function: Function, version: str) -> Item:
     if not is_number(version):
         raise NotFound(NO_SUCH_VERSION)
     try:
-        item = await table.get(version_key(function.workspace_id, function.id, version))
+        return await table.get(version_key(function.workspace_id, function.id, version))
     except ItemNotFound:
         raise NotFound(NO_SUCH_VERSION) from None
-    return as_now(version_from(item), function)
 
 
 async def items_of(table: Table, workspace_id: str, prefix: str) -> AsyncIterator[Item]:

@@ -32,6 +32,7 @@ from lateen.services.version_items import (
     items_of,
     policy_key,
     provisioned_key,
+    read_draft,
     read_version,
     version_from,
     version_item,
@@ -182,9 +183,9 @@ class Versions:
         for _ in range(ATTEMPTS):
             old = await self._live(caller, function_id)
             _check_expected(old, expected, None)
-            published = await read_version(self._table, old, version)
+            draft = await read_draft(self._table, old, version)
             kept = ("version", "revision", "rolled", "configured", "created_at", "updated_at")
-            new = msgspec.structs.replace(published, **{name: getattr(old, name) for name in kept})
+            new = msgspec.structs.replace(draft, **{name: getattr(old, name) for name in kept})
             if new == old:
                 return await self._statuses.described(old)
             new = msgspec.structs.replace(new, rolled=0, configured=0, updated_at=iso_ms(self._now()))
