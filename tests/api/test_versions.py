@@ -18,7 +18,10 @@ async def test_a_version_from_its_publication_to_its_end(api: Api) -> None:
         "function": made["id"],
         "version": "1",
         "description": "the first",
-        **{name: made[name] for name in ("runtime", "handler", "environment", "timeout", "memory", "concurrency")},
+        **{
+            name: made[name]
+            for name in ("runtime", "handler", "environment", "timeout", "memory", "concurrency", "layers")
+        },
         "logging_config": made["logging_config"],
         "image": None,
         "image_config": None,

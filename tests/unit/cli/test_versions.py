@@ -17,16 +17,23 @@ AS_IT_IS: dict[str, Any] = {
     "timeout": 3,
     "memory": 128,
     "concurrency": 10,
+    "layers": [],
     "code_sha256": "2222",
     "logging_config": {"log_format": "Text", "application_log_level": None, "system_log_level": None},
 }
 
 
-@pytest.mark.parametrize(("changed", "number"), [({"description": "release 2"}, "1")])
+@pytest.mark.parametrize(
+    ("changed", "number"),
+    [
+        ({"description": "release 2"}, "1"),
+        ({"layers": ["arn:aws:lambda:us-east-1:123456789012:layer:base:1"]}, "2"),
+    ],
+)
 def test_the_newest_version_that_it_is_not(
     lateen: Server, ended: Callable[..., Ended], changed: dict[str, Any], number: str
 ) -> None:
-    """A version's own description makes it no other one."""
+    """A version's own description makes it no other one; its layers do."""
     lateen.has_function(**AS_IT_IS, url="http://lateen.example/f")
     versions = [AS_IT_IS | {"version": "1", "code_sha256": "1111"}, AS_IT_IS | {"version": "2"} | changed]
     lateen.answers["GET /api/functions/f1/versions"] = listed(versions)

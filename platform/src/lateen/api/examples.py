@@ -60,6 +60,7 @@ _VERSION: dict[str, Any] = {
     "timeout": 3,
     "memory": 128,
     "concurrency": 10,
+    "layers": ["arn:aws:lambda:us-east-1:123456789012:layer:shared:1"],
     "logging_config": {"log_format": "Text", "application_log_level": None, "system_log_level": None},
     "state": "Active",
     "state_reason": None,

@@ -25,8 +25,8 @@ COLUMNS = {
     "DESCRIPTION": "description",
 }
 _SAME = (
-    "runtime", "handler", "image", "image_config", "environment", "timeout", "memory", "concurrency", "code_sha256",
-    "logging_config",
+    "runtime", "handler", "image", "image_config", "environment", "timeout", "memory", "concurrency", "layers",
+    "code_sha256", "logging_config",
 )  # fmt: skip
 
 

@@ -74,6 +74,8 @@ class VersionView(Struct, frozen=True, kw_only=True):
     timeout: int
     memory: int
     concurrency: int
+    layers: list[str]
+    """ARNs of layer versions, in the order in which they are unpacked."""
     logging_config: LoggingView
     state: State
     """`Active` also where it sleeps: a call starts it."""
@@ -151,6 +153,7 @@ def version_view(described: Described) -> VersionView:
         timeout=function.timeout_s,
         memory=function.memory_mib,
         concurrency=function.concurrency,
+        layers=[layer.arn for layer in function.layers],
         logging_config=_logging(function),
         state=described.status.state,
         state_reason=described.status.reason,
