@@ -1,6 +1,8 @@
 """HTTP to Lateen: one request, its refusal in words, all pages of a list."""
 
+import time
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +29,8 @@ class Client:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.ahead_s = 0.0
+        """How far Lateen's clock is ahead of this machine's, as its last answer said."""
         self._http = httpx.Client(
             base_url=connection.endpoint,
             headers={"authorization": f"Bearer {connection.token}"} if connection.token else {},
@@ -58,7 +62,7 @@ class Client:
         try:
             with measured(body) as content:
                 sized = dict(headers or {}) | ({"content-length": str(len(body))} if body is not None else {})
-                return self._http.request(
+                answer = self._http.request(
                     method,
                     path,
                     content=content,
@@ -73,6 +77,8 @@ class Client:
             raise Refused(f"no answer from {self.connection.endpoint} within {answer_s:g} s") from exc
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
             raise Refused(f"no answer from {self.connection.endpoint}: {exc}", hint="check LATEEN_ENDPOINT") from exc
+        self.ahead_s = _ahead_s(answer)
+        return answer
 
     def call(self, method: str, path: str, **request: Any) -> Any:
         """The answer's JSON; None where it has none. Raises: `Refused` with the problem's words."""
@@ -95,6 +101,13 @@ class Client:
             if not page.get("next_cursor"):
                 return
             asked["cursor"] = page["next_cursor"]
+
+
+def _ahead_s(answer: httpx.Response) -> float:
+    try:
+        return parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def refusal_from(answer: httpx.Response) -> Refused:

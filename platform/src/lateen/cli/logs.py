@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -67,7 +68,7 @@ def logs(
         function = function_named(client, workspace, name)
         path = f"/api/functions/{function['id']}/logs"
         # What is older than what is shown is not news, so it is noted before anything is shown.
-        seen = {record["request_id"] for record in _recent(client, path, function, asked)} if follow else set()
+        seen = _keys(_recent(client, path, function, asked)) if follow else set()
         found = _last(client, path, chosen, limit)
         if not found:
             # Records come in batches: the invocation that somebody just made may be on its way.
@@ -86,14 +87,14 @@ def logs(
                     else f"no invocation of '{name}' is recorded; 'lateen invoke {name}' makes one"
                 )
             return
-        seen |= {record["request_id"] for record in found}
+        seen |= _keys(found)
         while True:
             time.sleep(POLL_S)
             recent = _recent(client, path, function, asked)
             for record in recent:
-                if record["request_id"] not in seen:
+                if _key(record) not in seen:
                     _show(record, output)
-            seen = {record["request_id"] for record in recent}
+            seen = _keys(recent)
 
 
 def _last(client: Client, path: str, chosen: dict[str, str], limit: int) -> list[dict[str, Any]]:
@@ -106,8 +107,18 @@ def _recent(client: Client, path: str, function: dict[str, Any], asked: dict[str
     A record bears the time at which its invocation began and is there when it has ended: what is new can be as old as
     the function's timeout, and a batch's way into the store.
     """
-    since = _iso(datetime.now(UTC) - timedelta(seconds=function["timeout"] + 10))
+    # By Lateen's clock: with this machine's ahead, what is new would be too old.
+    since = _iso(datetime.now(UTC) + timedelta(seconds=client.ahead_s - function["timeout"] - 10))
     return list(islice(client.pages(path, params=asked | {"since": since}), POLLED))[::-1]
+
+
+def _keys(records: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {_key(record) for record in records}
+
+
+def _key(record: dict[str, Any]) -> tuple[str, str]:
+    """All attempts of an event have its request id."""
+    return record["request_id"], record["timestamp"]
 
 
 def _show(record: dict[str, Any], output: Output) -> None:
