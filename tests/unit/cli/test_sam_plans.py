@@ -88,6 +88,7 @@ def test_a_serverless_function(tmp_path: Path) -> None:
         "memory": 512,
         "environment": {"STAGE": "test", "BOTH": "own", "ME": f"{ARN}test-shop", "NUMBER": "010"},
         "layers": [f"{LAYER}base:3", f"{LAYER}libs:1"],
+        "reserved_concurrency": None,
         "auth": "none",
     }
     assert (plan.name, plan.alias, plan.kept, plan.code) == ("test-shop", "live", (), tmp_path / "src")
@@ -332,6 +333,7 @@ def test_functions_that_are_not_deployed(tmp_path: Path, properties: str, why: s
         ("Description: [a]", "F.Description: a text"),
         ("Environment: text", "F.Environment: a mapping"),
         ("Handler: !Sub [a]", "F.Handler: Fn::Sub wants"),
+        ("Environment: {Variables: {A: null}}", "F.Environment.Variables.A: a text; null is none"),
         ("FunctionUrlConfig: {AuthType: ALL}", "NONE or AWS_IAM"),
         ("FunctionUrlConfig: {AuthType: NONE, InvokeMode: FAST}", "BUFFERED or RESPONSE_STREAM"),
         ("FunctionUrlConfig: {AuthType: NONE, Cors: {AllowCredentials: 1}}", "Cors.AllowCredentials: true or false"),
@@ -346,6 +348,32 @@ def test_a_wrong_template_is_refused(tmp_path: Path, properties: str, why: str) 
     with pytest.raises(Refused) as refused:
         plans_of(tmp_path / "inside", text).function("F")
     assert why in refused.value.message
+
+
+def test_a_variable_without_a_value_is_removed(tmp_path: Path) -> None:
+    """What can't be known stays; what is said to be nothing does not."""
+    text = """
+        Parameters: {Stage: {Type: String}}
+        Conditions: {IsDev: !Equals [!Ref Stage, dev]}
+        Resources:
+          F:
+            Type: AWS::Serverless::Function
+            Properties:
+              Runtime: script
+              Handler: a.b
+              CodeUri: src
+              ReservedConcurrentExecutions: !If [IsDev, !Ref AWS::NoValue, !Ref Limit]
+              Environment: {Variables: {DEBUG_URL: !If [IsDev, "http://debug", !Ref AWS::NoValue], KEY: !Ref Limit}}
+          Limit: {Type: AWS::SSM::Parameter}
+    """
+    dev = planned(plans_of(tmp_path, text, Stage="dev"))
+    assert (dev.fields["environment"], dev.kept) == ({"DEBUG_URL": "http://debug"}, ("KEY",))
+    assert dev.fields["reserved_concurrency"] is None
+    plans = plans_of(tmp_path, text, Stage="prod")
+    prod = planned(plans)
+    assert (prod.fields["environment"], prod.kept) == ({}, ("KEY",))
+    assert "reserved_concurrency" not in prod.fields
+    assert "Limit" in plans.left_out["F.ReservedConcurrentExecutions"]
 
 
 def test_conditions_and_parameters(tmp_path: Path) -> None:

@@ -157,8 +157,10 @@ def plan_function(
     }
     if "LoggingConfig" in properties:
         fields["logging_config"] = _logging(properties.within("LoggingConfig"))
-    if (reserved := properties.number("ReservedConcurrentExecutions")) is not None:
-        fields["reserved_concurrency"] = reserved
+    try:
+        fields["reserved_concurrency"] = properties.needed_number("ReservedConcurrentExecutions")
+    except Skipped as unknown:  # what the function has stays
+        properties.leave("ReservedConcurrentExecutions", str(unknown))
     provisioned = None if alias is None else provisioned_in(properties)
     version_description = properties.text("VersionDescription")
     events = event_config(properties.within("EventInvokeConfig"), alias) if "EventInvokeConfig" in properties else None
@@ -309,11 +311,21 @@ def _image(resource: Resource, properties: Properties) -> dict[str, Any]:
 
 
 def _variables(properties: Properties) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Those that are known, and the names of the others, which are told of."""
+    """Those that are known, and the names of those that can't be, which are told of."""
     given = properties.within("Environment").within("Variables")
-    names = given.names
-    variables = {name: value for name in names if (value := given.text(name)) is not None}
-    return variables, tuple(name for name in names if name not in variables)
+    variables, kept = {}, []
+    for name in given.names:
+        if given.is_null(name):
+            raise given.wrong(name, "a text; null is none")
+        try:
+            value = given.needed_text(name)
+        except Skipped as unknown:
+            given.leave(name, str(unknown))
+            kept.append(name)
+        else:
+            if value is not None:
+                variables[name] = value
+    return variables, tuple(kept)
 
 
 def _layers(properties: Properties, account_id: str) -> list[str]:

@@ -25,6 +25,10 @@ class Properties:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def is_null(self, name: str) -> bool:
+        """Whether null stands there, which is something else than nothing or `AWS::NoValue`."""
+        return name in self._values and self._values[name] is None
+
     def raw(self, name: str) -> Value:
         """With its functions not carried out."""
         return self._values.pop(name, None)
@@ -62,12 +66,10 @@ class Properties:
         return self._is_text(name, self.need(name))
 
     def number(self, name: str) -> int | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise self.wrong(name, "a whole number")
-        return int(text)
+        return self._is_number(name, self.text(name))
+
+    def needed_number(self, name: str) -> int | None:
+        return self._is_number(name, self.needed_text(name))
 
     def truth(self, name: str) -> bool | None:
         text = self.text(name)
@@ -112,6 +114,13 @@ class Properties:
         if found is not None and not isinstance(found, str):
             raise self.wrong(name, "a text")
         return found
+
+    def _is_number(self, name: str, text: str | None) -> int | None:
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise self.wrong(name, "a whole number")
+        return int(text)
 
 
 def is_function(value: Value) -> bool:
