@@ -159,7 +159,8 @@ def _name_of(path: Path | S3Place | None, options: dict[str, Any]) -> str:
         case S3Place():
             return path.stem
         case Path():
-            return path.resolve().stem
+            whole = path.resolve()
+            return whole.name if whole.is_dir() else whole.stem
 
 
 def _is_source(path: Path, code: bytes) -> bool:
