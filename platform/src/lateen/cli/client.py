@@ -1,5 +1,6 @@
 """HTTP to Lateen: one request, its refusal in words, all pages of a list."""
 
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,9 @@ _HINTS = {
     "forbidden": "use a key that may do this: 'lateen key create' with an administrator's key",
     "unavailable": "try again in a moment",
 }
+_TLS_HINT = (
+    "SSL_CERT_FILE names the certificates of your CA; where no TLS is spoken, LATEEN_ENDPOINT begins with http://"
+)
 
 
 class Client:
@@ -71,6 +75,8 @@ class Client:
                     timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
                 )
         except httpx.ConnectError as exc:
+            if _is_of_tls(exc):
+                raise Refused(f"no TLS with {self.connection.endpoint}: {exc}", hint=_TLS_HINT) from exc
             hint = "start it with 'lateen up'" if is_loopback(self.connection.endpoint) else "check LATEEN_ENDPOINT"
             raise Refused(f"nothing answers at {self.connection.endpoint}", hint=hint) from exc
         except httpx.TimeoutException as exc:
@@ -103,6 +109,12 @@ class Client:
             asked["cursor"] = page["next_cursor"]
 
 
+def _is_of_tls(exc: BaseException | None) -> bool:
+    while exc is not None and not isinstance(exc, ssl.SSLError):
+        exc = exc.__cause__ or exc.__context__
+    return exc is not None
+
+
 def _ahead_s(answer: httpx.Response) -> float:
     try:
         return parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
@@ -111,7 +123,11 @@ def _ahead_s(answer: httpx.Response) -> float:
 
 
 def refusal_from(answer: httpx.Response) -> Refused:
-    """The refusal that a problem document tells of."""
+    """The refusal that a problem document tells of, or a redirection."""
+    if answer.next_request is not None:
+        to = answer.next_request.url
+        hint = f"if that is Lateen, set LATEEN_ENDPOINT to {to.scheme}://{to.netloc.decode('ascii')}"
+        return Refused(f"{answer.url} leads to {to}", hint=hint)
     try:
         problem = answer.json()
         slug, detail = problem["type"].rpartition(":")[2], problem["detail"]
