@@ -32,16 +32,24 @@ class Client:
     """A context manager; keeps one connection open for all its requests."""
 
     def __init__(self, connection: Connection) -> None:
+        """Raises: `Refused` where the environment's proxies or certificates are none."""
         self.connection = connection
         self.ahead_s = 0.0
         """How far Lateen's clock is ahead of this machine's, as its last answer said."""
-        self._http = httpx.Client(
-            base_url=connection.endpoint,
-            headers={"authorization": f"Bearer {connection.token}"} if connection.token else {},
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-            # A proxy for the outside world has no way to this machine's loopback.
-            trust_env=not is_loopback(connection.endpoint),
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=connection.endpoint,
+                headers={"authorization": f"Bearer {connection.token}"} if connection.token else {},
+                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+                # A proxy for the outside world has no way to this machine's loopback.
+                trust_env=not is_loopback(connection.endpoint),
+            )
+        except OSError as exc:
+            hint = "SSL_CERT_FILE and SSL_CERT_DIR name certificates"
+            raise Refused(f"the CA's certificates can't be read: {exc.strerror or exc}", hint=hint) from exc
+        except (ImportError, ValueError, httpx.InvalidURL) as exc:
+            hint = "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY are such as http://proxy.example:3128"
+            raise Refused(f"{connection.endpoint} can't be asked: {exc}", hint=hint) from exc
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +89,7 @@ class Client:
             raise Refused(f"nothing answers at {self.connection.endpoint}", hint=hint) from exc
         except httpx.TimeoutException as exc:
             raise Refused(f"no answer from {self.connection.endpoint} within {answer_s:g} s") from exc
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
+        except (httpx.RequestError, httpx.InvalidURL) as exc:
             raise Refused(f"no answer from {self.connection.endpoint}: {exc}", hint="check LATEEN_ENDPOINT") from exc
         self.ahead_s = _ahead_s(answer)
         return answer
@@ -98,15 +106,27 @@ class Client:
         except ValueError as exc:
             raise Refused(f"{answer.url} is not Lateen: it does not answer JSON", hint="check LATEEN_ENDPOINT") from exc
 
+    def page(self, path: str, *, params: Mapping[str, str | int]) -> dict[str, Any]:
+        """One page of a list: its `items`, and where it goes on."""
+        page = self.call("GET", path, params=params)
+        if not (isinstance(page, dict) and _is_entries(page.get("items"))):
+            where = self.connection.endpoint
+            raise Refused(f"{where} is not Lateen: {path} is no list of its", hint="check LATEEN_ENDPOINT")
+        return page
+
     def pages(self, path: str, *, params: Mapping[str, str | int] | None = None) -> Iterator[dict[str, Any]]:
         """Every entry of a list, page after page."""
         asked = {"limit": PAGE} | dict(params or {})
         while True:
-            page = self.call("GET", path, params=asked)
+            page = self.page(path, params=asked)
             yield from page["items"]
             if not page.get("next_cursor"):
                 return
             asked["cursor"] = page["next_cursor"]
+
+
+def _is_entries(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(each, dict) for each in items)
 
 
 def _is_of_tls(exc: BaseException | None) -> bool:

@@ -29,9 +29,9 @@ class Since(click.ParamType[str]):
     name = "when"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if found := re.fullmatch(r"(\d{1,6})([smhd])", value):
-            return _iso(datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])}))
         try:
+            if found := re.fullmatch(r"(\d{1,6})([smhd])", value):
+                return _iso(datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])}))
             return _iso(datetime.fromisoformat(value).astimezone(UTC))
         except (ValueError, OverflowError):
             self.fail(f"'{value}' is neither a time such as 2026-01-31T12:00Z nor an age such as 10m or 2h", param, ctx)

@@ -24,7 +24,7 @@ def workspace_named(client: Client, name: str | None) -> dict[str, Any]:
     """The workspace of this name or id; without one the environment's, the key's own, or `default`."""
     wanted = name or client.connection.workspace
     if wanted is None:
-        seen = client.call("GET", "/api/workspaces", params={"limit": 2})["items"]
+        seen = client.page("/api/workspaces", params={"limit": 2})["items"]
         if len(seen) == 1:
             workspace: dict[str, Any] = seen[0]
             return workspace
@@ -65,7 +65,7 @@ def _of_name(client: Client, path: str, name: str) -> dict[str, Any] | None:
     """What the list there has under it."""
     if not re.match(NAME, name):
         return None
-    found: list[dict[str, Any]] = client.call("GET", path, params={"name": name})["items"]
+    found: list[dict[str, Any]] = client.page(path, params={"name": name})["items"]
     return found[0] if found else None
 
 

@@ -124,7 +124,7 @@ def _files(root: Path) -> Iterator[Path]:
                 raise Refused(f"{file} leads out of {root}", hint="put the file itself in the folder")
             if not file.is_file():
                 raise Refused(f"{file} is not a file that can be deployed")
-            if not _is_text(str(file.relative_to(root))):
+            if not is_text(str(file.relative_to(root))):
                 raise Refused(f"the name of {str(file)!a} is not UTF-8", hint="rename it")
             yield file
 
@@ -138,7 +138,7 @@ def _ignored(root: Path) -> GitIgnoreSpec:
         raise Refused(f"{file} is not understood: {exc}") from exc
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:

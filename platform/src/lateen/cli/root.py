@@ -25,6 +25,7 @@ from lateen.cli import (
     versions,
     workspaces,
 )
+from lateen.cli.packing import is_text
 from lateen.cli.refusals import DONE, INTERRUPTED, REFUSED, shown
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -84,6 +85,13 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         click.echo(shown(error), err=True, nl=False)
         return error.exit_code
+    except UnicodeEncodeError:
+        wrong = next((each for each in arguments if not is_text(each)), None)
+        if wrong is None:
+            raise
+        misuse = click.UsageError(f"the argument {wrong!a} is not UTF-8", click.Context(root, info_name="lateen"))
+        click.echo(shown(misuse), err=True, nl=False)
+        return misuse.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:
