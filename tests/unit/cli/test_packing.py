@@ -77,6 +77,15 @@ def test_what_is_nobodys_code_stays_here(folder: Path, name: str) -> None:
     assert pack(folder) == before
 
 
+def test_a_virtual_environment_is_left_out_whatever_it_is_called(folder: Path) -> None:
+    """Its `lib64` is a link to a folder."""
+    before = pack(folder)
+    (folder / "tools" / "env" / "lib").mkdir(parents=True)
+    (folder / "tools" / "env" / "lib64").symlink_to("lib")
+    (folder / "tools" / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    assert pack(folder) == before
+
+
 def test_a_link_inside_is_followed(folder: Path) -> None:
     """The server takes no links; their content is what was meant."""
     (folder / "linked.py").symlink_to("code.py")
@@ -90,8 +99,9 @@ def test_a_link_that_leads_elsewhere_is_refused(folder: Path, target: str) -> No
     (folder.parent / "app2").mkdir()
     (folder.parent / "app2" / "secret").write_text("secret")
     (folder / "link").symlink_to(target)
-    with pytest.raises(Refused, match="link"):
+    with pytest.raises(Refused, match="link") as caught:
         pack(folder)
+    assert ".lateenignore" in str(caught.value.hint)
 
 
 def test_a_named_pipe_is_refused(folder: Path) -> None:

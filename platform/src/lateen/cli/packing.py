@@ -28,7 +28,10 @@ IGNORED_FOLDERS = {
 }  # fmt: skip
 IGNORED_BESIDE = {"node_modules": "package.json"}
 """Folders that are made anew of the file that lies beside them."""
+VENV_FILE = "pyvenv.cfg"
+"""At the top of a virtual environment, whatever it is called."""
 IGNORE_FILE = ".lateenignore"
+_OR_NOT = f"or name it in {IGNORE_FILE} to leave it out"
 IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes", IGNORE_FILE}
 IGNORED_SUFFIXES = {".pyc", ".pyo", ".swp"}
 
@@ -108,11 +111,13 @@ def _files(root: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if name not in left_out and not ignored.match_file((here / name).relative_to(root).as_posix() + "/")
+            if name not in left_out
+            and not ignored.match_file((here / name).relative_to(root).as_posix() + "/")
+            and not (here / name / VENV_FILE).is_file()
         )
         for name in folders:
             if (here / name).is_symlink():
-                raise Refused(f"{here / name} is a link to a folder", hint="put the files themselves in the folder")
+                raise Refused(f"{here / name} is a link to a folder", hint=f"put the files themselves there, {_OR_NOT}")
         for name in sorted(names):
             file = here / name
             if name in IGNORED_FILES or file.suffix in IGNORED_SUFFIXES:
@@ -121,9 +126,9 @@ def _files(root: Path) -> Iterator[Path]:
                 continue
             # A link that leads out would send a file that nobody meant to deploy.
             if not Path(os.path.realpath(file)).is_relative_to(inside):
-                raise Refused(f"{file} leads out of {root}", hint="put the file itself in the folder")
+                raise Refused(f"{file} leads out of {root}", hint=f"put the file itself there, {_OR_NOT}")
             if not file.is_file():
-                raise Refused(f"{file} is not a file that can be deployed")
+                raise Refused(f"{file} is not a file that can be deployed", hint=f"remove it, {_OR_NOT}")
             if not is_text(str(file.relative_to(root))):
                 raise Refused(f"the name of {str(file)!a} is not UTF-8", hint="rename it")
             yield file
