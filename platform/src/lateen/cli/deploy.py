@@ -94,7 +94,8 @@ def options_from(*words: str) -> dict[str, Any]:
 
 
 def _check_no_options(name: str | None, options: dict[str, Any]) -> None:
-    given = [option for option, value in {"name": name, **options}.items() if value]
+    unsaid = {"name": None, **options_from()}
+    given = [option for option, value in {"name": name, **options}.items() if value != unsaid[option]]
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise click.UsageError(f"{option} is of one function; of these the template says it")
