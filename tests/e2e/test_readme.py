@@ -49,6 +49,24 @@ def test_the_first_function(functions: str, server: Running, tmp_path: Path) -> 
     assert "START RequestId" in printed
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_s_lines_on_asynchronous_invocations(server: Running, tmp_path: Path) -> None:
+    """With a key, as the API wants one."""
+    (tmp_path / "curled.py").write_text("def handler(event, context): pass\n")
+    execute("lateen deploy curled.py", server, tmp_path)
+    made = json.loads(execute("lateen info curled -o json", server, tmp_path))
+    lines = [
+        line.replace("ID", made["id"], 1).replace("curl ", "curl --silent --show-error ", 1)
+        for line in (ROOT / "docs" / "asynchronous.md").read_text().replace("\\\n", "").splitlines()
+        if line.startswith("curl ")
+    ]
+    key = (server.data / "admin").read_text().strip()
+    sent, one, all_ = (json.loads(execute(f"LATEEN_TOKEN={key}\n{line}", server, tmp_path)) for line in lines)
+    assert "request_id" in sent, sent
+    assert one["type"] == "urn:lateen:problem:not-found", one
+    assert all_ == {"redriven": 0, "refused": [], "next_cursor": None}, all_
+
+
 def test_the_other_commands(server: Running, tmp_path: Path) -> None:
     """Each of them is one that there is."""
     (tmp_path / "app").mkdir()
