@@ -5,6 +5,9 @@ from typing import Any, TypeVar
 
 import click
 
+from lateen.cli.output import plain
+from lateen.cli.refusals import note
+
 F = TypeVar("F", bound=Callable[..., Any])
 _LOGS = ("log_format", "log_level", "system_log_level")
 _OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency", *_LOGS)
@@ -70,12 +73,15 @@ def configuration_options(command: F) -> F:
 def body_from(
     options: Mapping[str, Any], *, known: Mapping[str, str], logs: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The fields to send.
+    """The fields to send. Says on stderr which variables can't be removed, for there are none of the name.
 
     Args:
         known: the variables that the function has; those that aren't named stay.
         logs: its `logging_config`; None: there is no function yet.
     """
+    for name in options["unset"]:
+        if name not in known:
+            note(f"there is no variable '{plain(name)}' to remove")
     body = {name: value for name, value in options.items() if value is not None and name not in _OTHERWISE}
     variables = {name: value for name, value in known.items() if name not in options["unset"]} | options["env"]
     if variables != known:

@@ -14,7 +14,7 @@ from lateen.cli.connection import Connection, with_connection
 from lateen.cli.lookup import workspace_named, workspace_option
 from lateen.cli.output import Output, output_option, show_json, show_table, size_of
 from lateen.cli.packing import pack
-from lateen.cli.refusals import Refused, note
+from lateen.cli.refusals import Refused, hints, note
 from lateen.domain.layers import is_layer_name
 
 COLUMNS = {
@@ -90,7 +90,8 @@ def list_layers(connection: Connection, name: str | None, workspace: str | None,
         show_json(found)
         return
     rows = [each | {"runtimes": ", ".join(each["runtimes"]), "size": size_of(each["size"])} for each in found]
-    show_table(rows, COLUMNS, empty="there is no layer yet; 'lateen layer publish NAME PATH' makes one")
+    none = "there is no layer yet" if name is None else f"there is no layer '{name}'"
+    show_table(rows, COLUMNS, empty=f"{none}; 'lateen layer publish {name or 'NAME'} PATH' makes one")
 
 
 @layer.command()
@@ -103,7 +104,10 @@ def delete(connection: Connection, name: str, version: int, workspace: str | Non
     """Remove a version; functions that have it keep it."""
     with Client(connection) as client:
         where = workspace_named(client, workspace)["id"]
-        client.call("DELETE", f"/api/workspaces/{where}/layers/{_checked(name)}/versions/{version}")
+        path = f"/api/workspaces/{where}/layers/{_checked(name)}/versions/{version}"
+        with hints(not_found="'lateen layer list NAME' shows the versions that there are"):
+            client.call("GET", path)
+        client.call("DELETE", path)
     if output == "json":
         show_json({"name": name, "version": version, "deleted": True})
     note(f"removed version {version} of layer '{name}'")

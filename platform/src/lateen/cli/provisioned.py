@@ -82,7 +82,10 @@ def delete_provisioned(
 ) -> None:
     """Keep none of it started any more."""
     with Client(connection) as client:
-        keep_none(client, function_named(client, workspace, name), qualifier)
+        function = function_named(client, workspace, name)
+        with hints(not_found=f"'lateen provisioned list {name}' shows what is kept started"):
+            client.call("GET", _path(function, qualifier))
+        keep_none(client, function, qualifier)
     if output == "json":
         show_json({"qualifier": qualifier, "deleted": True})
     note(f"'{name}:{qualifier}' has no provisioned concurrency")
