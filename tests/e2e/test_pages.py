@@ -93,6 +93,54 @@ def test_two_editors(person: Callable[..., Person], key: str, api: httpx.Client)
     assert "return 2" in api.get(f"/lambda?hash={function['hash']}").json()["file"]
 
 
+def test_variables_of_several_lines(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Those that nobody has touched stay as they are, byte for byte, also where somebody else saved meanwhile."""
+    kept = {
+        "PEM": "line1\nline2\nline3",
+        "CRLF": "a\r\nb\r\n",
+        "CR": "a\rb",
+        "AROUND": "\n\n a\n",
+        "MARKUP": f"{MARKUP}\n</textarea>",
+    }
+    environment = kept | {"OTHER": "1", "CHANGED": "x\r\ny"}
+    function = a_function(api, "lines", "def handler(event, context):\n    return 1\n", environment=environment)
+    path = f"/api/functions/{function['id']}"
+    ada = person()
+    page = ada.page
+    ada.sign_in(key)
+    ada.open(f"/ui/functions/{function['id']}/code")
+    expect(page.get_by_text("Nothing is changed.")).to_be_visible()
+    names = list(api.get(path).json()["environment"])
+    values = page.get_by_label("Value", exact=True)
+    values.nth(names.index("OTHER")).fill("2")
+    values.nth(names.index("CHANGED")).fill("x\ny\nz")
+    page.get_by_role("button", name="Add a variable").click()
+    page.get_by_label("Name", exact=True).last.fill("NEW")
+    values.last.fill("1\n2\n")
+    ada.check_accessible()
+    page.get_by_role("button", name="Review and save").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".added")).to_contain_text("PEM=line1\nline2\nline3", use_inner_text=True)
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".toast")).to_have_text("Revision 2 is saved")
+    expected = kept | {"OTHER": "2", "CHANGED": "x\ny\nz", "NEW": "1\n2\n"}
+    assert api.get(path).json()["environment"] == expected
+
+    ada.refusals = {412}
+    page.get_by_label("Timeout, seconds").fill("20")
+    assert api.patch(path, json={"environment": kept | {"OTHER": "3"}}).status_code == 200
+    page.get_by_role("button", name="Review and save").click()
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    expect(dialog.get_by_role("button", name="Save mine over theirs")).to_be_visible()
+    dialog.get_by_role("button", name="Keep editing").click()
+    values.nth(names.index("OTHER")).wait_for()
+    page.locator(".pair", has=page.get_by_role("button", name="Remove OTHER")).get_by_label("Value").fill("4")
+    page.get_by_role("button", name="Review and save").click()
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".toast")).to_have_text("Revision 4 is saved")
+    assert api.get(path).json()["environment"] == kept | {"OTHER": "4"}
+
+
 def test_failed_events(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
     """Somebody looks at what was never done, runs one of them again, removes one, and runs the rest."""
     code = "def handler(event, context):\n    return 1\n"

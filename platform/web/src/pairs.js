@@ -1,4 +1,4 @@
-// Rows of a name and a value.
+// Rows of a name and a value; in a list with `data-lines` a value may have several lines.
 import { $, $$, element, svg } from "./dom.js";
 
 const cross = () =>
@@ -7,18 +7,27 @@ const cross = () =>
 
 export function addPair(list, name = "", value = "") {
   const attributes = { spellcheck: "false", autocomplete: "off" };
+  const hasLines = "lines" in list.dataset;
   const row = element(
     "div",
     { class: "pair" },
     element("input", { ...attributes, "aria-label": "Name" }),
-    element("input", { ...attributes, "aria-label": "Value" }),
+    element(hasLines ? "textarea" : "input", { ...attributes, rows: hasLines ? 1 : null, "aria-label": "Value", "data-stored": JSON.stringify(value) }),
     element("button", { class: "quiet icon", type: "button", "data-remove": true, "aria-label": `Remove ${name || "this row"}` }, cross()),
   );
-  const [first, second] = $$("input", row);
+  const [first, second] = fieldsOf(row);
   first.value = name;
   second.value = value;
   list.append(row);
   return row;
+}
+
+const fieldsOf = (row) => $$("input, textarea", row);
+
+// A text area has no line ends but \n: what nobody has changed is as it was stored.
+function valueOf(field) {
+  const stored = JSON.parse(field.dataset.stored ?? '""');
+  return field.value === stored.replace(/\r\n?/g, "\n") ? stored : field.value;
 }
 
 export const listOf = (name) => $(`[data-pairs="${name}"]`);
@@ -26,9 +35,9 @@ export const listOf = (name) => $(`[data-pairs="${name}"]`);
 // [[name, value], …] of the rows that have a name.
 export const pairsOf = (name) =>
   $$(".pair", listOf(name))
-    .map((row) => $$("input", row).map((input) => input.value))
-    .filter(([key]) => key.trim())
-    .map(([key, value]) => [key.trim(), value]);
+    .map(fieldsOf)
+    .filter(([key]) => key.value.trim())
+    .map(([key, value]) => [key.value.trim(), valueOf(value)]);
 
 export function setPairs(name, pairs) {
   listOf(name).replaceChildren();
