@@ -1,6 +1,7 @@
 """A function's logs and charts in a real browser, on Lateen as `lateen up` starts it."""
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from browser import Person, browser
 from lateen_release import eventually
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from running_lateen import Running
 
 __all__ = ["browser"]
@@ -112,6 +113,29 @@ def test_logs_come_by_themselves(ada: Person, function: Callable[..., Function])
     watched.call("coffee")
     expect(rows).to_have_count(3)
     expect(rows.nth(0)).to_contain_text("asked for coffee")
+
+
+def test_attempts_of_one_event(ada: Person, api: httpx.Client, function: Callable[..., Function]) -> None:
+    """They share the event's request id, and each has its row; the list and the stream together give it one."""
+    tried = function("tried")
+    tried.call("nothing")
+    eventually(lambda: len(api.get(f"/api/functions/{tried.id}/logs").json()["items"]) == 1, "it is recorded")
+    page = ada.page
+
+    def with_more_attempts(route: Route) -> None:
+        found = route.fetch().json()
+        [last] = found["items"]
+        moments = ("2026-01-02T03:04:05.000Z", "2026-01-02T03:03:05.000Z")
+        items = [last, *({**last, "timestamp": moment} for moment in moments)]
+        route.fulfill(body=json.dumps({**found, "items": items}), content_type="application/json")
+
+    page.route("**/logs?*", with_more_attempts)
+    ada.open(f"/ui/functions/{tried.id}/logs")
+    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    tried.call("tea")
+    rows = page.locator("#records > li")
+    expect(rows.nth(0)).to_contain_text("asked for tea")
+    expect(rows).to_have_count(4)
 
 
 def test_logs_are_filtered(ada: Person, function: Callable[..., Function]) -> None:

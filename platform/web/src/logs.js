@@ -114,8 +114,10 @@ function stop(text) {
 
 // In its place by time, the newest first.
 function add(record, { isNew }) {
-  if (shown.has(record.request_id)) return;
-  shown.add(record.request_id);
+  // Attempts of one event share its id.
+  const id = `${record.timestamp} ${record.request_id}`;
+  if (shown.has(id)) return;
+  shown.add(id);
   const made = row(record, isNew);
   if (isNew) {
     const next = [...list.children].find((each) => each.dataset.timestamp <= record.timestamp);
