@@ -226,6 +226,26 @@ async def test_nobody_signed_in_is_led_to_the_form(api: Api) -> None:
         assert (await browser.get(path)).status_code == 401
 
 
+async def test_a_link_of_another_site_ends_no_session(api: Api, browser: Browser) -> None:
+    """The browser keeps the cookie back, so the page asks once more by itself; nothing takes the cookie's place."""
+    stranger = Browser(api.platform)
+    for path in (*PAGES, "/ui", "/ui/sign-in"):
+        answer = await stranger.get(path, **{"sec-fetch-site": "cross-site"})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (200, False), path
+        assert '<meta http-equiv="refresh" content="0">' in answer.text
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
+    answer = await stranger.get("/ui/functions", **{"sec-fetch-site": "same-origin"})
+    assert (answer.status_code, answer.headers["location"], "set-cookie" in answer.headers) == (
+        303,
+        "/ui/sign-in",
+        False,
+    )
+    answer = await browser.get("/ui/functions", **{"sec-fetch-site": "cross-site"})
+    assert "data-token" in answer.text
+
+
 async def test_the_host_alone_leads_to_the_pages(api: Api) -> None:
     """Only a browser: programs are told that they need a key."""
     answer = await api.client.get("/", headers={"accept": "text/html,*/*;q=0.8"})

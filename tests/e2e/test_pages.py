@@ -15,7 +15,7 @@ import pytest
 from browser import Person, browser
 from lateen_release import eventually
 from pages_flow import from_sign_in_to_deletion
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Request, expect
 from running_lateen import ROOT, Running
 from tcp_road import TcpRoad
 
@@ -424,6 +424,31 @@ def test_a_strangers_workspace(person: Callable[..., Person], api: httpx.Client)
     ada.open(f"/ui/functions/{function['id']}")
     expect(ada.page.get_by_role("heading", name="Nothing is here")).to_be_visible()
     expect(ada.page.locator("body")).not_to_contain_text("private")
+
+
+def test_a_link_of_another_site(person: Callable[..., Person], key: str, server: Running) -> None:
+    """Who has signed in stays so, and comes to the page; who has not comes to the form, after one more request."""
+    elsewhere = "http://tickets.example/"
+    link = f'<!doctype html><a href="{server.endpoint}/ui/keys">keys</a>'
+    for is_signed_in in (True, False):
+        ada = person()
+        page = ada.page
+        if is_signed_in:
+            ada.sign_in(key)
+        before = ada.context.cookies()
+        page.route(f"{elsewhere}**", lambda route: route.fulfill(body=link, content_type="text/html"))
+        page.goto(elsewhere)
+        asked: list[Request] = []
+        page.on("request", lambda request, asked=asked: asked.append(request))
+        page.get_by_role("link", name="keys").click()
+        expect(page.get_by_role("heading", name="Keys" if is_signed_in else "Sign in to Lateen")).to_be_visible()
+        page.wait_for_timeout(500)
+        # Who has to sign in is redirected.
+        assert len([each for each in asked if each.is_navigation_request()]) == (2 if is_signed_in else 3)
+        if is_signed_in:
+            assert ada.context.cookies() == before
+        page.go_back()
+        expect(page).to_have_url(elsewhere)
 
 
 def test_keys_and_the_keyboard(person: Callable[..., Person], key: str) -> None:

@@ -40,6 +40,8 @@ _POLICY = (
 _OURS = [(b"content-security-policy", _POLICY), (b"cross-origin-opener-policy", b"same-origin")]
 _OF_THE_EDGE = (b"x-request-id", b"x-content-type-options", b"referrer-policy", b"x-frame-options", b"cross-origin-")
 """Headers that the edge gives to every answer, ours included."""
+_COME_AGAIN = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>Lateen</title>\n'
+"""To who follows a link of another site: the browser keeps the cookie back. What the page itself asks for has it."""
 _NOT_SAFE = (
     b"Lateen's pages need https, or an address of this machine such as localhost. Elsewhere browsers don't say what a "
     b"request is for, so the pages of functions could read these.\n"
@@ -76,6 +78,9 @@ class Pages:
                 await _refuse(send, 403, "forbidden", "the page is out of date; load it again")
             else:
                 await _answer(send, 403, b"text/plain; charset=utf-8", _NOT_SAFE)
+            return
+        if _is_from_elsewhere(scope, headers) and not session.is_signed_in:
+            await _answer(send, 200, b"text/html; charset=utf-8", _COME_AGAIN, *_OURS)
             return
         length = headers.one(b"content-length")
         if len(length) > 9 or int(length or 0) > FORM_LIMIT or headers.one(b"transfer-encoding"):
@@ -136,13 +141,21 @@ class _Headers:
         return found[0] if len(found) == 1 else ""
 
 
+def _is_from_elsewhere(scope: Any, headers: _Headers) -> bool:
+    """Whether a link of another site led here."""
+    return scope["method"] == "GET" and (headers.one(b"sec-fetch-dest"), headers.one(b"sec-fetch-site")) == (
+        "document",
+        "cross-site",
+    )
+
+
 async def _refuse(send: Any, status: int, slug: str, detail: str) -> None:
     problem = {"type": f"urn:lateen:problem:{slug}", "title": detail.capitalize(), "status": status, "detail": detail}
     await _answer(send, status, b"application/problem+json", msgspec.json.encode(problem))
 
 
-async def _answer(send: Any, status: int, media_type: bytes, body: bytes) -> None:
-    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
+async def _answer(send: Any, status: int, media_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -184,7 +197,7 @@ def _litestar(sessions: Sessions, ended: EndedSessions, api: Api) -> Litestar:
 def _to_sign_in(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
     """The cookie goes too: it may hold a key that was revoked."""
     secure = request.scope["scheme"] == "https"
-    headers = {"Set-Cookie": cookie_header("", secure=secure, lives_s=0)}
+    headers = {"Set-Cookie": cookie_header("", secure=secure, lives_s=0)} if COOKIE in request.cookies else {}
     if request.headers.get("hx-request"):
         return Response(b"", status_code=204, headers=headers | {"HX-Redirect": SIGN_IN})
     return Response(b"", status_code=303, headers=headers | {"Location": SIGN_IN})
