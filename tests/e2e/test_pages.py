@@ -15,7 +15,7 @@ import pytest
 from browser import Person, browser
 from lateen_release import eventually
 from pages_flow import from_sign_in_to_deletion
-from playwright.sync_api import Browser, Request, expect
+from playwright.sync_api import Browser, Dialog, Request, expect
 from running_lateen import ROOT, Running
 from tcp_road import TcpRoad
 
@@ -297,6 +297,69 @@ def test_a_page_that_is_out_of_date(person: Callable[..., Person], key: str, api
     first.get_by_role("link", name="Back to the functions").click()
     expect(first.get_by_role("link", name="kept")).to_be_visible()
     expect(first.locator("#toasts")).to_be_empty()
+
+
+def test_what_was_written_is_kept(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """Leaving asks first; and who was signed out meanwhile signs in in another tab, and saves it then."""
+    ada = person()
+    ada.refusals = {401, 403}
+    page = ada.page
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+
+    def sign_out() -> None:
+        ada.page = ada.context.new_page()
+        ada.open("/ui/keys")
+        ada.page.get_by_role("button", name="Sign out").click()
+        expect(ada.page.get_by_label("API key")).to_be_visible()
+        ada.page.close()
+        ada.page = page
+
+    def sign_in_again() -> None:
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Sign in in another tab").click()
+        if opened.value.get_by_label("API key").is_visible():
+            opened.value.get_by_label("API key").fill(key)
+            opened.value.get_by_role("button", name="Sign in").click()
+        expect(opened.value.get_by_role("heading", name="Functions", exact=True)).to_be_visible()
+        opened.value.close()
+
+    ada.sign_in(key)
+    ada.open("/ui/functions/new")
+    ada.write_code("def handler(event, context):\n    return 1\n")
+    page.get_by_role("link", name="Cancel").click()
+    eventually(lambda: asked == ["beforeunload"], "it asked")
+    page.get_by_label("Name", exact=True).fill("written")
+    sign_out()
+    page.get_by_role("button", name="Create function").click()
+    expect(page.get_by_role("alert")).to_contain_text("You were signed out. Sign in in another tab, then save again.")
+    ada.check_accessible()
+    sign_in_again()
+    page.get_by_role("button", name="Create function").click()
+    expect(page.locator(".state")).to_have_text("Active")
+
+    page.get_by_role("link", name="Code and settings").click()
+    expect(page.locator(".cm-content")).to_be_visible()
+    ada.write_code("def handler(event, context):\n    return 2\n")
+    sign_out()
+    # Somebody who signs in without the link comes back to a page of the session before.
+    ada.page = ada.context.new_page()
+    ada.sign_in(key)
+    ada.page.close()
+    ada.page = page
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Review and save").click()
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    sign_in_again()
+    page.get_by_role("button", name="Review and save").click()
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".toast")).to_have_text("Revision 2 is saved")
+    assert asked == ["beforeunload"]
 
 
 def test_a_function_that_fails(person: Callable[..., Person], key: str, api: httpx.Client) -> None:

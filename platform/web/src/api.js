@@ -15,6 +15,7 @@ export async function api(method, path, { body, headers, signal } = {}) {
 }
 
 // The same with progress, for what takes a while: `onProgress` gets a part of 1. Answers {status, body, header}.
+// Who is signed out stays on the page, for it has what they wrote.
 export function upload(method, path, { body, headers = {}, onProgress }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -22,7 +23,6 @@ export function upload(method, path, { body, headers = {}, onProgress }) {
     for (const [name, value] of Object.entries({ ...headersFor(body), ...headers })) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
-      if (request.status === 401) location.assign(SIGN_IN);
       resolve({ status: request.status, body: parsed(request.responseText), header: (name) => request.getResponseHeader(name) });
     };
     request.onerror = () => reject(new Error("Lateen could not be reached. Try again."));

@@ -76,7 +76,17 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "functions") say($(".pages span, h2", event.detail.target)?.textContent ?? "");
 });
 
+// A page of ours that led here to sign in anew works on with the new session. Any other opener is out of reach.
+function renewOpener() {
+  try {
+    for (const name of ["data-token", "hx-headers"]) opener?.document.body.setAttribute(name, document.body.getAttribute(name));
+  } catch {
+    // Of another origin.
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  renewOpener();
   state = $("#state")?.dataset.state ?? "";
   const said = sessionStorage.getItem(FLASH);
   if (said) {

@@ -1,10 +1,10 @@
 // The pages with an editor: a new function, and the code and settings of one.
-import { api, parsed, refusal, upload } from "./api.js";
+import { SIGN_IN, api, parsed, refusal, upload } from "./api.js";
 import { differenceIn } from "./code_view.js";
 import { $, FLASH, element, size, toast } from "./dom.js";
 import { packageField } from "./package_field.js";
 import { watchPairs } from "./pairs.js";
-import { isComplete, setSetting, settingsOf, showErrors, showProgress } from "./settings_form.js";
+import { clearErrors, isComplete, setSetting, settingsOf, showErrors, showProgress } from "./settings_form.js";
 
 const LABELS = {
   name: "Name", runtime: "Runtime", handler: "Handler", description: "Description", environment: "Environment", timeout: "Timeout, seconds",
@@ -25,6 +25,22 @@ const send = (within, method, path, body, headers) => {
   }).finally(() => showProgress(within, null));
 };
 
+// Without a session, what was written stays, and is saved with the next one.
+function showRefusal(form, answer) {
+  const refused = refusal(answer.body, answer.status);
+  if (answer.status !== 401 && refused.slug !== "page-out-of-date") return void showErrors(form, refused);
+  clearErrors(form);
+  const shown = $("[data-form-error]", form);
+  // With an opener, so that the other tab can bring the new session here.
+  shown.replaceChildren("You were signed out. ", element("a", { href: SIGN_IN, target: "_blank", rel: "opener" }, "Sign in in another tab"), ", then save again.");
+  shown.hidden = false;
+}
+
+// What else a page asks for by itself must not lead away from what was written.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  if (event.detail.xhr.getResponseHeader("HX-Redirect")) event.preventDefault();
+});
+
 function chosenRuntime(form) {
   return form.elements.runtime.selectedOptions[0];
 }
@@ -33,7 +49,13 @@ function create(form) {
   const box = $("[data-field=code]", form);
   let starter = chosenRuntime(form).dataset.starter;
   const code = packageField(box, { onChange: () => {} });
+  const before = JSON.stringify(settingsOf(form));
+  let isSaved = false;
   watchPairs(form);
+  window.addEventListener("beforeunload", (event) => {
+    const isWritten = code.archive() || code.text().trimEnd() !== starter.trimEnd() || JSON.stringify(settingsOf(form)) !== before;
+    if (isWritten && !isSaved) event.preventDefault();
+  });
   // Sent again after a lost answer, it is the same request.
   let attempt = { body: "", key: "" };
 
@@ -57,8 +79,10 @@ function create(form) {
       if (attempt.body !== body) attempt = { body, key: randomKey() };
       const path = `/api/workspaces/${encodeURIComponent(form.dataset.create)}/functions`;
       const answer = await send(form, "POST", path, body, { "Idempotency-Key": attempt.key });
-      if (answer.status === 201) location.assign(`/ui/functions/${answer.body.id}`);
-      else showErrors(form, refusal(answer.body, answer.status));
+      if (answer.status === 201) {
+        isSaved = true;
+        location.assign(`/ui/functions/${answer.body.id}`);
+      } else showRefusal(form, answer);
     } catch (error) {
       showErrors(form, { detail: error.message, fields: {}, slug: "" });
     } finally {
@@ -159,7 +183,7 @@ function edit(form) {
       } else if (answer.status === 412) await conflict();
       else {
         review.close();
-        showErrors(form, refusal(answer.body, answer.status));
+        showRefusal(form, answer);
       }
     } catch (error) {
       const shown = $("[data-review-error]", review);

@@ -101,7 +101,7 @@ class Pages:
             await _refuse(send, 401, "unauthenticated", "sign in first")
             return
         if not may:
-            await _refuse(send, 403, "forbidden", "the page is out of date; load it again")
+            await _refuse(send, 403, "page-out-of-date", "the page is out of date; load it again")
             return
         given = [header for header in scope["headers"] if header[0] not in _KEPT_FROM_THE_API]
         given.append((b"authorization", f"Bearer {session.secret}".encode()))
