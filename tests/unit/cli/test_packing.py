@@ -67,7 +67,8 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".git/config", "__pycache__/code.pyc", ".venv/bin/python", "lib/.mypy_cache/x", "lib/a.pyc", ".DS_Store"]
+    "name",
+    [".git/config", "__pycache__/code.pyc", ".venv/bin/python", "lib/.mypy_cache/x", "lib/.a.py.swp", ".DS_Store"],
 )
 def test_what_is_nobodys_code_stays_here(folder: Path, name: str) -> None:
     """Version control, caches and environments are left out, at any depth."""
@@ -75,6 +76,12 @@ def test_what_is_nobodys_code_stays_here(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("x")
     assert pack(folder) == before
+
+
+def test_a_compiled_module_without_its_source_is_code(folder: Path) -> None:
+    """So it goes along; only caches of compiled modules stay here."""
+    (folder / "secret.pyc").write_bytes(b"x")
+    assert "secret.pyc" in zipfile.ZipFile(io.BytesIO(pack(folder))).namelist()
 
 
 def test_a_virtual_environment_is_left_out_whatever_it_is_called(folder: Path) -> None:

@@ -33,7 +33,7 @@ VENV_FILE = "pyvenv.cfg"
 IGNORE_FILE = ".lateenignore"
 _OR_NOT = f"or name it in {IGNORE_FILE} to leave it out"
 IGNORED_FILES = {".DS_Store", ".gitignore", ".gitattributes", IGNORE_FILE}
-IGNORED_SUFFIXES = {".pyc", ".pyo", ".swp"}
+IGNORED_SUFFIXES = {".swp"}
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
