@@ -15,7 +15,7 @@ from typing import Any
 
 from lateen_invoker.control import Configure
 from lateen_invoker.forkserver import MAX_MESSAGE, needs_exec
-from lateen_invoker.spawner import Exit, Listener, SpawnFailed, Usage, exit_in, pass_on
+from lateen_invoker.spawner import Exit, Listener, SpawnFailed, Usage, data_limit, exit_in, pass_on
 from lateen_invoker.variables import DEFAULTS, RUNTIME_ONLY
 
 SOCKET = "/run/lateen/init.sock"
@@ -31,9 +31,6 @@ GONE_S = 1.0
 PROCESSES = 256
 """That one environment may have; those of all have the user's limit as well."""
 _MESSAGE = 32 * 1024
-_DATA_SLACK = (512 + 256 * 8) * 1024 * 1024
-"""As for child processes: with twice the memory the limit of one process' data, until the next look at memory. There is
-room for the stacks of 256 threads."""
 
 
 class _Gone(SpawnFailed):
@@ -357,7 +354,6 @@ class PodProcess:
 
 def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
     runtime = configure.runtime
-    memory = configure.memory_mib * 1024 * 1024
     return {
         **({"inherit": DEFAULTS} if runtime.inherits else {}),
         "fork_server": [*runtime.command, "init"] if runtime.forks else [],
@@ -371,7 +367,7 @@ def _settings(configure: Configure, task_root: str, tmp: str) -> dict[str, Any]:
             "core": 0,
             "nofile": 1024,
             "fsize": 512 * 1024 * 1024,
-            "data": 2 * memory + _DATA_SLACK,
+            "data": data_limit(configure.memory_mib),
             "nproc": 64 + 192 * configure.concurrency,
         },
     }

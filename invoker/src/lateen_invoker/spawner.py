@@ -123,6 +123,14 @@ def signal_name(number: int) -> str:
     return _SIGNAL_NAMES.get(number, f"signal {number}")
 
 
+def data_limit(memory_mib: int) -> int:
+    """Of the data of one process of a function with so much memory, in bytes; it holds until the next look at memory.
+
+    That counts the stacks of threads as a whole, 8 MiB each, of which next to nothing is used: there is room for 256.
+    """
+    return (2 * memory_mib + 512 + 256 * 8) * 1024 * 1024
+
+
 def pass_on(told: Mapping[str, Any], listener: Listener | None) -> None:
     """A message about one process of an environment, which is what `extension` or `runtime` says, to who listens."""
     if listener is None:

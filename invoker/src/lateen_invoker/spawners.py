@@ -13,16 +13,13 @@ from typing import Any
 from lateen_invoker import forkserver, new_root, processes
 from lateen_invoker.control import Configure
 from lateen_invoker.new_root import is_in
-from lateen_invoker.spawner import Exit, Listener, Spawner, SpawnFailed, Usage, exit_in, pass_on
+from lateen_invoker.spawner import Exit, Listener, Spawner, SpawnFailed, Usage, data_limit, exit_in, pass_on
 from lateen_invoker.variables import RUNTIME_ONLY
 
 START_S = 20.0
 SPAWN_S = 10.0
 KILL_S = 1.0
 _MESSAGE = 32 * 1024
-_DATA_SLACK = (512 + 256 * 8) * 1024 * 1024
-"""Added to twice the function's memory as the limit of one process' data, which holds until the next look at memory.
-That counts the stacks of threads as a whole, 8 MiB each, of which next to nothing is used: there is room for 256."""
 
 
 def spawner_for(configure: Configure, code_dir: str, layers_dir: str = "") -> Spawner:
@@ -292,7 +289,6 @@ class EnvironmentProcess:
 
 def _settings(configure: Configure, code_dir: str, layers_dir: str, environments: str) -> dict[str, Any]:
     runtime = configure.runtime
-    memory = configure.memory_mib * 1024 * 1024
     return {
         "sandbox": configure.sandbox,
         "forks": runtime.forks,
@@ -309,7 +305,7 @@ def _settings(configure: Configure, code_dir: str, layers_dir: str, environments
             "RLIMIT_CORE": 0,
             "RLIMIT_NOFILE": 1024,
             "RLIMIT_FSIZE": 512 * 1024 * 1024,
-            "RLIMIT_DATA": 2 * memory + _DATA_SLACK,
+            "RLIMIT_DATA": data_limit(configure.memory_mib),
         },
     }
 
