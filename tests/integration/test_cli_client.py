@@ -71,9 +71,10 @@ def a_problem(status: int, slug: str, detail: str) -> Answer:
 def test_all_pages_are_read(serve: Serve) -> None:
     """A page may be empty and still not be the last."""
     requests: list[tuple[str, str, bytes]] = []
-    endpoint = serve(a_page(1, 2, cursor="a b"), a_page(cursor="c"), a_page(3), requests=requests)
+    one, two, three = ({"id": number} for number in (1, 2, 3))
+    endpoint = serve(a_page(one, two, cursor="a b"), a_page(cursor="c"), a_page(three), requests=requests)
     with client(endpoint) as lateen:
-        assert list(lateen.pages("/api/x")) == [1, 2, 3]
+        assert list(lateen.pages("/api/x")) == [one, two, three]
     assert [path for _, path, _ in requests] == [
         "/api/x?limit=100",
         "/api/x?limit=100&cursor=a+b",

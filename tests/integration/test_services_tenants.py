@@ -270,7 +270,7 @@ async def test_a_delete_opens_no_workspace_that_a_forced_one_removes(
                 await attempt
             refusals.append(str(refused.value))
 
-    interposed.interpose(f"WS#{team.id}", "NAME#", meanwhile)
+    interposed.interpose(f"WS#{team.id}", "FN#", meanwhile)
     await services.workspaces.delete(services.admin, team.id, force=True)
     assert interposed.is_done
     assert ["has functions" in refusals[0], "being deleted" in refusals[1]] == [True, True]
