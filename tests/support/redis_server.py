@@ -46,6 +46,15 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def stand_still(self) -> None:
+        """As when its disk does not answer: connections are taken, and nothing is said."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def forget_everything(self) -> None:
         """While it is down."""
         shutil.rmtree(self.folder / "appendonlydir")

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 CONNECT_S = 2.0
 ANSWER_S = 5.0
 RETRIES = 3
+SENT_AGAIN_S = 60.0
+"""More than all the attempts of one call take together."""
 CONNECTIONS = 16
 SCHEMES = ("redis", "rediss")
 
@@ -118,9 +120,10 @@ class RedisQueue:
         check_body(body)
         check_delay(delay_s)
         message_id = token_hex(16)
-        # What is sent again because its answer was lost may be stored twice, and is delivered twice then.
         limits = (LANE_LIMIT, self._tenant_limit_bytes)
-        match await self._call(self._send, lane, message_id, body, _ms(delay_s), *limits, weight_of(body)):
+        match await self._call(
+            self._send, lane, message_id, body, _ms(delay_s), *limits, weight_of(body), _ms(SENT_AGAIN_S)
+        ):
             case b"lane":
                 raise QueueFull(lane_is_full(LANE_LIMIT))
             case b"tenant":

@@ -13,6 +13,7 @@ All keys begin with one base whose hash tag keeps them in one slot of a Redis Cl
 | `:bytes` | what they count, by lane and, summed up, by tenant |
 | `:dead` | stream of what was buried |
 | `:epoch` | a random text that says that this is still the same data |
+| `:sent:{id}` | the message was stored; kept for as long as its sender may send it again for want of an answer |
 
 A lease is a pending entry of the group; it is over when the entry was idle for as long. The delivery count, which each
 claim raises, tells the holder from an earlier one. Times are Redis' own, so that receivers need not agree on theirs.
@@ -88,11 +89,12 @@ end
 SEND = (
     _COMMON
     + """
--- lane, id, body, delay (ms), limit of the lane, limit of the tenant (bytes), what the message counts.
+-- lane, id, body, delay (ms), limit of the lane, limit of the tenant (bytes), what the message counts, how long its
+-- sender may send it again (ms).
 -- Returns 'stored', 'lane' where that is full, 'tenant' where that is.
 local lane, id, body, delay, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[7])
--- Sent again, because the answer was lost.
-if delay > 0 and redis.call('HEXISTS', base .. ':held', id) == 1 then return 'stored' end
+local sent = base .. ':sent:' .. id
+if redis.call('EXISTS', sent) == 1 then return 'stored' end
 local messages = tonumber(redis.call('HGET', base .. ':counts', lane) or 0)
 if messages >= tonumber(ARGV[5]) then return 'lane' end
 if messages == 0 then count_bytes(lane, -bytes_of(lane)) end
@@ -101,6 +103,7 @@ local now = now_ms()
 redis.call('HINCRBY', base .. ':counts', lane, 1)
 count_bytes(lane, size)
 if delay > 0 then put_off(lane, id, body, now, now + delay) else add(lane, id, body, now) end
+redis.call('SET', sent, '', 'PX', ARGV[8])
 return 'stored'
 """
 )
@@ -200,11 +203,6 @@ RETRY = (
 local lane, delay = ARGV[1], tonumber(ARGV[8])
 if not is_held(lane, ARGV[2], ARGV[3]) then return 0 end
 take_out(lane, ARGV[2])
-if delay > 0 and redis.call('HEXISTS', base .. ':held', ARGV[5]) == 1 then
-  -- It was stored twice, and the other one is put off already: there is room for one of an id.
-  uncount(lane, tonumber(ARGV[4]))
-  return 1
-end
 count_bytes(lane, tonumber(ARGV[9]) - tonumber(ARGV[4]))
 if delay > 0 then
   put_off(lane, ARGV[5], ARGV[6], ARGV[7], now_ms() + delay)
