@@ -14,10 +14,12 @@ import pytest
 from package_index import PASSWORD, Index, package_index
 from running_platform import Running, a_zip, run, zip_of
 
+from lateen.adapters.filesystem import FileObjects
 from lateen.adapters.local.builder import BuildLimits
 from lateen.domain.access import PLATFORM
 from lateen.domain.functions import Function
 from lateen.ports.builder import BuildRequest, BuildWaits, Log
+from lateen.ports.objects import Objects
 from lateen.ports.table import Item, ItemNotFound
 from lateen.services import building
 from lateen.services.build_settings import settings_key
@@ -282,11 +284,32 @@ async def test_builds_that_nothing_names_any_more_are_swept(running: Running, in
     assert await running.called(again) == "tiny"
 
 
-def sweep(running: Running, *, days: int = 0) -> BuildSweep:
+async def test_what_is_built_again_while_its_artifact_is_swept_stays(
+    running: Running, index: Index, tmp_path: Path
+) -> None:
+    """The same source, and so the same bytes, which nothing named when the sweep looked."""
+    await running.index(index)
+    old = await running.create(TINY)
+    await running.settled(old)
+    await running.functions.delete(PLATFORM, old.id)
+    again: list[Function] = []
+
+    class Sweeping(FileObjects):
+        async def delete(self, key: str) -> None:
+            again.append(await running.create(TINY))
+            assert (await running.settled(again[0]))[0] == "Active"
+            await super().delete(key)
+
+    sweeping = sweep(running, days=8, objects=Sweeping(tmp_path / "data" / "objects"))
+    assert await sweeping.run() == 1
+    await running.artifact(again[0])
+
+
+def sweep(running: Running, *, days: int = 0, objects: Objects | None = None) -> BuildSweep:
     platform = running.platform
     return BuildSweep(
         platform.table,
-        platform.objects,
+        objects or platform.objects,
         functions=running.functions,
         workspaces=platform.workspaces,
         now=lambda: time.time() + days * 24 * 3600,

@@ -7,6 +7,7 @@ that was lost is made again by whoever looks, and two functions of a workspace w
 import hashlib
 import time
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Literal
 
 import msgspec
@@ -190,5 +191,5 @@ def log_item(build: Build, part: int, text: str, *, now_s: float) -> Item:
 
 
 def artifact_key(workspace_id: str, sha256: str) -> str:
-    """By content, so builds that make the same share it."""
-    return f"{workspace_id}/{BUILDS_FOLDER}/{sha256}.zip"
+    """A new one, for the sweep may be about to remove an artifact with the same content that nothing named any more."""
+    return f"{workspace_id}/{BUILDS_FOLDER}/{sha256}-{token_hex(4)}.zip"
