@@ -293,7 +293,7 @@ def test_the_peak_is_told(pod: InitPod) -> None:
 
 
 def test_an_idle_pod_costs_nothing(pod: InitPod, record_property: Record) -> None:
-    """A thousandth of a core at most, with environments that wait for events."""
+    """Less than two thousandths of a core, with environments that wait for events."""
     init = _on_node(pod)
     numbers = [pod.start() for _ in range(2)]
     time.sleep(2)
