@@ -1,6 +1,7 @@
 """Builds on this machine, from the sent zip to the answer of the function, with a package index of the test's own."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -80,6 +81,33 @@ async def test_the_same_source_gives_the_same_bytes(tmp_path: Path, index: Index
             assert (await running.settled(function))[0] == "Active"
             made.append(await running.artifact(function))
     assert made[0] == made[1]
+
+
+async def test_modules_are_compiled_by_the_build(running: Running, index: Index) -> None:
+    """And not at each cold start; what can't be compiled is no matter, and traces name the files that run."""
+    handler = (
+        "import lateen_tiny, os\nfrom package import own\n"
+        "def handler(event, context):\n"
+        "    cached = [os.path.isfile(each.__spec__.cached) for each in (lateen_tiny, own)]\n"
+        "    return [*cached, own.fail.__code__.co_filename == own.__file__, own.__file__.endswith('package/own.py')]\n"
+    )
+    await running.index(index)
+    function = await running.create(
+        zip_of(
+            {
+                "code.py": handler,
+                "requirements.txt": "lateen-tiny==1.0\n",
+                "struct.py": "raise ValueError('imported by the build')",
+                "package/own.py": "def fail():\n    raise ValueError\n",
+                "package/__pycache__/own.cpython-312.pyc": "of some other day",
+                "package/template.py": "class {{ name }}:\n    print 'hello'\n",
+                "package/tests/test_own.py": "x = 1",
+            }
+        )
+    )
+    assert await running.settled(function) == ("Active", None), await running.log(function)
+    assert json.loads(await running.called(function)) == [True] * 4
+    assert "template" not in await running.log(function)
 
 
 async def test_a_source_without_manifests_costs_no_build(running: Running) -> None:

@@ -1,8 +1,10 @@
 """What a build leaves behind, looked at by a process that has no more rights than the build had."""
 
+import codecs
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,36 @@ def test_compiled_modules_are_left_out_where_they_are_a_cache(folder: Path) -> N
     made = (folder.parent / "made.zip").read_bytes()
     assert b"closed.pyc" in made
     assert b"__pycache__" not in made
+
+
+codecs.lookup("cp437")  # which zips are read with, and the interpreter may be in a folder of root's
+LASTING, DATED = b"\xcb\r\r\n\1\0\0\0" + bytes(8), b"\xcb\r\r\n\0\0\0\0" + bytes(8)
+
+
+def test_compiled_modules_are_kept_where_no_date_is_in_them(folder: Path) -> None:
+    """PEP 552: such ones stay good however they are unpacked."""
+    cache = folder / "package" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "a.cpython-312.pyc").write_bytes(LASTING)
+    (cache / "b.cpython-312.pyc").write_bytes(DATED)
+    (cache / "c.cpython-312.pyc.1234").write_bytes(LASTING)
+    (cache / "deeper").mkdir()
+    (cache / "deeper" / "d.pyc").write_bytes(LASTING)
+    os.mkfifo(cache / "e.pyc")
+    pack(folder, folder.parent / "made.zip")
+    with zipfile.ZipFile(folder.parent / "made.zip") as made:
+        assert made.namelist() == ["code.py", "package/__pycache__/a.cpython-312.pyc"]
+
+
+@pytest.mark.parametrize("most", [{"limit": 8}, {"files": 2}])
+def test_compiled_modules_are_left_out_where_there_is_no_room_for_all(folder: Path, most: dict[str, int]) -> None:
+    """What would fit without them is a good build."""
+    (folder / "more.py").write_text("y")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "code.cpython-312.pyc").write_bytes(LASTING)
+    pack(folder, folder.parent / "made.zip", **most)
+    with zipfile.ZipFile(folder.parent / "made.zip") as made:
+        assert made.namelist() == ["code.py", "more.py"]
 
 
 def test_a_file_without_rights_is_refused_by_name(folder: Path) -> None:

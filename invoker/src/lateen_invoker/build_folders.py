@@ -16,7 +16,8 @@ from lateen_invoker.artifact import UNPACKED_LIMIT, ArtifactError, extract
 MAX_FILES = 100_000
 MAX_DEPTH = 100
 _DATE = (1980, 1, 1, 0, 0, 0)
-_LEFT_OUT_FOLDERS = {"__pycache__"}
+_HASHED = (b"\1\0\0\0", b"\3\0\0\0")
+"""Flags of a compiled module, behind its magic number: by its source's hash, and whether that is looked at again."""
 _PIECE = 1024 * 1024
 
 
@@ -44,18 +45,24 @@ def unpack_source(package: Path, sha256: str, target: Path, *, owner: int | None
             os.chown(folder, owner, owner)
 
 
-def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT) -> None:
+def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT, files: int = MAX_FILES) -> None:
     """Make a zip of all that is in the folder: sorted, of one date, with the bit of who may execute and no other.
 
+    Compiled modules in a `__pycache__` are taken if they hold no date (PEP 552), and only where there is room for all.
     Blocks. Nothing of the build may run any more. Raises: `PackRefused`, `OSError`.
     """
     if folder.is_symlink() or not folder.is_dir():
         # The build could replace the folder itself by a link to what its own eyes never see.
         raise PackRefused("the build left no folder where it was to put what it makes")
-    files, left = 0, limit
+    found, left = sorted(_files(folder.resolve(), files)), limit
+    if len(found) > files or sum(os.lstat(path).st_size for _, path in found) > limit:
+        found = [(name, path) for name, path in found if not _is_cached(name)]
+    if len(found) > files:
+        raise PackRefused(f"what was built has more than {files} files")
+    if not found:
+        raise PackRefused("the build left nothing behind")
     with zipfile.ZipFile(package, "x", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in sorted(_files(folder.resolve())):
-            files += 1
+        for name, path in found:
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
@@ -75,13 +82,9 @@ def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT) -> None:
                         if left < 0:
                             raise PackRefused(f"what was built is larger than {limit} bytes")
                         packed.write(piece)
-            if files > MAX_FILES:
-                raise PackRefused(f"what was built has more than {MAX_FILES} files")
-    if not files:
-        raise PackRefused("the build left nothing behind")
 
 
-def _files(root: Path) -> Iterator[tuple[str, str]]:
+def _files(root: Path, most: int) -> Iterator[tuple[str, str]]:
     """Names in the zip and where the files really are. Links within the folder are followed, as no zip holds any."""
     waiting: list[tuple[str, str, int]] = [("", str(root), 0)]
     found = 0
@@ -96,8 +99,10 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
         for entry in entries:
             name, path = prefix + entry.name, entry.path
             found += 1
-            if found > 2 * MAX_FILES:
-                raise PackRefused(f"what was built has more than {MAX_FILES} files")
+            if found > 4 * most:  # files and folders, and for each a compiled module
+                raise PackRefused(f"what was built has more than {most} files")
+            if _is_cached(name) and not _is_lasting(path):
+                continue
             if entry.is_symlink():
                 path = os.path.realpath(path)
                 if not os.path.exists(path):
@@ -105,11 +110,25 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
                 if not path.startswith(f"{root}{os.sep}"):
                     raise PackRefused(f"{_shown(name)} is a link that leads out of the folder")
             if os.path.isdir(path):
-                if entry.name not in _LEFT_OUT_FOLDERS:
-                    waiting.append((f"{name}/", path, depth + 1))
+                waiting.append((f"{name}/", path, depth + 1))
             else:
                 _check_name(name)
                 yield name, path
+
+
+def _is_cached(name: str) -> bool:
+    return f"/{name}".rpartition("/")[0].endswith("/__pycache__")
+
+
+def _is_lasting(path: str) -> bool:
+    """Whether it is a compiled module that is good for its source whatever date that has, and so has none in it."""
+    if not path.endswith(".pyc") or not stat.S_ISREG(os.lstat(path).st_mode):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(8)[4:] in _HASHED
+    except OSError:
+        return False
 
 
 def _check_name(name: str) -> None:
