@@ -94,6 +94,18 @@ def test_a_folder_without_rights_is_refused_by_name(folder: Path) -> None:
         pack(folder, folder.parent / "made.zip")
 
 
+@pytest.mark.parametrize("name", ["listed", "__pycache__"])
+def test_a_folder_that_can_only_be_listed_is_no_interruption(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "x.pyc").write_bytes(LASTING)
+    (folder / name).chmod(0o400)
+    if name == "listed":
+        with pytest.raises(PackRefused, match=r"^listed/x\.pyc can't be read$"):
+            pack(folder, folder.parent / "made.zip")
+    else:
+        pack(folder, folder.parent / "made.zip")
+
+
 def test_folders_below_too_long_a_path_are_refused(folder: Path) -> None:
     deep = os.open(folder, os.O_RDONLY)
     for _ in range(30):

@@ -55,7 +55,7 @@ def pack(folder: Path, package: Path, *, limit: int = UNPACKED_LIMIT, files: int
         # The build could replace the folder itself by a link to what its own eyes never see.
         raise PackRefused("the build left no folder where it was to put what it makes")
     found, left = sorted(_files(folder.resolve(), files)), limit
-    if len(found) > files or sum(os.lstat(path).st_size for _, path in found) > limit:
+    if len(found) > files or sum(_size(path) for _, path in found) > limit:
         found = [(name, path) for name, path in found if not _is_cached(name)]
     if len(found) > files:
         raise PackRefused(f"what was built has more than {files} files")
@@ -116,15 +116,22 @@ def _files(root: Path, most: int) -> Iterator[tuple[str, str]]:
                 yield name, path
 
 
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0  # is refused where it is read
+
+
 def _is_cached(name: str) -> bool:
     return f"/{name}".rpartition("/")[0].endswith("/__pycache__")
 
 
 def _is_lasting(path: str) -> bool:
     """Whether it is a compiled module that is good for its source whatever date that has, and so has none in it."""
-    if not path.endswith(".pyc") or not stat.S_ISREG(os.lstat(path).st_mode):
-        return False
     try:
+        if not path.endswith(".pyc") or not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
         with open(path, "rb") as file:
             return file.read(8)[4:] in _HASHED
     except OSError:
