@@ -3,8 +3,10 @@
 import hashlib
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
@@ -15,6 +17,9 @@ from lateen_invoker.control import Layer
 CODE = "the code"
 UNPACKED_LIMIT = 262_144_000
 _CHUNK = 1024 * 1024
+_EXTENDED_TIME = 0x5455
+_FIRST_DATE = 315_532_800
+"""1980-01-01."""
 
 
 class ArtifactError(Exception):
@@ -106,7 +111,27 @@ def _extract(package: Path | IO[bytes], target: Path, what: str, over: bool, lef
                         raise ArtifactError(f"{what} is larger than it may be when unpacked")
                     copy.write(chunk)
             os.chmod(path, 0o555 if is_program else 0o444)
+            if (modified := _modified(entry)) is not None:
+                os.utime(path, (modified, modified))
     return left
+
+
+def _modified(entry: zipfile.ZipInfo) -> int | None:
+    """Unix time; compiled modules name that of their source. None: there is none, for what makes the same zip of the
+    same files gives them all the first that a zip can hold, which would make their versions look alike to browsers."""
+    extra, said = entry.extra, None
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == _EXTENDED_TIME and len(extra) >= 9 and size >= 5 and extra[4] & 1:
+            said = struct.unpack_from("<i", extra, 5)[0]
+        extra = extra[4 + size :]
+    if said is None:
+        try:
+            # Without a zone: taken for UTC, which is what the machines have that make packages.
+            said = int(datetime(*entry.date_time, tzinfo=UTC).timestamp())
+        except ValueError:
+            return None
+    return said if said > _FIRST_DATE else None
 
 
 def _make_way(target: Path, parts: Sequence[str], is_folder: bool) -> None:
