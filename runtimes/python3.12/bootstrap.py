@@ -13,6 +13,7 @@ import sys
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
 
+from lateen_runtime import calls as bootstrap  # noqa: E402, F401  where libraries look for AWS's client
 from lateen_runtime import environment  # noqa: E402
 from lateen_runtime.channel import Channel  # noqa: E402
 

@@ -400,6 +400,72 @@ def test_log_formats(tmp_path: Path, form: str, level: str | None) -> None:
         pair.close()
 
 
+# What Sentry's and Honeybadger's libraries do while they are imported, or, with `late`, in a first call.
+WATCHED = """
+import sys
+
+def watch(client):
+    def watched(method):
+        def post(*given, **more):
+            print("posting", method.__name__)
+            return method(*given, **more)
+        return post
+
+    handle = client.handle_event_request
+    def handle_watched(runtime_client, request_handler, *given, **more):
+        def wrapped(event, context):
+            print("before", event, context.function_name)
+            try:
+                return request_handler(event, context)
+            except Exception as exc:
+                print("saw", repr(exc))
+                raise
+        return handle(runtime_client, wrapped, *given, **more)
+    client.handle_event_request = handle_watched
+    for name in ("post_invocation_result", "post_invocation_error"):
+        setattr(client.LambdaRuntimeClient, name, watched(getattr(client.LambdaRuntimeClient, name)))
+    post_init_error = client.LambdaRuntimeClient.post_init_error
+    def init_watched(*given, **more):
+        print("posting", given[1]["errorType"])
+        return post_init_error(*given, **more)
+    client.LambdaRuntimeClient.post_init_error = init_watched
+
+def handler(event, context):
+    if "watch" in event:
+        watch(sys.modules["__main__"].bootstrap)
+    return 10 // event.get("by", 1)
+"""
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_watches_every_call(tmp_path: Path, is_late: bool) -> None:
+    """Libraries that report errors put themselves around AWS's client, and find all of it that they look for."""
+    pair = Pair(
+        tmp_path, {"lambda_function.py": WATCHED + ("" if is_late else 'watch(sys.modules["__main__"].bootstrap)')}
+    )
+    try:
+        if is_late:
+            pair.both({"watch": 1})
+        for event in ({}, {"by": 0}):
+            ours, aws = pair.both(event)
+            assert ours[1:] == aws[1:]
+            assert "before" in ours[2]
+    finally:
+        pair.close()
+
+
+def test_what_watches_a_failed_start(tmp_path: Path) -> None:
+    """It also learns of an initialisation that failed."""
+    ends = 'watch(sys.modules["__main__"].bootstrap)\nimport nothing_like_this'
+    pair = Pair(tmp_path, {"lambda_function.py": f"{WATCHED}\n{ends}"})
+    try:
+        ours, aws = pair.both({})
+        assert ours[1] == aws[1]
+        assert "posting Runtime.ImportModuleError" in ours[2]
+    finally:
+        pair.close()
+
+
 # What only ours does.
 
 
