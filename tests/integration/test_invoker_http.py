@@ -16,6 +16,8 @@ import time
 def handler(event, context):
     if event["rawPath"] == "/sleep":
         time.sleep(0.3)
+    if event["rawPath"] == "/leave":
+        return {"statusCode": 302, "headers": {"location": "/there"}}
     return {"statusCode": 200, "body": event["requestContext"]["http"]["method"] + " " + event["rawPath"] + " "
             + event.get("body", "")}
 """
@@ -44,6 +46,12 @@ def test_a_service_worker_rules_over_no_other_function(invoker: InvokerProcess, 
         b"HTTP/1.1 200 "
     )
     assert invoker.raw(head("GET", target, "connection: close")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_redirection_leads_to_the_function(invoker: InvokerProcess) -> None:
+    """A path from the host's root is one below the function's URL."""
+    answer = invoker.raw(head("GET", f"{URL}leave", "connection: close"))
+    assert f"\r\nlocation: {URL}there\r\n".encode() in answer
 
 
 @pytest.mark.parametrize(

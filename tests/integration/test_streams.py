@@ -166,7 +166,8 @@ def test_pieces_reach_the_caller_as_they_come(invoker: InvokerProcess, gate: Gat
 def test_a_prelude_in_any_pieces(invoker: InvokerProcess, gate: Gate) -> None:
     """Status, headers and cookies come from it, wherever its bytes are cut, also with some of the body."""
     run(invoker, gate, f"""
-        whole = json.dumps({{"statusCode": 207, "headers": {{"x-a": "b", "content-length": "1"}}, "cookies": ["c=d"]}})
+        whole = json.dumps({{"statusCode": 207, "cookies": ["c=d"],
+                            "headers": {{"x-a": "b", "content-length": "1", "location": "/there"}}}})
         whole = whole.encode() + bytes(8) + b"body" + bytes(8)
         size = int(event["rawQueryString"])
         stream("{PRELUDE}", [whole[at:at + size] for at in range(0, len(whole), size)])
@@ -175,6 +176,7 @@ def test_a_prelude_in_any_pieces(invoker: InvokerProcess, gate: Gate) -> None:
         with asked(invoker, f"/?{size}") as answer:
             assert (answer.status, answer.headers["x-a"], answer.headers["set-cookie"]) == (207, "b", "c=d")
             assert answer.headers["content-type"] == "application/json"
+            assert answer.headers["location"] == f"/{HASH}/there"
             assert answer.headers.get_all("content-length") is None
             assert answer.read() == b"body" + bytes(8)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen_invoker.function_url import InvalidAnswer, event_for, response_from, whole, with_prelude
+from lateen_invoker.function_url import InvalidAnswer, event_for, located, response_from, whole, with_prelude
 
 HASH = "0123456789abcdef0123456789abcdef"
 JSON = b"content-type: application/json\r\n"
@@ -169,6 +169,34 @@ def test_a_function_can_not_say_that_it_was_not_executed() -> None:
     answer = b'{"statusCode": 503, "headers": {"X-Lateen-Refused": "1", "x-other": "2"}, "body": ""}'
     assert response_from(answer).head == b"x-other: 2\r\n" + JSON
     assert b"refused" not in with_prelude(answer + b"\0" * 8).head
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("/login?next=/", f"/{HASH}/login?next=/"),
+        ("/", f"/{HASH}/"),
+        ("http://F.example.org/a", f"http://F.example.org/{HASH}/a"),
+        ("https://f.example.org", f"https://f.example.org/{HASH}"),
+        ("//f.example.org/a", f"//f.example.org/{HASH}/a"),
+        (f"/{'a' * 33}", f"/{HASH}/{'a' * 33}"),
+        # What is said of somewhere else, or with the path that it has here, is meant so.
+        (f"/{HASH}/a", f"/{HASH}/a"),
+        (f"https://f.example.org/{'0' * 32}?a", f"https://f.example.org/{'0' * 32}?a"),
+        ("https://example.org/a", "https://example.org/a"),
+        ("//example.org/a", "//example.org/a"),
+        ("a/b", "a/b"),
+        ("?page=2", "?page=2"),
+        ("mailto:a@example.org", "mailto:a@example.org"),
+        ("", ""),
+    ],
+)
+def test_redirections_stay_with_the_function(said: str, sent: str) -> None:
+    """On AWS the root of the host is the function's; here it is below its hash, of which its code knows nothing."""
+    answer = {"statusCode": 302, "headers": {"x-a": "location: /b", "Location": said, "content-location": "/c"}}
+    head = response_from(json.dumps(answer).encode()).head
+    expected = f"x-a: location: /b\r\nlocation: {sent}\r\ncontent-location: /c\r\n".encode() + JSON
+    assert located(head, f"/{HASH}", "f.example.org") == expected
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ class Call(Request):
                 request_id=invocation.request_id,
                 whole=whole,
                 failed=partial(self._failed, allowed=allowed),
-                head=lambda head: head if allowed is None else cors.with_lines(head, allowed),
+                head=partial(self._head, allowed=allowed),
             )
             invocation.stream, invocation.reply = stream, stream.done
 
@@ -247,12 +247,15 @@ class Call(Request):
                 invocation.log += f"[ERROR] The answer can't be sent: {exc}\n".encode()
                 self._failed(request_id, "InvalidAnswer", allowed=allowed)
                 return
-            head = answer.head if allowed is None else cors.with_lines(answer.head, allowed)
-            self.connection.respond(self, answer.status, head, answer.body, request_id)
+            self.connection.respond(self, answer.status, self._head(answer.head, allowed), answer.body, request_id)
         elif outcome.kind == "refused":
             self.connection.respond(self, outcome.status, REFUSED + (allowed or b""), outcome.body, request_id)
         else:
             self._failed(request_id, outcome.error_type, allowed=allowed)
+
+    def _head(self, head: bytes, allowed: bytes | None) -> bytes:
+        head = function_url.located(head, self.headers["x-forwarded-prefix"], self.headers.get("host", ""))
+        return head if allowed is None else cors.with_lines(head, allowed)
 
     def _failed(self, request_id: str, error_type: str, *, allowed: bytes | None = None) -> None:
         # Never the function's message: it may hold what its callers must not see, and is in the log.

@@ -110,6 +110,8 @@ _OURS = frozenset(
         "clear-site-data", "cross-origin-opener-policy", "nel", "report-to", "service-worker-allowed",
     }
 )  # fmt: skip
+_LOCATION = re.compile(rb"^location: ((?:https?:)?//[^/?#\r]*)?([^\r]*)", re.MULTILINE)
+_BEGINS_WITH_HASH = re.compile(rb"/[0-9a-f]{32}(?![^/?#])").match
 _JSON_HEAD = b"content-type: application/json\r\n"
 
 
@@ -219,6 +221,29 @@ def from_prelude(prelude: bytes) -> Response:
 def without_prelude(media_type: str) -> Response:
     """Status and headers of a stream that says nothing but its type. Raises: `InvalidAnswer`."""
     return Response(200, _line("content-type", media_type or "application/octet-stream").encode(), b"")
+
+
+def located(head: bytes, prefix: str, host: str) -> bytes:
+    """The header lines with a `Location` as a caller has to take it.
+
+    On AWS the whole host is the function's, so what its code gives as a path from the root, with the host before it or
+    without, is below its URL. Other hosts stay, and so does a path that begins with a hash, of whichever function.
+
+    Args:
+        prefix: `/` and the hash.
+        host: that the request was sent to.
+    """
+    if b"location: " not in head:
+        return head
+
+    def as_taken(found: re.Match[bytes]) -> bytes:
+        origin, path = found.groups(b"")
+        is_here = origin.rpartition(b"//")[2].lower() == host.lower().encode() if origin else path[:1] == b"/"
+        if not is_here or _BEGINS_WITH_HASH(path):
+            return found[0]
+        return b"location: " + origin + prefix.encode() + path
+
+    return _LOCATION.sub(as_taken, head)
 
 
 def _is_text(body: bytes, content_type: str) -> bool:
