@@ -64,6 +64,17 @@ def head(path: str, *lines: str) -> bytes:
 CHUNKED = head(f"{RUNNING}/response", "transfer-encoding: chunked") + b"1\r\nx\r\n"
 
 
+async def test_another_address_of_the_loopback_interface() -> None:
+    """A process may take the port of an environment's connection on 127.0.0.2, and is no environment for that."""
+    async with listening() as (_, number):
+        reader, writer = await asyncio.open_connection("127.0.0.1", number, local_addr=("127.0.0.2", 0))
+        writer.write(b"GET /2018-06-01/ping HTTP/1.1\r\n\r\n")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"does not come from this environment" in answer
+        writer.close()
+
+
 @pytest.mark.parametrize("begun", [b"GET /?", b"GET / HTTP/1.1\r\nx: ", CHUNKED + b"0\r\nx: ", CHUNKED + b"1;"])
 async def test_a_line_without_an_end(begun: bytes) -> None:
     """Is not kept in the hope that it has one."""

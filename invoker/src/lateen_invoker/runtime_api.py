@@ -21,6 +21,7 @@ from lateen_invoker.invocations import ERROR_LIMIT, ERROR_TOO_LARGE, RESPONSE_LI
 from lateen_invoker.spawner import Process
 from lateen_invoker.writes import write_now
 
+_ADDRESS = "127.0.0.1"
 # Go's and Node's clients open a few; every process of the machine can open as many as it likes.
 CONNECTIONS_LIMIT = 64
 _INVOCATION = "/2018-06-01/runtime/invocation/"
@@ -73,7 +74,7 @@ async def serve_runtime_api(environment: Environment, configure: Configure) -> R
     """Listen for the one environment. The caller closes it."""
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
-    server = await loop.create_server(lambda: _Connection(environment, configure, connections), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Connection(environment, configure, connections), _ADDRESS, 0)
     return RuntimeApi(server, connections)
 
 
@@ -115,8 +116,10 @@ class _Connection(asyncio.Protocol):
     def _admit(self, process: Process) -> None:
         if self._transport.is_closing():
             return
-        peer_port = self._transport.get_extra_info("peername")[1]
-        if process.owns_connection(peer_port, self._transport.get_extra_info("sockname")[1]):
+        peer, peer_port = self._transport.get_extra_info("peername")
+        own_port = self._transport.get_extra_info("sockname")[1]
+        # With 127.0.0.2 for an address, a stranger can have the port that an environment's connection has.
+        if peer == _ADDRESS and process.owns_connection(peer_port, own_port):
             self._transport.resume_reading()
         else:
             self._refuse(403, "Forbidden", "The connection does not come from this environment")
