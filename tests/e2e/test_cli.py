@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -448,6 +449,16 @@ def test_up_refuses_a_port_and_a_folder_in_use(server: Running, tmp_path: Path) 
         assert (port if listen != "0" else str(server.data)) in error
         assert hint.startswith("hint: ")
     assert httpx.get(f"{server.endpoint}/health").json() == {"status": "healthy"}
+
+
+def test_up_is_all_that_localhost_means(server: Running) -> None:
+    """A function of this machine could have the other address, and most programs try that first."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    port = server.endpoint.rpartition(":")[2]
+    assert httpx.get(f"http://[::1]:{port}/health").json() == {"status": "healthy"}
 
 
 def test_up_refuses_an_address_of_another_machine(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from lateen import logs
 from lateen.adapters.data_folder import DataFolderError
 from lateen.app import create_app
-from lateen.server import CannotListen, Server, listen, settle
+from lateen.server import CannotListen, Server, listen_here, settle
 from lateen.settings import Settings
 
 
@@ -39,7 +40,7 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
     """
     # The port first: who has it may well have the data folder too, and is told apart more easily.
     try:
-        listening = listen(settings.host, settings.port)
+        sockets = listen_here(settings.host, settings.port)
     except CannotListen as exc:
         cause = exc.__cause__
         is_elsewhere = isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL
@@ -47,9 +48,11 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
         if is_elsewhere or isinstance(cause, socket.gaierror):
             step = "LATEEN_HOST is an address of this machine"
         raise CannotStart(f"{exc}; {step}") from exc
-    with listening:
+    with ExitStack() as listening:
+        for each in sockets:
+            listening.enter_context(each)
         # What is started later has other working folders, and the URLs have the port that it became.
-        port = listening.getsockname()[1]
+        port = sockets[0].getsockname()[1]
         settings = replace(settings, data=settings.data.absolute(), port=port)
         logs.configure(
             level=settings.log_level, json=settings.logs_json, environment=settings.environment, service="lateen"
@@ -62,7 +65,7 @@ def run(settings: Settings, *, on_started: Callable[[Started], None]) -> None:
         started = Started(endpoint=_address(settings), data=settings.data, isolation=isolation)
         server = _Server(platform, settings, on_stopping=platform.stopping)
         server.on_started = lambda: on_started(started)
-        server.run(sockets=[listening])
+        server.run(sockets=sockets)
     if not server.started:
         raise CannotStart("Lateen did not start; the log above says why")
 

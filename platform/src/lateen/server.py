@@ -7,6 +7,7 @@ signal doesn't wait for it: what runs is cut with a 503, and everything is still
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import signal
@@ -26,6 +27,9 @@ from lateen.settings import Settings
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+_LOCALHOST_TOO = {"127.0.0.1": "::1", "localhost": "::1", "0.0.0.0": "::1", "::1": "127.0.0.1"}  # noqa: S104 - asked for
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""A machine without addresses of that family."""
 
 
 class CannotListen(Exception):
@@ -45,6 +49,21 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from exc
     listening.setblocking(False)
     return listening
+
+
+def listen_here(host: str, port: int) -> list[socket.socket]:
+    """As `listen`. Where the host is what `localhost` means, all that it means is taken: else any function of this
+    machine could, and would be shown the keys of who says `localhost`. Raises: `CannotListen`."""
+    sockets = [listen(host, port)]
+    if (other := _LOCALHOST_TOO.get(host)) is not None:
+        try:
+            sockets.append(listen(other, sockets[0].getsockname()[1]))
+        except CannotListen as exc:
+            cause = exc.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in _NOT_HERE:
+                sockets[0].close()
+                raise
+    return sockets
 
 
 def settle() -> None:
