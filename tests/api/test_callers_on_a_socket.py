@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from lateen import http_protocol
+from lateen import http_protocol, server
 
 from .conftest import Served, StartServer
 
@@ -335,6 +335,26 @@ async def test_an_upgrade_is_not_taken(serve: StartServer) -> None:
         )
         assert status_of(answer) == 200
         assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_more_callers_that_say_nothing_than_there_is_room_for(
+    serve: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who came first make way. Who is being answered stays, and whoever comes is served."""
+    monkeypatch.setattr(server, "CONNECTIONS", 32)
+    served = await serve()
+    whole = post(served, b'{"name": "one"}')
+    working = await served.connect()
+    working[1].write(whole[:-1])
+    await asyncio.sleep(0.1)
+    silent = [await served.connect() for _ in range(100)]
+    assert await served.is_healthy()
+    assert len(served.server.server_state.connections) <= 33
+    working[1].write(whole[-1:])
+    assert status_of(await working[0].read()) == 201
+    assert await silent[0][0].read() == b""
+    for _, writer in [working, *silent]:
+        writer.close()
 
 
 async def test_many_callers_that_say_nothing(serve: StartServer) -> None:

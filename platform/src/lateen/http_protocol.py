@@ -7,7 +7,7 @@ something, so an ordinary request pays for none of them.
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httptools
 from uvicorn.config import Config
@@ -22,6 +22,8 @@ from lateen_invoker.writes import write_now
 HEAD_BYTES = 64 * 1024
 TARGET_BYTES = 16 * 1024
 HEAD_FIELDS = 200
+CONNECTIONS = 16_384
+"""Callers' connections at a time, at most. An idle one costs its caller nothing, and us memory and a descriptor."""
 PIPELINED = 16
 """Requests that may wait for the answer to the one before. One read can hold thousands, and all of it is parsed."""
 BODY_BYTES_PER_S = 16 * 1024
@@ -52,6 +54,7 @@ class LateenProtocol(HttpToolsProtocol):
     """Where ordinary calls of functions go without being a request of the application's."""
     trusted: Proxies | None = None
     """Whose word is taken about whom a request comes from."""
+    most_connections = CONNECTIONS
     is_draining = False
     """No request is the last one yet, but each answer ends its connection. Of all connections at once."""
 
@@ -95,7 +98,10 @@ class LateenProtocol(HttpToolsProtocol):
             self.client = (plain_address(self.client[0]), self.client[1])
             if self.trusted is not None and self.trusted.trust(self.client[0]):
                 self.proxies = self.trusted
+        self._idle_since_s = self.loop.time()
         self._arm(self.deadlines.head_s, self._head_is_late)
+        if len(self.connections) > self.most_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -104,6 +110,20 @@ class LateenProtocol(HttpToolsProtocol):
             call.left()
         super().connection_lost(exc)
         self._guarded.unwatch()
+
+    def _make_room(self) -> None:
+        """Let those go that have been idle for longest, some at a time; where none is, who has just come."""
+        others = cast("set[LateenProtocol]", self.connections)
+        idle = [each for each in others if each is not self and each._is_idle()]
+        idle.sort(key=lambda each: each._idle_since_s)
+        for each in idle[: max(1, len(idle) // 16)] or [self]:
+            self.connections.discard(each)  # counted no more; its end is told later
+            each._is_over = True
+            each.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Whether there is no request whose head has come."""
+        return self._call is None and (self.cycle is None or self.cycle.response_complete)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -408,6 +428,7 @@ class LateenProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
+        self._idle_since_s = self.loop.time()
         super().on_response_complete()
         if self._in_body and not self._is_over and not self.transport.is_closing():
             self._arm(LINGER_S, self.transport.close)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -21,7 +22,7 @@ from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
 from lateen.gateway.proxies import Proxies
-from lateen.http_protocol import Deadlines, LateenProtocol
+from lateen.http_protocol import CONNECTIONS, Deadlines, LateenProtocol
 from lateen.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,12 @@ class Server(UvicornServer):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # A call takes one descriptor for its caller and one for its invoker, and stores need theirs.
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._protocol.most_connections = min(CONNECTIONS, descriptors // 2)
 
     def stop(self) -> None:
         """The first time: finish what runs and end. The second time: end."""
