@@ -1,10 +1,12 @@
 """The pages without a browser: sessions, tokens against forged requests, headers, and what is text and stays text."""
 
 import base64
+import html
 import re
 import time
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -220,10 +222,80 @@ async def test_nobody_signed_in_is_led_to_the_form(api: Api) -> None:
     """Whatever the page, and whether or not there is such a function."""
     browser = Browser(api.platform)
     for path in (*PAGES, *MORE_PAGES):
-        answer = await browser.get(path.format(id="a" * 17))
-        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in"), path
+        address = path.format(id="a" * 17)
+        answer = await browser.get(address)
+        back = "" if address == "/ui/functions" else f"?next={quote(address, safe='')}"
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/sign-in{back}"), path
     for path in ("/ui/api/keys", "/ui/lambda/list", "/ui/api/workspaces"):
         assert (await browser.get(path)).status_code == 401
+
+
+async def test_signing_in_leads_to_where_the_link_led(api: Api) -> None:
+    """With its query, and also after a wrong key; who has signed in meanwhile is there at once."""
+    browser = Browser(api.platform)
+    wanted = "/ui/functions?sort=name&q=a%26b%20%C3%A9&after=x%2Fy"
+    led = (await browser.get(wanted)).headers["location"]
+    form = await browser.get(led)
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form.text))
+    fields = {name: html.unescape(value) for name, value in fields.items()}
+    assert fields["next"] == wanted
+    refused = await browser.post("/ui/sign-in", key="wrong", **fields)
+    assert (refused.status_code, f'name="next" value="{html.escape(wanted)}"' in refused.text) == (401, True)
+    answer = await browser.post("/ui/sign-in", key=api.secret, **fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, wanted)
+    assert (await browser.get(led)).headers["location"] == wanted
+
+
+async def test_a_part_of_a_page_leads_back_to_the_page(api: Api) -> None:
+    """What a form or htmx asks for is none; the browser says which page it is on."""
+    browser = Browser(api.platform)
+    for referrer, back in (
+        (f"{BASE}/ui/functions/a/code?x=1", "?next=%2Fui%2Ffunctions%2Fa%2Fcode%3Fx%3D1"),
+        (f"{BASE}/a-function", ""),
+        ("", ""),
+        ("http://[", ""),
+    ):
+        asked = await browser.get("/ui/functions/a/state", **{"hx-request": "true", "referer": referrer})
+        assert (asked.status_code, asked.headers["hx-redirect"]) == (204, f"/ui/sign-in{back}")
+        headers = {"sec-fetch-dest": "document", "origin": BASE, "referer": referrer}
+        sent = await browser.client.post("/ui/functions/a/delete", headers=headers)
+        assert (sent.status_code, sent.headers["location"]) == (303, f"/ui/sign-in{back}")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example/",
+        "https:/ui/keys",
+        "//evil.example/ui/",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/ui\\..\\x",
+        "javascript:alert(1)",
+        "/0123456789abcdef",
+        "/ui/../0123456789abcdef",
+        "/ui/%2e%2e/x",
+        "/ui/functions\r\nSet-Cookie: a=b",
+        "/ui/functions?x=\n",
+        "/ui/functions\n",
+        "/ui/fun\tctions",
+        "/ui/funct\u0131ons",
+        "/ui//evil.example",
+        "/ui/functions?" + "x" * 4000,
+        "ui/keys",
+        " /ui/keys",
+        "",
+    ],
+)
+async def test_signing_in_leads_nowhere_else(api: Api, wanted: str) -> None:
+    """Neither to another site nor to a function, which could look like these pages."""
+    browser = Browser(api.platform)
+    form = await browser.get(f"/ui/sign-in?next={quote(wanted, safe='')}")
+    assert (form.status_code, 'name="next"' in form.text) == (200, False)
+    answer = await browser.post("/ui/sign-in", token=await browser.token(), key=api.secret, next=wanted)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/functions")
+    signed_in = await browser.get(f"/ui/sign-in?next={quote(wanted, safe='')}")
+    assert signed_in.headers["location"] == "/ui/functions"
 
 
 async def test_a_link_of_another_site_ends_no_session(api: Api, browser: Browser) -> None:
@@ -292,7 +364,7 @@ async def test_a_second_session_cookie(api: Api, browser: Browser) -> None:
         cookies = {"cookie": f"{COOKIE}={second}; {COOKIE}={ours}"}
         browser.client.cookies.clear()
         answer = await browser.get("/ui/keys", **cookies)
-        assert answer.headers["location"] == "/ui/sign-in"
+        assert answer.headers["location"] == "/ui/sign-in?next=%2Fui%2Fkeys"
 
 
 async def test_other_origins_are_refused(api: Api, browser: Browser) -> None:

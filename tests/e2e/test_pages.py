@@ -489,6 +489,29 @@ def test_a_strangers_workspace(person: Callable[..., Person], api: httpx.Client)
     expect(ada.page.locator("body")).not_to_contain_text("private")
 
 
+def test_a_link_leads_to_its_page_after_signing_in(person: Callable[..., Person], key: str, api: httpx.Client) -> None:
+    """A wrong key first; and from a page whose session has ended back to it."""
+    function = a_function(api, "linked", "def handler(event, context):\n    return 1\n")
+    ada = person()
+    ada.refusals = {401}
+    page = ada.page
+    ada.open(f"/ui/functions/{function['id']}/logs?status=error")
+    for given in ("wrong", key):
+        page.get_by_label("API key").fill(given)
+        page.get_by_role("button", name="Sign in").click()
+        if given == "wrong":
+            expect(page.get_by_role("alert")).to_contain_text("not known here")
+    page.wait_for_url(f"**/ui/functions/{function['id']}/logs?status=error")
+
+    ada.open(f"/ui/functions/{function['id']}")
+    ada.context.clear_cookies()
+    page.get_by_role("button", name="Send").click()
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert page.url.endswith(f"/ui/functions/{function['id']}")
+
+
 def test_a_link_of_another_site(person: Callable[..., Person], key: str, server: Running) -> None:
     """Who has signed in stays so, and comes to the page; who has not comes to the form, after one more request."""
     elsewhere = "http://tickets.example/"

@@ -1,6 +1,11 @@
 // Calls of the public API with the session's key, which only the server can take out of the cookie.
 export const SIGN_IN = "/ui/sign-in";
 
+// Who signs in comes back to this page.
+export function signIn() {
+  location.assign(`${SIGN_IN}?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
 const headersFor = (body) => {
   const headers = { "X-CSRF-Token": document.body.dataset.token };
   if (typeof body === "string") headers["Content-Type"] = "application/json";
@@ -10,7 +15,7 @@ const headersFor = (body) => {
 // A Response. `path` is that of the public API, such as /api/functions/…; `body` a string of JSON.
 export async function api(method, path, { body, headers, signal } = {}) {
   const answer = await fetch(`/ui${path}`, { method, body, signal, headers: { ...headersFor(body), ...headers } });
-  if (answer.status === 401) location.assign(SIGN_IN);
+  if (answer.status === 401) signIn();
   return answer;
 }
 

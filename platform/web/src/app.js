@@ -1,6 +1,6 @@
 // What every page has: htmx, the theme, copying, dialogs, short messages.
 import "htmx.org";
-import { SIGN_IN } from "./api.js";
+import { signIn } from "./api.js";
 import { $, $$, FLASH, say, toast } from "./dom.js";
 
 const YEAR_S = 31536000;
@@ -57,7 +57,7 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("htmx:responseError", (event) => {
   const { xhr, elt } = event.detail;
-  if (xhr.status === 401) location.assign(SIGN_IN);
+  if (xhr.status === 401) signIn();
   else if (elt.id === "state" && xhr.status === 404) {
     elt.replaceWith(Object.assign(document.createElement("p"), { className: "reason", textContent: "This function is not there any more." }));
   } else if (elt.id !== "state") toast(xhr.responseText.slice(0, 300) || `Lateen answered with status ${xhr.status}.`);

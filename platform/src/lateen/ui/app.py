@@ -25,7 +25,7 @@ from lateen.ui.function_pages import FunctionPages
 from lateen.ui.key_pages import KeyPages
 from lateen.ui.rendering import page, template_config
 from lateen.ui.sessions import COOKIE, EndedSessions, Session, Sessions, cookie_header
-from lateen.ui.signing_in import SIGN_IN, NotSignedIn, SigningIn
+from lateen.ui.signing_in import NotSignedIn, SigningIn, address_of_form
 
 log = logging.getLogger(__name__)
 
@@ -198,9 +198,10 @@ def _to_sign_in(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
     """The cookie goes too: it may hold a key that was revoked."""
     secure = request.scope["scheme"] == "https"
     headers = {"Set-Cookie": cookie_header("", secure=secure, lives_s=0)} if COOKIE in request.cookies else {}
+    form = address_of_form(request)
     if request.headers.get("hx-request"):
-        return Response(b"", status_code=204, headers=headers | {"HX-Redirect": SIGN_IN})
-    return Response(b"", status_code=303, headers=headers | {"Location": SIGN_IN})
+        return Response(b"", status_code=204, headers=headers | {"HX-Redirect": form})
+    return Response(b"", status_code=303, headers=headers | {"Location": form})
 
 
 def _answer_refused(request: Request[Any, Any, Any], exc: Refused) -> Response[Any]:

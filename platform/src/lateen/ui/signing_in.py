@@ -1,7 +1,8 @@
 """`/ui/sign-in` and out. The key goes into the session's sealed cookie, and nowhere else in the browser."""
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
@@ -16,6 +17,9 @@ from lateen.ui.sessions import EndedSessions, Session, Sessions, cookie_header
 SIGN_IN = "/ui/sign-in"
 HOME = "/ui/functions"
 _LONGEST = 200
+_PAGE = re.compile(r"/ui(/[A-Za-z0-9_-]+)+(\?[!$-\[\]-~]*)?")
+"""Addresses of pages, with a query. No dots, for `/ui/..` leads to functions, which could look like these pages."""
+_LONGEST_PAGE = 2000
 
 ApiDep = NamedDependency[SkipValidation[Api]]
 SessionsDep = NamedDependency[SkipValidation[Sessions]]
@@ -25,6 +29,32 @@ AttemptsDep = NamedDependency[SkipValidation[Attempts]]
 
 class NotSignedIn(Exception):
     """The page needs a key that is valid."""
+
+
+def address_of_form(request: Request[Any, Any, Any]) -> str:
+    """Of the form that leads back to the page which was asked for, or whose part or form was."""
+    scope = request.scope
+    if request.method == "GET" and not request.headers.get("hx-request"):
+        path = scope.get("raw_path") or scope["path"].encode()
+        return _form_before(_address(path.decode("latin-1"), scope["query_string"].decode("latin-1")))
+    try:
+        page_shown = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return SIGN_IN
+    return _form_before(_address(page_shown.path, page_shown.query))
+
+
+def _address(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+def _form_before(wanted: str) -> str:
+    return SIGN_IN if (wanted := _page_at(wanted)) == HOME else f"{SIGN_IN}?{urlencode({'next': wanted})}"
+
+
+def _page_at(wanted: str) -> str:
+    """`wanted` if that is the address of a page of ours, and else that of the first."""
+    return wanted if len(wanted) <= _LONGEST_PAGE and _PAGE.fullmatch(wanted) else HOME
 
 
 class SigningIn(Controller):
@@ -37,9 +67,10 @@ class SigningIn(Controller):
     @get("/sign-in")
     async def form(self, request: PageRequest, sessions: SessionsDep) -> Response[Any]:
         session: Session = request.scope["state"]["session"]
+        wanted = _page_at(request.query_params.get("next", ""))
         if session.is_signed_in:
-            return _to(HOME)
-        return _shown(request, sessions, session)
+            return _to(wanted)
+        return _shown(request, sessions, session, wanted)
 
     @post("/sign-in", status_code=200)
     async def sign_in(
@@ -47,15 +78,16 @@ class SigningIn(Controller):
     ) -> Response[Any]:
         session: Session = request.scope["state"]["session"]
         fields = await checked_form(request, sessions)
+        wanted = _page_at(fields.get("next", ""))
         secret = fields.get("key", "").strip()
         if not secret:
-            return _shown(request, sessions, session, error="Paste a key.", status=400)
+            return _shown(request, sessions, session, wanted, error="Paste a key.", status=400)
         client = request.scope.get("client")
         # All but the last part of a key is its name, which is no secret.
         who = f"{client[0] if client else ''} {secret.rpartition('_')[0][:_LONGEST]}"
         if wait_s := attempts.wait_s(who):
             text = f"This key was refused too often. Try again in {wait_s} s."
-            answer = _shown(request, sessions, session, error=text, status=429)
+            answer = _shown(request, sessions, session, wanted, error=text, status=429)
             answer.headers["Retry-After"] = str(wait_s)
             return answer
         try:
@@ -67,9 +99,9 @@ class SigningIn(Controller):
                 raise
             attempts.failed(who)
             text = "This key is not known here, or was revoked."
-            return _shown(request, sessions, session, error=text, status=401)
+            return _shown(request, sessions, session, wanted, error=text, status=401)
         begun = sessions.begin(secret)
-        return _to(HOME, cookie_header(sessions.seal(begun), secure=_is_secure(request)))
+        return _to(wanted, cookie_header(sessions.seal(begun), secure=_is_secure(request)))
 
     @post("/sign-out", status_code=303)
     async def sign_out(self, request: PageRequest, sessions: SessionsDep, ended: EndedDep) -> Response[bytes]:
@@ -81,10 +113,12 @@ class SigningIn(Controller):
 
 
 def _shown(
-    request: PageRequest, sessions: Sessions, session: Session, *, error: str = "", status: int = 200
+    request: PageRequest, sessions: Sessions, session: Session, wanted: str, *, error: str = "", status: int = 200
 ) -> Response[Any]:
     """The form's token belongs to a session without a key, which the browser gets here."""
-    answer: Response[Any] = page(request, "sign_in.html", status=status, error=error)
+    answer: Response[Any] = page(
+        request, "sign_in.html", status=status, error=error, next="" if wanted == HOME else wanted
+    )
     answer.headers["Set-Cookie"] = cookie_header(sessions.seal(session), secure=_is_secure(request))
     return answer
 
