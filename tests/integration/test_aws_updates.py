@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +15,10 @@ from lateen.aws.assembled import aws_api
 from lateen.aws.calls import Call
 from lateen.aws.errors import AwsError
 from lateen.aws.references import Place
+from lateen.domain.errors import Unavailable
 from lateen.domain.functions import Function, State
 from lateen.ports.deployer import Observation
+from lateen.ports.table import Item, Operation, TableUnavailable
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.version_items import head_key
 from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
@@ -87,6 +90,44 @@ async def test_what_is_published_is_what_was_sent(services: Services, interposed
     latest = (await services.functions.get(services.admin, made.id)).function
     assert (latest.revision, latest.code) == (4, published.code)
     assert published.code.sha256 == hashlib.sha256(MINE).hexdigest()
+
+
+async def test_a_create_makes_the_function_with_its_version_or_nothing(
+    services: Services, interposed: InterposedTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Publish: the table goes away at any moment, and who repeats the call, as SDKs do, is not told that there is
+    a function, which then had no version."""
+    given: dict[str, Any] = {"Runtime": "python3.12", "Handler": "code.handler", "Publish": True}
+    given["Code"] = {"ZipFile": base64.b64encode(FIRST).decode()}
+    left = 0
+
+    async def going_away(operations: Sequence[Operation]) -> list[Item]:
+        nonlocal left
+        if not left:
+            raise TableUnavailable("away")
+        left -= 1
+        return await InterposedTable.transact(interposed, operations)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interposed, "transact", going_away)
+        for writes in range(5):
+            left = writes
+            try:
+                made = await ask(services, "CreateFunction", **given)
+                break
+            except Unavailable:
+                continue
+    assert made["Version"] == "1"
+    versions = (await ask(services, "ListVersionsByFunction"))["Versions"]
+    assert [(each["Version"], each["CodeSha256"]) for each in versions] == [
+        ("$LATEST", made["CodeSha256"]),
+        ("1", made["CodeSha256"]),
+    ]
+    assert (await ask(services, "PublishVersion"))["Version"] == "1"
+    function = (await services.functions.by_name(services.admin, "default", "f")).function
+    await services.functions.report(Observation(function_id=function.id, revision=1, state="Active"))
+    await ask(services, "UpdateFunctionConfiguration", Description="another")
+    assert (await ask(services, "PublishVersion"))["Version"] == "2"
 
 
 async def test_a_url_is_no_update(services: Services) -> None:

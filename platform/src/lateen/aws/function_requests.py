@@ -69,6 +69,7 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images
         description=given.get("Description", ""),
         layers=given.get("Layers", ()),
         tags=tags,
+        publish=given.get("Publish", False),
     )
 
 

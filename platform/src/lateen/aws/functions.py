@@ -75,10 +75,8 @@ class FunctionOperations:
             raise conflict(f"Function already exist: {reference.name}") from None
         except (InvalidInput, TooLarge) as exc:
             raise _refused(exc) from exc
-        if call.parameters.get("Publish"):
-            number = (await self._versions.publish(call.caller, made.function.id)).version.function.version
-            return Answer(body=(await self._finding.shown(made, reference)) | {"Version": number})
-        return Answer(body=await self._finding.shown(made, reference))
+        shown = await self._finding.shown(made, reference)
+        return Answer(body=shown | ({"Version": "1"} if new.publish else {}))
 
     @operation("GetFunction")
     async def get_function(self, call: Call) -> Answer:

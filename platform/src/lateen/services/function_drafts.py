@@ -73,6 +73,8 @@ class NewFunction(Struct, frozen=True, kw_only=True):
     layers: Sequence[str] = ()
     """ARNs of layer versions."""
     tags: dict[str, str] = {}
+    publish: bool = False
+    """Version 1 is made with it."""
 
 
 class FunctionChange(Struct, frozen=True, kw_only=True):

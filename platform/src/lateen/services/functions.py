@@ -52,7 +52,7 @@ from lateen.services.runtimes import Runtimes
 from lateen.services.statuses import Statuses
 from lateen.services.tenants import ATTEMPTS, BUSY, INDEX, check_open, partition, read_workspace
 from lateen.services.unreadable import passed_over
-from lateen.services.version_items import bury_versions, layers_published, read_version
+from lateen.services.version_items import bury_versions, first_version, layers_published, read_version
 from lateen.services.wanted_versions import Wanted, functions_with_wanted, wanted_versions
 
 log = logging.getLogger(__name__)
@@ -158,6 +158,7 @@ class Functions:
                         *extras_of(function, new.tags),
                         Put(pointer_item(id_key(function.id), function), expected=None),
                         Put(pointer_item(hash_key(function.hash), function), expected=None),
+                        *(first_version(stored) if new.publish else ()),
                     ]
                 )
             except RevisionConflict as exc:

@@ -91,6 +91,13 @@ def version_item(function: Function, *, description: str | None, published_at: s
     return Item(key=version_key(function.workspace_id, function.id, function.version), data=data)
 
 
+def first_version(function: Function) -> list[Operation]:
+    """For the transaction that creates the function."""
+    numbered = msgspec.structs.replace(function, version="1")
+    item = version_item(numbered, description=None, published_at=function.created_at)
+    return [Head(function, None).changed(last=1), Put(item, expected=None)]
+
+
 def draft_in(item: Item) -> Function:
     """What was published, as it was."""
     return msgspec.convert(item.data["function"], Function)
