@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from open_files import few_open_files
 
 from lateen.services.keys import new_secret
 
@@ -139,6 +141,19 @@ def test_as_process_one_it_ends_when_told(start: Start, command: str) -> None:
     children = Path(f"/proc/{process.process.pid}/task/{process.process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGTERM)
     assert process.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("command", ["api", "gateway"])
+def test_many_callers_stay_whatever_a_container_is_given(start: Start, command: str) -> None:
+    """Often that is 1024 open files, with a hard limit far above: the process takes what it may."""
+    with few_open_files(256):
+        process = start(command)
+    port = urlsplit(process.url).port
+    callers = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(300)]
+    for caller in callers:
+        caller.sendall(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert caller.recv(12).startswith(b"HTTP/1.1 ")
+        caller.close()
 
 
 def test_every_line_of_a_log_is_json(start: Start) -> None:

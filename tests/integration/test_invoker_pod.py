@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from invoker_process import HASH, KEY, program
+from open_files import few_open_files
 from pod_process import NO_STORES, PodInvoker
 
 from lateen_invoker.pod_settings import PodSettings
@@ -402,3 +403,15 @@ def test_idle_connections_are_kept_longer_than_by_proxies(start: Start) -> None:
         began = time.monotonic()
         assert connection.recv(1) == b""
         assert 0.9 < time.monotonic() - began < 4
+
+
+def test_many_callers_stay_whatever_a_container_is_given(start: Start) -> None:
+    """Often that is 1024 open files, with a hard limit far above: the process takes what it may."""
+    with few_open_files(128):
+        pod = start()
+    assert pod.ready() == 200
+    callers = [socket.create_connection(("127.0.0.1", pod.port), timeout=20) for _ in range(200)]
+    for caller in callers:
+        caller.sendall(f"GET /{HASH}/ HTTP/1.1\r\nhost: f\r\n\r\n".encode())
+        assert caller.recv(65536).endswith(b"hello")
+        caller.close()

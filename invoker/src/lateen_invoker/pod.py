@@ -33,6 +33,7 @@ from lateen_invoker.front import Front
 from lateen_invoker.invocations import Invocation, error_document
 from lateen_invoker.json_log import log_to_stdout
 from lateen_invoker.metrics import Metrics
+from lateen_invoker.open_files import allow_many_connections
 from lateen_invoker.pod_code import Code
 from lateen_invoker.pod_configure import PodConfigure
 from lateen_invoker.pod_operations import Operations, operations_port
@@ -74,6 +75,7 @@ def main(fetching: FetchProcess) -> int:
     name_region(configure.region)
     log_to_stdout(os.environ, function=configure.function_id, workspace=configure.workspace_id)
     keep_freed_memory()
+    allow_many_connections()
     os.umask(0o022)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(configure, settings, fetching))

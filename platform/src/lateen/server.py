@@ -24,6 +24,7 @@ from uvicorn import Server as UvicornServer
 from lateen.gateway.proxies import Proxies
 from lateen.http_protocol import CONNECTIONS, Deadlines, LateenProtocol
 from lateen.settings import Settings
+from lateen_invoker.open_files import allow_many_connections
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ class Server(UvicornServer):
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        allow_many_connections()  # before there are invokers, which inherit it
         await super().startup(sockets)
         # A call takes one descriptor for its caller and one for its invoker, and stores need theirs.
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from lateen.adapters.local.hardening import allow_many_connections, forbid_inspection
+from lateen.adapters.local.hardening import forbid_inspection
 from lateen.adapters.local.local_function import LocalFunction, provisioned_in, start_limit_s
 from lateen.adapters.local.probe import is_weaker
 from lateen.adapters.local.process import InvokerProcess, StartFailed
@@ -105,7 +105,6 @@ class LocalDeployer:
     async def start(self) -> None:
         """Remove what an earlier run left, prepare this process, make the spare."""
         forbid_inspection()
-        allow_many_connections()
         await self._folders.clear()
         self._make_spare()
 
