@@ -180,6 +180,13 @@ async def test_cors(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in (await api("GET", "/api/workspaces")).headers
 
 
+async def test_who_opened_the_documentation_sees_nothing_of_it(api: Api) -> None:
+    """A key that is typed into it is not for the page of a function, which is of the same origin."""
+    for path in ("/docs", "/redoc"):
+        page = await api("GET", path, key=None)
+        assert page.headers["cross-origin-opener-policy"] == "same-origin", path
+
+
 async def test_the_documentation_asks_no_other_host(api: Api) -> None:
     """Pages, their files, and what they may load: all from here, and no script that is not a file."""
     for path in ("/docs", "/redoc"):

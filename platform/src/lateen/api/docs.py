@@ -104,7 +104,12 @@ class Docs(Controller):
 
 
 def _page(text: str) -> Response[str]:
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+    headers = {
+        "Content-Security-Policy": _POLICY,
+        "Cache-Control": "no-cache",
+        # Keys are typed into the page, and the page of a function that opened it is of the same origin.
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
     return Response(text, media_type=MediaType.HTML, headers=headers)
 
 
