@@ -349,6 +349,22 @@ async def test_a_key_has_ten_streams(watched: Watched, monkeypatch: pytest.Monke
             assert await reader.names(1) == ["one"]
 
 
+async def test_a_workspace_has_half_of_the_streams(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys it makes itself."""
+    monkeypatch.setattr(log_streams, "MOST_OF_WORKSPACE", 2)
+    secrets = [(await watched.key())[1] for _ in range(3)]
+    async with watched.reading(secrets[0]), watched.reading(secrets[1]):
+        refused = await watched.client.get(watched.path, headers={"Authorization": f"Bearer {secrets[2]}"})
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:lateen:problem:too-many-streams")
+        async with watched.reading():
+            pass
+    async with asyncio.timeout(LIMIT_S):
+        while watched.served.platform.log_streams._of_workspace.total():
+            await asyncio.sleep(0.05)
+    async with watched.reading(secrets[2]):
+        pass
+
+
 async def test_a_key_has_ten_streams_however_they_are_opened(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, over a table that takes its time."""
     monkeypatch.setattr(log_streams, "MOST_OF_KEY", 2)

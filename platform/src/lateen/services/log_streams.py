@@ -43,6 +43,8 @@ HEARTBEAT_S = 15.0
 LIVES_S = 3600.0
 MOST_OF_KEY = 10
 MOST = 200
+MOST_OF_WORKSPACE = MOST // 2
+"""Of all keys of one, which makes as many as it likes: they must not take every other one's place."""
 _LAST_PAUSE_S = 10.0
 
 Why = Literal["revoked", "deleted", "stopping", "time", "unavailable", "too-many"]
@@ -132,6 +134,8 @@ class LogStreams:
         self._poll_s = poll_s
         self._feeds: dict[str, _Feed] = {}
         self._of_key: Counter[str] = Counter()
+        self._of_workspace: Counter[str | None] = Counter()
+        """None: of the whole installation's keys."""
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -146,6 +150,8 @@ class LogStreams:
         await self._functions.get(caller, function_id)
         if self._of_key[caller.key_id] >= MOST_OF_KEY:
             raise TooManyStreams(f"a key has at most {MOST_OF_KEY} streams at a time")
+        if caller.workspace_id is not None and self._of_workspace[caller.workspace_id] >= MOST_OF_WORKSPACE:
+            raise TooManyStreams(f"the keys of a workspace have at most {MOST_OF_WORKSPACE} streams at a time")
         if self._of_key.total() >= MOST:
             raise TooManyStreams("too many streams are open here; try again later")
 
@@ -180,6 +186,7 @@ class LogStreams:
         if after is not None:
             since = iso_ms(max(0.0, unix_s(after) - timeout_s - LATE_S))
         self._of_key[caller.key_id] += 1
+        self._of_workspace[caller.workspace_id] += 1
         feed = self._feeds.setdefault(function_id, _Feed(function_id, timeout_s))
         feed.watchers.add(watcher)
         try:
@@ -204,6 +211,7 @@ class LogStreams:
             yield Over("unavailable")
         finally:
             self._of_key -= Counter([caller.key_id])
+            self._of_workspace -= Counter([caller.workspace_id])
             feed.watchers.discard(watcher)
             if not feed.watchers:
                 self._end(feed)
