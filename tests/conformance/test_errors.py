@@ -259,6 +259,19 @@ def test_what_lambda_itself_refuses(client: Any) -> None:
         f"{start} contains reserved keys that are currently not supported for modification. Reserved keys used in this "
         "request: AWS_REGION"
     )
+    assert refused(client, MemorySize=10_241) == (
+        "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240"
+    )
+    with pytest.raises(ClientError) as long:
+        client.create_function(
+            FunctionName="x", Runtime="python3.12", Role=ROLE, Handler="app.handler", Code={"ZipFile": zipped()},
+            Timeout=901,
+        )  # fmt: skip
+    assert (long.value.response["Error"]["Code"], long.value.response["Error"]["Message"]) == (
+        "ValidationException",
+        "1 validation error detected: Value '901' at 'timeout' failed to satisfy constraint: Member must have value "
+        "less than or equal to 900",
+    )
     assert refused(client, Tags={f"t{n}": "" for n in range(51)}) == "Number of tags exceeds resource tag limit."
     assert refused(client, ImageConfig={"Command": ["app.handler"]}) == (
         "Please don't provide ImageConfig when creating a function with packageType Zip."

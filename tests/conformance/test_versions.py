@@ -149,16 +149,35 @@ def test_aliases(client: Any, account: Account, create: Create) -> None:
     with pytest.raises(client.exceptions.ResourceNotFoundException) as missing:
         client.update_alias(FunctionName="aliased", Name="old", FunctionVersion="1")
     assert missing.value.response["Message"] == f"Alias not found: {arn}:old"
-    with pytest.raises(client.exceptions.ResourceConflictException):
+    client.create_alias(FunctionName="aliased", Name="also", FunctionVersion="1", RoutingConfig=weights)
+    with pytest.raises(client.exceptions.ResourceConflictException) as refused:
         client.delete_function(FunctionName="aliased", Qualifier="2")
+    assert refused.value.response["Error"]["Message"] == (
+        "Unable to delete version because the following aliases reference it: [also, live]"
+    )
+
+
+AT_WEIGHTS = "at 'routingConfig.additionalVersionWeights' failed to satisfy constraint: Map "
 
 
 @pytest.mark.parametrize(
-    "weights",
-    [{"1": 0.5}, {"$LATEST": 0.5}, {"2": 0.1, "3": 0.1}, {"2": 1.5}],
-    ids=["its own version", "the draft", "two more", "more than all"],
+    ("version", "weights", "said"),
+    [
+        (
+            "1",
+            {"1": 0.5},
+            "Invalid function version 1. Function version 1 is already included in routing configuration.",
+        ),
+        ("$LATEST", {"1": 0.5}, "$LATEST is not supported for an alias pointing to more than 1 version"),
+        ("1", {"2": 0.1, "3": 0.1}, "Number of items in AdditionalVersionWeights cannot be greater than 1"),
+        ("1", {"$LATEST": 0.5}, f"{AT_WEIGHTS}keys must satisfy constraint: "),
+        ("1", {"2": 1.5}, f"{AT_WEIGHTS}value must satisfy constraint: "),
+    ],
+    ids=["its own version", "of the draft", "two more", "to the draft", "more than all"],
 )
-def test_weights_that_cannot_be(client: Any, create: Create, weights: dict[str, float]) -> None:
+def test_weights_that_cannot_be(
+    client: Any, create: Create, version: str, weights: dict[str, float], said: str
+) -> None:
     """One other published version, and a part of the calls."""
     create("weighed", NUMBER.format(number=1), Publish=True)
     for number in (2, 3):
@@ -166,9 +185,14 @@ def test_weights_that_cannot_be(client: Any, create: Create, weights: dict[str, 
     wrong = (client.exceptions.InvalidParameterValueException, client.exceptions.ClientError)
     with pytest.raises(wrong) as refused:
         client.create_alias(
-            FunctionName="weighed", Name="a", FunctionVersion="1", RoutingConfig={"AdditionalVersionWeights": weights}
+            FunctionName="weighed",
+            Name="a",
+            FunctionVersion=version,
+            RoutingConfig={"AdditionalVersionWeights": weights},
         )
-    assert refused.value.response["Error"]["Code"] in ("InvalidParameterValueException", "ValidationException")
+    error = refused.value.response["Error"]
+    assert error["Code"] == ("ValidationException" if AT_WEIGHTS in said else "InvalidParameterValueException")
+    assert said in error["Message"]
 
 
 def test_events_are_accepted_and_run(client: Any, account: Account, create: Create) -> None:

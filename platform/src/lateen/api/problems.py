@@ -23,6 +23,7 @@ from lateen.services.builds import BuildFailed
 from lateen.services.events import PayloadLost
 from lateen.services.log_streams import TooManyStreams
 from lateen.services.reserved import BelowProvisioned
+from lateen.services.versions import VersionUsed
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -124,6 +125,7 @@ PROBLEMS: dict[type[Exception], str] = {
     errors.NotFound: "not-found",
     errors.AlreadyExists: "already-exists",
     errors.Conflict: "conflict",
+    VersionUsed: "conflict",
     errors.RevisionMismatch: "revision-mismatch",
     errors.InvalidInput: "invalid-input",
     BelowProvisioned: "invalid-input",

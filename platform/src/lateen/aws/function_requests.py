@@ -7,13 +7,13 @@ import msgspec
 from msgspec import UNSET
 
 from lateen.aws.configurations import aws_name
-from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large
+from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large, validation
 from lateen.aws.images import check_only_image, image_config, image_uri, new_image
 from lateen.domain.aws_settings import DEFAULT_LEVEL, AwsSettings
 from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput, TooLarge
-from lateen.domain.functions import Function
+from lateen.domain.functions import MEMORY_MIB, TIMEOUT_S, Function
 from lateen.domain.images import ImagePolicy
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.packages import decode_base64
@@ -42,6 +42,7 @@ _REFUSED = {
 def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images: ImagePolicy) -> NewFunction:
     """Of `CreateFunction`. Raises: `AwsError`, `InvalidInput`, `TooLarge`."""
     check_offered(given)
+    _check_sizes(given)
     image = None
     if given.get("PackageType", "Zip") == "Image":
         image = new_image(given, images)
@@ -76,6 +77,7 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images
 def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtimes) -> FunctionChange:
     """Of `UpdateFunctionConfiguration`. Raises: `AwsError`."""
     check_offered(given)
+    _check_sizes(given)
     if old.image is not None:
         check_only_image(given)
     elif given.get("ImageConfig"):
@@ -156,6 +158,15 @@ def check_offered(given: dict[str, Any]) -> None:
     vpc = given.get("VpcConfig") or {}
     if vpc.get("SubnetIds") or vpc.get("SecurityGroupIds"):
         raise not_offered("VpcConfig")
+
+
+def _check_sizes(given: dict[str, Any]) -> None:
+    """What is beyond Lambda's limits and not beyond those of its model."""
+    too_much = "failed to satisfy constraint: Member must have value less than or equal to"
+    if given.get("Timeout", 0) > TIMEOUT_S[1]:
+        raise validation([f"Value '{given['Timeout']}' at 'timeout' {too_much} {TIMEOUT_S[1]}"])
+    if given.get("MemorySize", 0) > MEMORY_MIB[1]:
+        raise invalid(f"'MemorySize' value {too_much} {MEMORY_MIB[1]}")
 
 
 def check_runtime(name: str, runtimes: Runtimes) -> None:

@@ -23,7 +23,7 @@ from lateen.domain.versions import is_number
 from lateen.services.function_extras import FunctionExtras
 from lateen.services.functions import FunctionChange, Functions
 from lateen.services.runtimes import Runtimes
-from lateen.services.versions import Versions
+from lateen.services.versions import Versions, VersionUsed
 
 ATTEMPTS = 20
 """Of an update that others are faster than."""
@@ -155,7 +155,13 @@ class FunctionOperations:
         elif not is_number(reference.qualifier):
             raise invalid("Deletion of aliases is not currently supported.")
         else:  # also of a version that isn't there any more, as on AWS
-            await self._versions.delete(call.caller, described.function.id, reference.qualifier)
+            try:
+                await self._versions.delete(call.caller, described.function.id, reference.qualifier)
+            except VersionUsed as exc:
+                names = ", ".join(exc.aliases)
+                raise conflict(
+                    f"Unable to delete version because the following aliases reference it: [{names}]"
+                ) from None
         return Answer(status=204)
 
     async def _page(self, call: Call, limit: int, marker: str | None) -> tuple[list[Listed], str | None]:

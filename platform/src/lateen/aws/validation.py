@@ -67,11 +67,13 @@ def _value(model: Model, name: str, value: Any, path: str, found: list[str]) -> 
     elif shape.type == "list":
         _members(model, str(shape.member), value, value, path, found)
     elif shape.type == "map":
-        _members(model, str(shape.key), list(value), value, path, found)
-        _members(model, str(shape.value), list(value.values()), value, path, found)
+        _members(model, str(shape.key), list(value), value, path, found, "Map keys")
+        _members(model, str(shape.value), list(value.values()), value, path, found, "Map value")
 
 
-def _members(model: Model, name: str, members: list[Any], whole: Any, path: str, found: list[str]) -> None:
+def _members(
+    model: Model, name: str, members: list[Any], whole: Any, path: str, found: list[str], what: str = "Member"
+) -> None:
     """Of a list or a map: told once for all of it."""
     shape = model.shapes[name]
     if shape.type == "structure":
@@ -92,7 +94,7 @@ def _members(model: Model, name: str, members: list[Any], whole: Any, path: str,
     if broken:
         constraints = ", ".join(broken)
         found.append(
-            f"Value {_shown(whole)} at '{path}' failed to satisfy constraint: Member must satisfy constraint: "
+            f"Value {_shown(whole)} at '{path}' failed to satisfy constraint: {what} must satisfy constraint: "
             f"[{constraints}]"
         )
 

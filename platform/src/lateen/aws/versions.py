@@ -167,6 +167,15 @@ class VersionOperations:
 
     async def _check_versions(self, call: Call, described: Described, reference: Reference, target: Target) -> None:
         """Raises: `AwsError` that says why it can't be one, or names the version that isn't there."""
+        if len(target.weights) > 1:
+            raise invalid("Number of items in AdditionalVersionWeights cannot be greater than 1")
+        if target.version in target.weights:
+            raise invalid(
+                f"Invalid function version {target.version}. Function version {target.version} is already included in "
+                "routing configuration."
+            )
+        if target.version == LATEST and target.weights:
+            raise invalid("$LATEST is not supported for an alias pointing to more than 1 version")
         try:
             check_target(target.version, target.weights)
         except InvalidInput as exc:

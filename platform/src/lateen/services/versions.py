@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -45,6 +45,14 @@ class Published(Struct, frozen=True):
     version: Described
     is_new: bool
     """False: nothing was changed since this version was published."""
+
+
+class VersionUsed(Conflict):
+    """It can't be removed, for `aliases` lead to it."""
+
+    def __init__(self, version: str, aliases: Sequence[str]) -> None:
+        super().__init__(f"the alias {aliases[0]!r} leads to version {version}")
+        self.aliases = aliases
 
 
 class Versions:
@@ -139,7 +147,7 @@ class Versions:
     async def delete(self, caller: Caller, function_id: str, version: str) -> bool:
         """Remove it; again is no error: True if this call did it. Its number is never used again.
 
-        Raises: `NotFound` (function), `InvalidInput` for `$LATEST`, `Conflict` while an alias leads to it.
+        Raises: `NotFound` (function), `InvalidInput` for `$LATEST`, `VersionUsed`.
         """
         for _ in range(ATTEMPTS):
             function = await self._live(caller, function_id)
@@ -150,10 +158,10 @@ class Versions:
             except NotFound:
                 return False
             head = await Head.read(self._table, function)
-            async for item in items_of(self._table, function.workspace_id, aliases_prefix(function.id)):
-                alias = alias_from(item)
-                if version in alias.target.versions:
-                    raise Conflict(f"the alias {alias.name!r} leads to version {version}")
+            items = items_of(self._table, function.workspace_id, aliases_prefix(function.id))
+            aliases = [alias_from(item) async for item in items]
+            if used := [alias.name for alias in aliases if version in alias.target.versions]:
+                raise VersionUsed(version, used)
             try:
                 await self._table.transact(
                     [
