@@ -337,6 +337,25 @@ async def test_an_upgrade_is_not_taken(serve: StartServer) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
+async def test_an_offered_upgrade_costs_no_body(serve: StartServer) -> None:
+    """Java's client offers h2c with each first request of a connection. All of it is read, also in parts, and the
+    connection ends with its answer."""
+    served = await serve()
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\nupgrade: h2c\r\n"
+    for number, cut in enumerate((1000, 30, 310, -5)):
+        whole = post(served, b'{"name": "ws-%d"}' % number, offer).replace(CLOSE, b"")
+        reader, writer = await served.connect()
+        writer.write(whole[:cut])
+        await asyncio.sleep(0.1)
+        writer.write(whole[cut:] + b"GET /docs HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert status_of(answer) == 201, answer
+        assert CLOSE in answer.lower()
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_more_callers_that_say_nothing_than_there_is_room_for(
     serve: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

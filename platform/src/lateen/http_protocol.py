@@ -38,7 +38,7 @@ LINGER_BYTES = 8 * 1024 * 1024
 
 
 _FORWARDED = frozenset({FOR, PROTO, PORT})
-_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
 class Deadlines(NamedTuple):
@@ -85,6 +85,9 @@ class LateenProtocol(HttpToolsProtocol):
         self._continuation: Any = None
         self._idle_since_s = 0.0
         self._is_stopping = False
+        self._offers_upgrade = False
+        self._is_last = False
+        """The request that is parsed is the connection's last one."""
 
     # What the transport calls
 
@@ -170,8 +173,11 @@ class LateenProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserError as exc:
             self._refuse(_refusal_from(exc))
-        except httptools.HttpParserUpgrade:
-            # Not taken. The request is answered as an ordinary one, but what follows it is not parsed any more.
+        except httptools.HttpParserUpgrade as offer:
+            if self._offers_upgrade:
+                self._parse(self._head_without_offer() + data[offer.args[0] :])
+                return
+            # CONNECT: answered as an ordinary one, but what follows it is not parsed any more.
             self._is_over = True
             self.cycle.keep_alive = False
         if self._is_over or self.transport.is_closing():
@@ -203,13 +209,27 @@ class LateenProtocol(HttpToolsProtocol):
         elif self._timer is not None:
             self._disarm()
 
+    def _head_without_offer(self) -> bytes:
+        """The head of a request that offered an upgrade, for a parser that takes its body too, as some clients send one
+        with each offer. Nobody has to take the offer; the request is the connection's last one, for a proxy may think
+        otherwise."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_last = True
+        return b"\r\n".join([*lines, b"", b""])
+
     # What the parser calls
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= PIPELINED:
             raise _TooManyPipelined
+        if self._is_over:
+            raise _Ambiguous
         super().on_message_begin()
         self._in_head = True
+        self._offers_upgrade = False
         self._head_bytes = 0
         self._host: bytes | None = None
         self._framing: bytes | None = None
@@ -232,6 +252,8 @@ class LateenProtocol(HttpToolsProtocol):
             self._look_at(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._offers_upgrade and self.parser.should_upgrade():
+            return  # it comes again, without that
         if len(self.headers) > HEAD_FIELDS or (
             # A head that came in one read of less can't be larger.
             self._head_bytes + self._read_bytes > HEAD_BYTES
@@ -253,12 +275,17 @@ class LateenProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._disarm()
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._received += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade and self.parser.should_upgrade():
+            return
+        self._is_over = self._is_last
         self._in_body = False
         if self._timer is not None:
             self._disarm()
@@ -268,6 +295,8 @@ class LateenProtocol(HttpToolsProtocol):
         """Refuse what llhttp lets pass and a server in front or behind could read otherwise."""
         if name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
+        elif name == b"upgrade":
+            self._offers_upgrade = True
         elif name == b"host":
             if self._host is not None:
                 raise _Ambiguous
