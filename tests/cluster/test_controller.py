@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 from controller_setting import INVOKER_IMAGE, RUNTIME_IMAGE, Setting, a_function, changed, config_for, new_code, until
 
+from lateen.adapters.kubernetes.api import ApiUnavailable
 from lateen.adapters.kubernetes.config import Images
 from lateen.adapters.kubernetes.image_resolver import KubernetesImageResolver
-from lateen.adapters.kubernetes.kinds import DEPLOYMENT, INGRESS, JOB, POD, SECRET, SERVICE, Ref
+from lateen.adapters.kubernetes.kinds import (
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    INGRESS,
+    JOB,
+    POD,
+    SECRET,
+    SERVICE,
+    Manifest,
+    Ref,
+)
 from lateen.domain.images import Image
 from lateen.domain.workspaces import Quota
 from lateen.ports.image_resolver import ImageFailed
@@ -68,6 +79,48 @@ async def test_what_needs_no_new_pods_makes_none(setting: Setting) -> None:
     assert pod["metadata"]["uid"] in uids
     assert len(await setting.objects(SECRET, function)) == 1
     assert await setting.get(INGRESS, function) == ingress
+
+
+async def test_a_drain_never_takes_all_pods(setting: Setting) -> None:
+    """Of two pods one may be evicted, and the other only when that one is replaced. The budget comes and goes with the
+    second pod, is made anew if somebody deletes it, and goes with the function."""
+    function = a_function()
+    await setting.active(function)
+    assert await setting.get(DISRUPTION_BUDGET, function) is None
+    two = changed(function, replicas=2)
+    await setting.active(two)
+
+    async def one_may_go() -> bool:
+        budget = await setting.get(DISRUPTION_BUDGET, function)
+        return budget is not None and budget.get("status", {}).get("disruptionsAllowed") == 1
+
+    await until(one_may_go)
+    first, second = await setting.pods(function)
+    await evict(setting, first)
+    with pytest.raises(ApiUnavailable, match="disruption budget"):
+        await evict(setting, second)
+    await setting.admin.delete(Ref(DISRUPTION_BUDGET, setting.namespace(function), f"fn-{function.id}"))
+    await until(one_may_go)
+    await setting.active(changed(two, replicas=1))
+    assert await setting.get(DISRUPTION_BUDGET, function) is None
+    await setting.active(changed(changed(two), replicas=2))
+    await setting.deployer.remove(function.function_id)
+
+    async def is_gone() -> bool:
+        return not any([await setting.objects(kind, function) for kind in (DISRUPTION_BUDGET, DEPLOYMENT)])
+
+    await until(is_gone)
+
+
+async def evict(setting: Setting, pod: Manifest) -> None:
+    """As `kubectl drain` does."""
+    metadata = {name: pod["metadata"][name] for name in ("name", "namespace")}
+    await setting.admin._call(
+        "POST",
+        f"{POD.path(metadata['namespace'], metadata['name'])}/eviction",
+        body={"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata},
+        content_type="application/json",
+    )
 
 
 async def test_an_update_loses_no_call(setting: Setting) -> None:

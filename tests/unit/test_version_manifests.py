@@ -3,7 +3,7 @@
 from msgspec import structs
 from scripted_invoker import DEPLOYMENT
 
-from lateen.adapters.kubernetes.config import FunctionsConfig, Images, Ingress, Network, Stores
+from lateen.adapters.kubernetes.config import DisruptionBudget, FunctionsConfig, Images, Ingress, Network, Stores
 from lateen.adapters.kubernetes.kinds import Manifest
 from lateen.adapters.kubernetes.labels import deployment_in
 from lateen.adapters.kubernetes.manifests import FunctionObjects, objects_for
@@ -46,6 +46,30 @@ def test_a_version_has_objects_of_its_own() -> None:
     assert [deployment_in(each.deployment) for each in (latest, third)] == ["f", "f-3"]
     assert third.deployment["metadata"]["labels"]["lateen.dev/function"] == "f"
     assert third.deployment["metadata"]["labels"]["lateen.dev/version"] == "3"
+
+
+def test_where_there_are_several_pods_a_drain_takes_one_at_a_time() -> None:
+    """Of each version its own: Kubernetes evicts no pod that two budgets select. Pods that don't work keep no node from
+    being drained, and neither does the one pod of a function, which no budget could keep while it is replaced."""
+    latest, third = (objects_of(structs.replace(DEPLOYMENT, version=each, replicas=2)) for each in ("$LATEST", "3"))
+    for one, other in ((latest, third), (third, latest)):
+        assert one.budget is not None
+        assert one.budget["metadata"]["name"] == one.deployment["metadata"]["name"]
+        assert deployment_in(one.budget) == deployment_in(one.deployment)
+        selector = one.budget["spec"].pop("selector")["matchLabels"]
+        assert one.budget["spec"] == {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+        assert selects(selector, one.deployment["spec"]["template"])
+        assert not selects(selector, other.deployment["spec"]["template"])
+    assert objects_of(structs.replace(DEPLOYMENT, replicas=1)).budget is None
+
+
+def test_budgets_are_as_the_values_say() -> None:
+    several = structs.replace(DEPLOYMENT, replicas=4)
+    for budget, wanted in ((DisruptionBudget(max_unavailable="50%"), "50%"), (DisruptionBudget(enabled=False), None)):
+        made = objects_for(
+            several, structs.replace(CONFIG, disruption_budget=budget), command=COMMAND, image="r"
+        ).budget
+        assert (made and made["spec"]["maxUnavailable"]) == wanted
 
 
 def test_the_draft_keeps_the_selector_that_it_had() -> None:

@@ -210,6 +210,7 @@
   "network" $network
   "copiedSecrets" $copied
   "builds" (dict "deadlineS" (int $f.builds.deadlineSeconds) "cpu" (toString $f.builds.cpu) "memory" (toString $f.builds.memory) "diskMib" (int $f.builds.diskMib) "atATime" (int $f.builds.atATime) "egress" $f.builds.egress)
+  "disruptionBudget" (dict "enabled" $f.podDisruptionBudget.enabled "maxUnavailable" $f.podDisruptionBudget.maxUnavailable)
   "pods" $pods -}}
 {{- with $f.namespace }}{{ $_ := set $config "functionsNamespace" . }}{{ end -}}
 {{- $ingress := dict "enabled" false -}}

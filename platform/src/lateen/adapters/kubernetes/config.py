@@ -160,6 +160,14 @@ class Pods(_Part, frozen=True, kw_only=True):
         return {name: rules for name, rules in self.affinity.items() if name == "nodeAffinity"}
 
 
+class DisruptionBudget(_Part, frozen=True, kw_only=True):
+    """Of each function that has more than one pod."""
+
+    enabled: bool = True
+    max_unavailable: int | str = 1
+    """Pods that evictions may take at a time, or a percentage."""
+
+
 class Builds(_Part, frozen=True, kw_only=True):
     """The pods in which code is built."""
 
@@ -206,6 +214,7 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     ingress: Ingress = Ingress()
     http_route: HttpRoute = HttpRoute()
     pods: Pods = Pods()
+    disruption_budget: DisruptionBudget = DisruptionBudget()
     builds: Builds = Builds()
     workspace_limits: Limits = Limits()
 

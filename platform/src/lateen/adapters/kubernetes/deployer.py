@@ -22,6 +22,7 @@ from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.image_functions import command_of
 from lateen.adapters.kubernetes.kinds import (
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     HTTP_ROUTE,
     INGRESS,
     NAMESPACE,
@@ -88,6 +89,8 @@ further than these few; the others' pods stay as they are."""
 ROLLING_AGAIN_S = 2.0
 ROUTES = (INGRESS, HTTP_ROUTE)
 """Ways in past the gateway."""
+PARTS = (*ROUTES, SERVICE, DISRUPTION_BUDGET, DEPLOYMENT)
+"""What a function is made of, in the order in which it is taken away. Its Secrets go with the Deployment."""
 
 
 class RunnableRuntimes(Protocol):
@@ -157,7 +160,7 @@ class KubernetesDeployer:
         namespace = config.functions_namespace
         watched = self._watched = {
             kind: Watched(api, kind, namespace, selector=functions, owner=deployment_in, changed=self._seen)
-            for kind in (DEPLOYMENT, SERVICE, INGRESS)
+            for kind in (DEPLOYMENT, SERVICE, INGRESS, DISRUPTION_BUDGET)
         }
         # Also where none are made any more: what is left of them has to go. Few clusters know the kind otherwise.
         watched[HTTP_ROUTE] = Watched(
@@ -242,8 +245,7 @@ class KubernetesDeployer:
 
     def _there(self) -> set[str]:
         """Ids of all deployments of which there is, or shall be, something."""
-        kinds = (DEPLOYMENT, SERVICE, *ROUTES)
-        return set(self._wanted).union(*(self._watched[kind].owners() for kind in kinds))
+        return set(self._wanted).union(*(self._watched[kind].owners() for kind in PARTS))
 
     async def observations(self) -> AsyncIterator[Observation]:
         while True:
@@ -302,7 +304,7 @@ class KubernetesDeployer:
         wanted = self._wanted.get(deployed)
         if wanted is None:
             if deployed in self._removing:
-                await self._take_away(deployed, (*ROUTES, SERVICE, DEPLOYMENT))
+                await self._take_away(deployed, PARTS)
             elif deployed in self._closed:
                 await self._take_away(deployed, ROUTES)
         elif deployed in self._closed:
@@ -363,7 +365,11 @@ class KubernetesDeployer:
         if live is not None:
             # Before there are newer pods: calls must not reach those until they are ready.
             await self._make_one(service)
-        await together(self._make_pods(wanted, objects, live), self._make_ways_in(wanted, objects, service))
+        await together(
+            self._make_pods(wanted, objects, live),
+            self._make_ways_in(wanted, objects, service),
+            self._make_budget(wanted, objects),
+        )
 
     async def _make_pods(self, wanted: _Wanted, objects: FunctionObjects, live: Manifest | None) -> None:
         desired = adopted(objects.deployment, live, CONFIGURATION)
@@ -411,6 +417,12 @@ class KubernetesDeployer:
         for kind in ROUTES:
             if kind is not kept and self._watched[kind].get(metadata["namespace"], metadata["name"]) is not None:
                 await self._applier.delete(Ref(kind, metadata["namespace"], metadata["name"]))
+
+    async def _make_budget(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        if objects.budget is not None:
+            await self._make_one(objects.budget)
+        else:
+            await self._take_away(wanted.deployment.id, (DISRUPTION_BUDGET,))
 
     def _may_lead(self, wanted: _Wanted, objects: FunctionObjects, route: Manifest) -> bool:
         """Whether callers may be led past the gateway. Not to pods that were started before the function was opened:

@@ -34,6 +34,7 @@ POD = Kind("Pod", "v1", "pods")
 DEPLOYMENT = Kind("Deployment", "apps/v1", "deployments")
 JOB = Kind("Job", "batch/v1", "jobs")
 INGRESS = Kind("Ingress", "networking.k8s.io/v1", "ingresses")
+DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes")
 LEASE = Kind("Lease", "coordination.k8s.io/v1", "leases")
@@ -51,6 +52,7 @@ KINDS = {
         DEPLOYMENT,
         JOB,
         INGRESS,
+        DISRUPTION_BUDGET,
         NETWORK_POLICY,
         HTTP_ROUTE,
         LEASE,

@@ -1,5 +1,5 @@
-"""What a function is in the cluster: a Secret with its configuration, Deployment, Service, and a way in where its URL
-is open. Pure; the same function makes the same objects."""
+"""What a function is in the cluster: a Secret with its configuration, Deployment, Service, a way in where its URL
+is open, and a budget of disruptions where it has several pods. Pure; the same function makes the same objects."""
 
 import base64
 import hashlib
@@ -8,7 +8,16 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lateen.adapters.kubernetes.config import HTTP_PORT, FunctionsConfig, name_of
-from lateen.adapters.kubernetes.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS, SECRET, SERVICE, Kind, Manifest
+from lateen.adapters.kubernetes.kinds import (
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    HTTP_ROUTE,
+    INGRESS,
+    SECRET,
+    SERVICE,
+    Kind,
+    Manifest,
+)
 from lateen.adapters.kubernetes.labels import (
     CONFIGURATION,
     FUNCTION,
@@ -44,6 +53,8 @@ class FunctionObjects(Struct, frozen=True, kw_only=True):
     """The same while nothing of the function was ever ready: it leads to pods that are not."""
     route: Manifest | None
     """Ingress or HTTPRoute."""
+    budget: Manifest | None
+    """PodDisruptionBudget."""
 
     @property
     def template(self) -> str:
@@ -76,12 +87,14 @@ def objects_for(
         deployment, config, image=image, labels=labels, configuration=secret["metadata"]["name"], has_init=has_init
     )
     route = _route_for(deployment, config, labels)
+    budget = _budget_for(deployment, config, labels)
     return FunctionObjects(
         secret=secret,
         deployment=_deployment_for(deployment, config, labels, template, secret["metadata"]["name"]),
         service=stamped(_service_for(name, namespace, labels, is_early=False)),
         early_service=stamped(_service_for(name, namespace, labels, is_early=True)),
         route=None if route is None else stamped(route),
+        budget=None if budget is None else stamped(budget),
     )
 
 
@@ -196,6 +209,11 @@ def _selector(deployment: Deployment, labels: dict[str, str]) -> dict[str, str]:
     return {key: labels[key] for key in keys}
 
 
+def _of_version(labels: dict[str, str]) -> dict[str, str]:
+    """Selects the pods of this version and no others."""
+    return {key: labels[key] for key in (INSTANCE, FUNCTION, VERSION)}
+
+
 def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early: bool) -> Manifest:
     return {
         "apiVersion": SERVICE.version,
@@ -204,8 +222,29 @@ def _service_for(name: str, namespace: str, labels: dict[str, str], *, is_early:
         "spec": {
             "type": "ClusterIP",
             "publishNotReadyAddresses": is_early,
-            "selector": {key: labels[key] for key in (INSTANCE, FUNCTION, VERSION)},
+            "selector": _of_version(labels),
             "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": HTTP_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def _budget_for(deployment: Deployment, config: FunctionsConfig, labels: dict[str, str]) -> Manifest | None:
+    # One for a single pod would only keep its node from ever being drained.
+    if not config.disruption_budget.enabled or deployment.replicas < 2:
+        return None
+    return {
+        "apiVersion": DISRUPTION_BUDGET.version,
+        "kind": DISRUPTION_BUDGET.name,
+        "metadata": {
+            "name": name_of(deployment.id),
+            "namespace": config.namespace_of(deployment.workspace_id),
+            "labels": labels,
+        },
+        "spec": {
+            "maxUnavailable": config.disruption_budget.max_unavailable,
+            # Pods whose code or image is broken never get ready, and would keep their nodes.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": _of_version(labels)},
         },
     }
 

@@ -24,6 +24,7 @@ def function_rules() -> list[Rule]:
         _rule("", ["services"], _MADE),
         _rule("networking.k8s.io", ["ingresses"], _MADE),
         _rule("gateway.networking.k8s.io", ["httproutes"], _MADE),
+        _rule("policy", ["poddisruptionbudgets"], _MADE),
         _rule("networking.k8s.io", ["networkpolicies"], _KEPT),
         _rule("", ["serviceaccounts"], _KEPT),
         _rule("", ["secrets"], ["create", "patch", "delete"]),
