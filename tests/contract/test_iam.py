@@ -211,7 +211,7 @@ async def test_function_pods(settings: ClusterSettings, tmp_path: Path) -> None:
             wanted = fetch.Wanted("ws/fn/code.zip", "", tmp_path, "the code", over=False)
             fetch._download(client, settings.bucket, wanted, package)
         writer = Writer(
-            get_session().create_client("dynamodb", region_name=settings.region), settings.table, retention_s=60
+            lambda: get_session().create_client("dynamodb", region_name=settings.region), settings.table, retention_s=60
         )
         rollup = Rollup(function_id="f", series="MINUTES", start=0, writer="w", slots=[])
         assert writer.write(control.Records(batch=1, records=[record], rollups=[rollup])) == 0

@@ -41,7 +41,7 @@ def test_what_is_no_whole_answer_stores_nothing(answer: Answer, monkeypatch: pyt
     with store_proxy("http://127.0.0.1:9") as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", proxy.url)
         proxy.deeds = lambda _: answers.pop(0)
-        writer = sink.Writer(sink._client(), "t", retention_s=60, pause=paused.append)
+        writer = sink.Writer(sink._client, "t", retention_s=60, pause=paused.append)
         assert writer.write(Records(batch=1, records=[RECORD])) == 0
         first, second = proxy.calls
     assert len(paused) == 1

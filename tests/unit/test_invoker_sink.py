@@ -50,7 +50,7 @@ def record(number: int, **changes: Any) -> ExecutionRecord:
 
 
 def writer(table: Table, paused: list[float] | None = None, **changes: Any) -> Writer:
-    return Writer(table, "t", retention_s=60, pause=(paused if paused is not None else []).append, **changes)
+    return Writer(lambda: table, "t", retention_s=60, pause=(paused if paused is not None else []).append, **changes)
 
 
 def test_a_batch_is_written_in_twenty_fives() -> None:
@@ -78,6 +78,17 @@ def test_what_may_heal_is_tried_again(fault: Exception | int) -> None:
     assert len(table.stored) == 30
     assert len(paused) == 3
     assert 0 < paused[0] < paused[-1] * 2 <= 5.0
+
+
+@pytest.mark.parametrize("code", ["UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"])
+def test_credentials_that_were_replaced_are_read_again(code: str) -> None:
+    """A client keeps those that it was made with. The Secret has new ones, and no pod should have to be replaced."""
+    revoked, table = Table(*[error(code)] * 3), Table()
+    clients = [revoked, table]
+    made = Writer(lambda: clients.pop(0), "t", retention_s=60, pause=lambda _: None)
+    assert made.write(batch(30)) == 0
+    assert len(table.stored) == 30
+    assert revoked.calls == [25]
 
 
 def test_waits_grow_to_five_seconds_and_no_further() -> None:

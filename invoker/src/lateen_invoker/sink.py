@@ -33,6 +33,13 @@ UNITS_PER_S = 900.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 5.0
 CONNECT_S, READ_S = 2.0, 5.0
 _UNIT = 1024
+_CREDENTIALS = {
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+}
 
 
 class Pace:
@@ -53,18 +60,19 @@ class Pace:
 
 
 class Writer:
-    """Writes batches. `client` is DynamoDB's; `pause` waits for some seconds."""
+    """Writes batches. `connect` makes a client of DynamoDB's; `pause` waits for some seconds."""
 
     def __init__(
         self,
-        client: Any,
+        connect: Callable[[], Any],
         table: str,
         *,
         retention_s: int,
         units_per_s: float = UNITS_PER_S,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client = client
+        self._connect = connect
+        self._client = connect()
         self._table = table
         self._retention_s = retention_s
         self._pause = pause
@@ -108,6 +116,9 @@ class Writer:
                     return [], 1
                 parts = [self._put([item]) for item in items]
                 return [item for again, _ in parts for item in again], sum(refused for _, refused in parts)
+            if code in _CREDENTIALS:
+                # A client keeps those that it was made with; in the mounted file there may be others by now.
+                self._client = self._connect()
             self._say(code)
             return list(items), 0
         except (BotoCoreError, ResponseParserError) as exc:
@@ -136,7 +147,7 @@ def main() -> int:
     writer: Writer | None = None
     while (message := _receive(stream)) is not None:
         if isinstance(message, Records):
-            writer = writer or Writer(_client(), table, retention_s=retention_s, pause=partial(_wait_on, stream))
+            writer = writer or Writer(_client, table, retention_s=retention_s, pause=partial(_wait_on, stream))
             lost = writer.write(message)
             try:
                 stream.sendall(control.encode(RecordsStored(batch=message.batch, lost=lost)))
