@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from botocore.session import Session, get_session
+from own_certificate import own_certificate
 from store_proxy import HANG, RESET, Answer, Call, StoreProxy, refusal, store_proxy
 
 from lateen.adapters.dynamodb import DynamoTable
@@ -235,6 +237,22 @@ async def test_refused_credentials_are_read_again(proxy: StoreProxy) -> None:
     assert str(await unavailable(table.ping)) == "the table's credentials are missing or refused"
     assert len(proxy.calls) == 4
     await table.close()
+
+
+async def test_authorities_that_were_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that the bundle doesn't know is no refusal of the table's, and nobody should look for a missing
+    right. A new bundle at the same path is found without a restart."""
+    (tmp_path / "old").mkdir()
+    certificate, _ = own_certificate(tmp_path / "old")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    renewed, context = own_certificate(tmp_path)
+    with store_proxy("http://127.0.0.1:9", tls=context) as proxy:
+        proxy.always(EMPTY)
+        table = DynamoTable("t", region="us-east-1", endpoint_url=proxy.url, session=a_session)
+        assert str(await unavailable(table.ping)) == "the table cannot be reached with these settings"
+        renewed.replace(certificate)
+        await table.ping()
+        await table.close()
 
 
 async def test_no_credentials(proxy: StoreProxy, monkeypatch: pytest.MonkeyPatch) -> None:

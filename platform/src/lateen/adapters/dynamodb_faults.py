@@ -86,6 +86,8 @@ def words_for(exc: Exception) -> str:
             return "the table is busy"
         case Fault.FINAL if isinstance(exc, ClientClosed):
             return "the store is closed"
+        case Fault.FINAL if isinstance(exc, SSLError | ClientFault):
+            return "the table cannot be reached with these settings"
         case Fault.FINAL:
             return "the table refuses the platform"
         case _:
