@@ -198,8 +198,8 @@ async def test_how_the_first_initialisation_went_is_told(setting: Setting) -> No
     assert other.reason is None
 
 
-async def test_reasons_that_a_person_can_act_on(setting: Setting) -> None:
-    """Failed, within two seconds of the cluster knowing, says why."""
+async def test_reasons_that_a_person_can_act_on(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    """Failed, within two seconds of the cluster knowing, says why; and whoever watches sees how many and which."""
     no_room = a_function(memory_mib=10_240, concurrency=100)
     no_runtime = a_function(runtime="cobol85")
     no_code = a_function(environment={"LAST_WORDS": "The code is not in the object store."})
@@ -209,6 +209,13 @@ async def test_reasons_that_a_person_can_act_on(setting: Setting) -> None:
     await setting.until_state(no_code, "Failed", reason="The code is not in the object store.")
     told = await setting.until_state(no_room, "Failed", reason="There is no room in the cluster")
     assert "Insufficient" in (told.reason or "")
+    logged = {each.__dict__["function"] for each in caplog.records if each.message == "function failed"}
+    assert logged == {each.function_id for each in (no_room, no_runtime, no_code)}
+    runs = a_function()
+    await setting.active(runs)
+    (functions,) = (each for each in setting.deployer.collect() if each.name == "lateen_controller_functions")
+    counts = {sample.labels["state"]: sample.value for sample in functions.samples}
+    assert counts == {"Active": 1, "Pending": 0, "Failed": 3}
 
 
 async def test_room_heals_what_failed(setting: Setting) -> None:

@@ -9,9 +9,9 @@ import asyncio
 import logging
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import msgspec
 from msgspec import Struct
@@ -577,6 +577,11 @@ class KubernetesDeployer:
         )
         if wanted.told != observation and self._wanted.get(deployment.id) is wanted:
             wanted.told = observation
+            if state == "Failed":
+                log.warning(
+                    "function failed",
+                    extra={"function": deployment.function_id, "version": deployment.version, "reason": reason},
+                )
             self._news[deployment.id] = observation
             self._has_news.set()
 
@@ -607,11 +612,15 @@ class KubernetesDeployer:
         yield GaugeMetricFamily(
             "lateen_controller_queue", "Functions that wait to be compared with the cluster.", value=self.waiting
         )
-        yield GaugeMetricFamily(
+        functions = GaugeMetricFamily(
             "lateen_controller_functions",
-            "Functions, and versions of them, that this controller keeps as they should be.",
-            value=len(self._wanted),
+            "Functions, and versions of them, that this controller keeps as they should be, by what became of them.",
+            labels=["state"],
         )
+        told = Counter("Pending" if each.told is None else each.told.state for each in self._wanted.values())
+        for state in get_args(State):
+            functions.add_metric([state], told[state])
+        yield functions
 
 
 def _kept(deployment: Deployment, init: _Init) -> Kept | None:
