@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from controller_setting import OneRuntime, a_function, config_for
 
 from lateen.adapters.kubernetes import deployer as deployer_module
-from lateen.adapters.kubernetes.api import Event, Page
+from lateen.adapters.kubernetes.api import ApiUnavailable, Event, Page
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.deployer import KubernetesDeployer
-from lateen.adapters.kubernetes.kinds import DEPLOYMENT, SECRET, Kind, Manifest, Ref, ref_of
+from lateen.adapters.kubernetes.kinds import DEPLOYMENT, SECRET, SERVICE, Kind, Manifest, Ref, ref_of
 from lateen.adapters.kubernetes.labels import CONFIGURATION
 from lateen.ports.deployer import Deployment
 
@@ -68,6 +69,37 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
             if condition():
                 return
+
+
+async def test_a_cluster_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as a webhook that has to agree is away, or addresses of Services are used up, an API server says: later.
+    A function that waits for that longer than a moment says why; what only looks like a hiccup says nothing."""
+    monkeypatch.setattr(deployer_module, "AWAY_S", 0.5)
+    api, function = Refusing(), a_function()
+    deployer = KubernetesDeployer(api, config_for(tmp_path), runtimes=OneRuntime())  # type: ignore[arg-type]
+    running = asyncio.create_task(deployer.run())
+    await deployer.apply(function)
+    await until(lambda: api.refused > 0)
+    assert not deployer._news
+    await until(lambda: bool(deployer._news))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told = deployer._news[function.id]
+    assert (told.state, told.reason) == ("Failed", "The cluster does not take it now: failed calling webhook.")
+
+
+class Refusing(Api):
+    """No new Service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    async def apply(self, manifest: Manifest, **_: Any) -> Manifest:
+        if manifest["kind"] == SERVICE.name:
+            self.refused += 1
+            raise ApiUnavailable("500 failed calling webhook", said="failed calling webhook")
+        return await super().apply(manifest)
 
 
 async def test_pods_that_may_not_be_replaced_yet_have_no_new_secret(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ class ApiRefused(ApiError):
 class ApiUnavailable(ApiError):
     """No answer, or one that says: later."""
 
+    def __init__(self, message: str, *, said: str = "") -> None:
+        """Args:
+        said: what users may read of it: words of the API server, and not of its client. Empty: there are none.
+        """
+        super().__init__(message)
+        self.said = said
+
 
 class VersionTooOld(ApiError):
     """A watch can't go on from there; list again."""
@@ -280,7 +287,7 @@ def _error(status: int, content: bytes) -> ApiError:
         return VersionTooOld(said.message)
     # 409 for an apply means that a namespace is going away, or a race with another writer: both pass.
     if status in (408, 429) or status >= 500:
-        return ApiUnavailable(f"{status} {said.message}")
+        return ApiUnavailable(f"{status} {said.message}", said=said.message)
     return ApiRefused(status, said.reason, said.message)
 
 

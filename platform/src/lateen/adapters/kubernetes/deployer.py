@@ -50,6 +50,7 @@ from lateen.adapters.kubernetes.planner import adopted, difference, names_in, un
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
 from lateen.adapters.kubernetes.rollouts import (
     Rollout,
+    clean,
     essentials,
     has_address,
     is_creating,
@@ -75,6 +76,8 @@ log = logging.getLogger(__name__)
 
 STUCK_S = 5.0
 """A pod whose containers are not even made after this long may lack a Secret."""
+AWAY_S = 60.0
+"""A function that the cluster doesn't take for so long has failed, though it is tried again."""
 LAG_S = 1.0
 """For which nodes may still send calls to a pod that is stopping."""
 HEALS, HEALS_S = 5, 60.0
@@ -118,6 +121,8 @@ class _Wanted(Struct):
     secret_at_s: float = 0.0
     init: _Init | None = None
     complete_at_s: float | None = None
+    away_since_s: float | None = None
+    """When the cluster didn't take it for the first time, and has not taken it since."""
     told: Observation | None = None
     heals: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=HEALS))
 
@@ -329,8 +334,22 @@ class KubernetesDeployer:
                 raise ApiUnavailable(str(exc)) from exc
             self._tell(wanted, "Failed", refusal_text(str(exc)), serves=self._serves(wanted))
             raise
+        except ApiUnavailable as exc:
+            self._note_away(wanted, exc)
+            raise
+        wanted.away_since_s = None
         self._observe(wanted, wanted.objects)
         await self._prune(wanted, wanted.objects)
+
+    def _note_away(self, wanted: _Wanted, exc: ApiUnavailable) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if wanted.away_since_s is None:
+            wanted.away_since_s = now_s
+        if now_s - wanted.away_since_s >= AWAY_S:
+            reason = (
+                f"The cluster does not take it now: {clean(exc.said)}." if exc.said else "The cluster does not answer."
+            )
+            self._tell(wanted, "Failed", reason, serves=self._serves(wanted))
 
     def _objects(self, deployment: Deployment) -> FunctionObjects:
         """Raises: `LateenError`."""

@@ -167,14 +167,14 @@ class PlaceKeeper:
                     raise
                 live = await self._applier.get(ref_of(objects.namespace))
                 if live is None or "deletionTimestamp" in live["metadata"]:
-                    raise ApiUnavailable(f"the namespace {metadata['name']} is going away") from exc
+                    raise _going_away(metadata["name"]) from exc
                 if not self._is_ours(live):
                     raise PlaceTaken(
                         f"The namespace {metadata['name']} exists and is not this installation's."
                     ) from exc
             return True
         if "deletionTimestamp" in live["metadata"]:
-            raise ApiUnavailable(f"the namespace {metadata['name']} is going away")
+            raise _going_away(metadata["name"])
         if difference(without_copies, live) is not None:
             await self._applier.apply({**without_copies, "metadata": {**metadata, "annotations": _copied(live)}})
         return bool(_copied(live) != metadata["annotations"])
@@ -221,6 +221,11 @@ class PlaceKeeper:
 
     def _key(self, workspace_id: str) -> str:
         return _SHARED if self._is_shared else workspace_id
+
+
+def _going_away(namespace: str) -> ApiUnavailable:
+    reason = f"the namespace {namespace} is going away"
+    return ApiUnavailable(reason, said=reason)
 
 
 def _copied(namespace: Manifest) -> dict[str, str]:
