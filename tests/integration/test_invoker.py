@@ -439,7 +439,11 @@ def test_failed_initialisation(start: Start, runtime: RuntimeCommand, code: str,
     for number in (1, 2):
         failed = invoker.call()
         assert (failed.status, json.loads(failed.body)["errorType"]) == (502, error_type)
-        assert "so far" in invoker.record(number).log_tail or code.startswith("def")
+        record = invoker.record(number)
+        assert "so far" in record.log_tail or code.startswith("def")
+        if error_type == "Runtime.ExitError":
+            how = f"RequestId: {record.request_id} Error: Runtime exited with error: exit status 4\n"
+            assert how in record.log_tail
 
 
 @pytest.mark.slow
@@ -452,6 +456,10 @@ def test_a_slow_initialisation_keeps_nobody_waiting_for_ever(start: Start) -> No
     assert ready.init_error is not None
     assert ready.init_error.type == "Sandbox.Timedout"
     assert 9 < time.monotonic() - began < 30
+    answer = json.loads(invoker.invoke(b"{}").body)
+    record = invoker.record()
+    assert answer["errorMessage"] == f"RequestId: {record.request_id} Error: Task timed out after 10.00 seconds"
+    assert f" {record.request_id} Task timed out after 10.00 seconds\n" in record.log_tail
 
 
 def test_wrong_code_never_runs(start: Start) -> None:

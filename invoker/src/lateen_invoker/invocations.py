@@ -12,6 +12,7 @@ STREAM_LIMIT = 200 * 1024 * 1024
 """Of an answer that is passed on as it comes."""
 ERROR_LIMIT = 1024 * 1024
 ERROR_TOO_LARGE = b'{"errorType":"Error","errorMessage":"too large"}'
+_OF_NO_CALL = b'"errorMessage":"RequestId:  Error: '
 Kind = Literal["answer", "error", "refused"]
 
 
@@ -151,6 +152,12 @@ def no_entrypoint(why: str) -> Outcome:
 
 def spawn_failed(request_id: str) -> Outcome:
     return _error("Runtime.StartError", f"RequestId: {request_id} Error: the runtime could not be started")
+
+
+def told_to(request_id: str, init_error: Outcome) -> Outcome:
+    """How an initialisation ended, for a call that waited for it: where the words are ours, they name the call."""
+    body = init_error.body.replace(_OF_NO_CALL, f'"errorMessage":"RequestId: {request_id} Error: '.encode(), 1)
+    return Outcome("error", body, error_type=init_error.error_type)
 
 
 def throttled() -> Outcome:

@@ -269,12 +269,14 @@ class Pool:
             if invocation.abandoned:
                 continue
             now = time.monotonic()
-            invocation.started_at = invocation.deadline = now
+            invocation.started_at = now
+            # Where it took too long, the log says by this how long that is.
+            invocation.deadline = now + (environment.deadline - environment.started_at)
             invocation.cold_reason, environment.cold_reason = environment.cold_reason, None
             invocation.init_duration_ms = (now - environment.started_at) * 1000
             if environment.logs is not None:
                 invocation.log, invocation.log_truncated = environment.logs.take()
-            invocation.finish(outcome)
+            invocation.finish(invocations.told_to(invocation.request_id, outcome))
             self._metrics.observe(invocation)
             self._record(invocation)
             return
