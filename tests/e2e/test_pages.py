@@ -511,6 +511,17 @@ def test_a_link_leads_to_its_page_after_signing_in(person: Callable[..., Person]
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     assert page.url.endswith(f"/ui/functions/{function['id']}")
 
+    made = api.post("/api/keys", json={}).json()
+    ben = person()
+    ben.sign_in(made["secret"])
+    ben.open("/ui/functions?sort=-name")
+    assert api.delete(f"/api/keys/{made['id']}").status_code == 204
+    ben.page.get_by_role("searchbox").press_sequentially("linked")
+    ben.page.get_by_label("API key").fill(key)
+    ben.page.get_by_role("button", name="Sign in").click()
+    expect(ben.page.get_by_role("link", name="linked")).to_be_visible()
+    assert ben.page.url.endswith("/ui/functions?sort=-name")
+
 
 def test_a_link_of_another_site(person: Callable[..., Person], key: str, server: Running) -> None:
     """Who has signed in stays so, and comes to the page; who has not comes to the form, after one more request."""
