@@ -11,6 +11,7 @@ from lateen.adapters.filesystem import FileObjects
 from lateen.domain.access import Caller
 from lateen.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RevisionMismatch
 from lateen.domain.events import EventInvokeChange
+from lateen.domain.function_urls import FunctionUrl
 from lateen.domain.functions import LATEST, Function, rolled_revision
 from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Observation
@@ -411,6 +412,30 @@ async def test_a_route_of_an_alias(services: Services, hello: Function) -> None:
     await functions.delete(admin, hello.id)
     with pytest.raises(NotFound):
         await routes.find(again.hash.encode())
+
+
+async def test_an_alias_is_called_as_its_own_url_says(services: Services, hello: Function) -> None:
+    """Where URLs were configured. Without one of its own it is nobody's to call, however open the function's is; with
+    AuthType NONE it is so until its policy lets everybody in, and no key opens it meanwhile."""
+    functions, urls, admin = services.functions, services.urls, services.admin
+    await published(services, hello, 1)
+    alias = (await services.aliases.create(admin, hello.id, "live", Target("1"))).alias
+    routes = Routes(services.table, master=MASTER, lives_s=float("inf"))
+    functions.subscribe(routes.changed)
+
+    async def doors() -> tuple[bool, bool, bool]:
+        found = await routes.find(alias.hash.encode())
+        return found.open, found.signed, found.closed
+
+    await urls.put(admin, hello.id, None, FunctionUrl(auth_type="NONE"))
+    assert (await routes.find(hello.hash.encode())).open
+    assert await doors() == (False, False, True)
+    await urls.put(admin, hello.id, "live", FunctionUrl(auth_type="NONE"))
+    assert await doors() == (True, False, False)
+    await services.aliases.change(admin, hello.id, "live", lambda old: structs.replace(old, policy=()))
+    assert await doors() == (False, False, True)
+    await urls.put(admin, hello.id, "live", FunctionUrl(auth_type="AWS_IAM"))
+    assert await doors() == (False, True, False)
 
 
 async def test_a_route_is_closed_whichever_aliases_are_remembered(

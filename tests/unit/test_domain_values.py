@@ -1,9 +1,12 @@
-"""The domain's values: what is accepted as a name, a handler, a variable and a time."""
+"""The domain's values: what is accepted as a name, a handler, a variable and a time, and what opens a URL."""
+
+from typing import Any
 
 import pytest
 
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
 from lateen.domain.errors import InvalidInput
+from lateen.domain.function_urls import FunctionUrl, Statement, UrlConfig, is_open, opened
 from lateen.domain.functions import Code, Function, FunctionStatus, check_numbers, status_shown
 from lateen.domain.keys import ApiKey, digest, is_secret_of, key_id_in, key_id_of_access_key, secret_text
 from lateen.domain.master import MasterKey
@@ -294,3 +297,37 @@ def test_derived_secrets_are_apart() -> None:
     assert all(len(secret) == 32 for secret in made)
     with pytest.raises(ValueError, match="32 bytes"):
         MasterKey(b"short")
+
+
+(OPENING,) = opened((), "arn:aws:lambda:us-east-1:123456789012:function:f")
+NONE = {"lambda:FunctionUrlAuthType": "NONE"}
+
+
+def url_is_open(*policy: Statement, auth_type: Any = "NONE") -> bool:
+    return is_open(UrlConfig(created_at="", updated_at="", url=FunctionUrl(auth_type=auth_type)), policy)
+
+
+def test_a_url_is_open_by_its_type_and_a_statement() -> None:
+    """Neither is enough."""
+    assert url_is_open(OPENING)
+    assert url_is_open({**OPENING, "Action": "lambda:*", "Condition": {}})
+    assert not url_is_open()
+    assert not url_is_open(OPENING, auth_type="AWS_IAM")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Effect": "Deny"},
+        {"Principal": {"AWS": "arn:aws:iam::123456789012:root"}},
+        {"Principal": {"Service": "s3.amazonaws.com"}},
+        {"Action": "lambda:InvokeFunction"},
+        {"Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}},
+        {"Condition": {"StringEquals": {**NONE, "aws:PrincipalOrgID": "o-1"}}},
+        {"Condition": {"StringEquals": NONE, "ArnLike": {"AWS:SourceArn": "arn:aws:s3:::b"}}},
+    ],
+)
+def test_what_lets_some_in_opens_no_url(change: Statement) -> None:
+    """A statement for one account, one other action or under a further condition is nobody's leave to call it."""
+    assert not url_is_open({**OPENING, **change})
+    assert url_is_open({**OPENING, **change}, OPENING)
