@@ -415,6 +415,14 @@ async def test_the_cache_keeps_no_key_that_is_revoked_beside_the_read(
         await services.keys.authenticate(made.secret)
 
 
+async def test_the_keys_of_a_workspace_go_with_it_however_many(services: Services) -> None:
+    """None stays in the installation's list, where nobody could tell what it is for."""
+    team = await services.workspaces.create(services.admin, name="team")
+    await asyncio.gather(*(services.keys.create(services.admin, workspace_id=team.id) for _ in range(120)))
+    await services.workspaces.delete(services.admin, team.id)
+    assert (await services.keys.list(services.admin)).items == []
+
+
 async def test_keys_are_listed_by_those_who_may_see_them(services: Services) -> None:
     """All for the installation's, its own for a workspace's; without the revoked ones."""
     team = await services.workspaces.create(services.admin, name="team")

@@ -68,6 +68,19 @@ async def test_what_is_too_old_is_waited_for(store: Store) -> None:
     assert await store.known.get("a") == 2
 
 
+async def test_it_is_as_old_as_the_question(store: Store) -> None:
+    """A store that takes seconds to answer may tell of what was so when it was asked."""
+    store.may_answer.clear()
+    asking = asyncio.ensure_future(store.known.get("a"))
+    await store.settled()
+    store.clock.now_s += LIVES_S
+    store.may_answer.set()
+    assert await asking == 1
+    store.value = 2
+    assert store.known.now("a") is None
+    assert await store.known.get("a") == 2
+
+
 async def test_what_is_gone_is_forgotten_at_once(store: Store) -> None:
     """A refusal of the store is an answer."""
     await store.known.get("a")
