@@ -104,6 +104,20 @@ async def test_what_could_not_be_run_is_no_attempt(parts: Parts, held_up: FakeAn
     assert parts.runs.ended == {"success": 1}
 
 
+async def test_after_an_attempt_a_holdup_is_the_first_one(parts: Parts) -> None:
+    """A function that was called in between is not away any longer."""
+    function = await parts.function()
+    parts.invoker.answers = [*[FakeAnswer(status=429)] * 8, FAILED, FakeAnswer(status=429), DONE]
+    await parts.events.accept(function, b"")
+    for _ in range(9):
+        await parts.later(370)
+    assert len(parts.invoker.calls) == 9
+    await parts.later(61)
+    assert len(parts.invoker.calls) == 10
+    await parts.later(2)
+    assert parts.runs.ended == {"success": 1}
+
+
 async def test_an_event_gets_too_old(parts: Parts) -> None:
     """Its age is what the function's owner said; it ends then, however it was tried, and is not run any more."""
     function = await parts.function()
@@ -353,6 +367,20 @@ async def test_a_payload_that_is_gone(parts: Parts) -> None:
     assert parts.invoker.calls == []
 
 
+async def test_an_event_of_a_version_that_is_gone(parts: Parts) -> None:
+    """Ends at once, and it can be seen why."""
+    function = await parts.function()
+    await parts.services.versions.publish(PLATFORM, function.id)
+    await parts.events.accept(function, b"1", qualifier="1")
+    await parts.services.versions.delete(PLATFORM, function.id, "1")
+    await parts.run_due()
+    (letter,) = await parts.letters(function)
+    assert (letter.qualifier, letter.event, letter.attempts) == ("1", "1", 0)
+    assert "version" in letter.reason
+    assert parts.invoker.calls == []
+    assert await parts.is_settled()
+
+
 async def test_events_of_a_deleted_function_end(parts: Parts) -> None:
     function = await parts.function()
     await parts.events.accept(function, b"1" * (INLINE_LIMIT_BYTES + 1))
@@ -374,15 +402,17 @@ async def test_what_cannot_be_read_is_put_aside(parts: Parts) -> None:
 
 
 async def test_an_event_that_ends_its_workers(parts: Parts) -> None:
-    """Is not run for ever: after ten of them it is a dead letter, and what can't even become one is put aside."""
+    """Is not run for ever: after ten of them it is a dead letter, whole as it was, and what can't even become one is
+    put aside."""
     function = await parts.function()
-    await parts.events.accept(function, b'{"a":1}')
+    await parts.events.accept(function, b"1" * (INLINE_LIMIT_BYTES + 1))
     for _ in range(DELIVERIES_LIMIT):
         assert len(await parts.queue.receive()) == 1
         parts.clock.now_s += 61
     await parts.run_due()
     (letter,) = await parts.letters(function)
     assert letter.condition == "DeliveriesExhausted"
+    assert [letter.event_key] == await parts.blobs()
     assert parts.invoker.calls == []
     await parts.events.accept(function, b"2")
     for _ in range(DELIVERIES_LIMIT + UNSPOKEN):

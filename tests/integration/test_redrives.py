@@ -224,6 +224,7 @@ async def test_all_of_them_until_the_queue_is_full(parts: Parts, monkeypatch: py
         patched.setattr("lateen.adapters.sqlite_queue.LANE_LIMIT", 2)
         page = await parts.redrives.redrive_page(PLATFORM, function.id)
         assert (page.count, page.refused) == (2, [])
+        assert page.cursor is not None
         with pytest.raises(QueueFull):
             await parts.redrives.redrive_page(PLATFORM, function.id, cursor=page.cursor)
     rest = await parts.redrives.redrive_page(PLATFORM, function.id, cursor=page.cursor)

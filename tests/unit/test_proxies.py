@@ -17,6 +17,7 @@ PEER = "10.1.2.3"
         ([("for", "203.0.113.9")], Source("203.0.113.9", "http", 80, b"")),
         ([("for", "203.0.113.9"), ("proto", "https")], Source("203.0.113.9", "https", 443, b"")),
         ([("for", "203.0.113.9"), ("proto", "HTTPS"), ("port", "8443")], Source("203.0.113.9", "https", 8443, b"")),
+        ([("for", "203.0.113.9"), ("proto", "https, http")], Source("203.0.113.9", "http", 80, b"")),
         # What the caller said of itself stays what it is: said.
         ([("for", "1.1.1.1, 203.0.113.9")], Source("203.0.113.9", "http", 80, b"1.1.1.1")),
         ([("for", "10.9.9.9, 203.0.113.9")], Source("203.0.113.9", "http", 80, b"10.9.9.9")),
