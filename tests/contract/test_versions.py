@@ -387,6 +387,24 @@ async def test_calls_are_drawn_by_lot(services: Services, hello: Function) -> No
             await aliases.resolve(latest, qualifier)
 
 
+async def test_who_knows_an_older_alias_is_told(services: Services, hello: Function) -> None:
+    """And changes nothing; what is gone is not made anew by who thinks that he knows it."""
+    aliases, admin = services.aliases, services.admin
+    for number in (1, 2):
+        await published(services, hello, number)
+    await aliases.create(admin, hello.id, "live", Target("1"))
+    moved = (await aliases.update(admin, hello.id, "live", AliasChange(version="2"), expected=1)).alias
+    for late in (aliases.update, aliases.put):
+        with pytest.raises(RevisionMismatch):
+            await late(admin, hello.id, "live", AliasChange(version="1"), expected=1)
+    with pytest.raises(RevisionMismatch):
+        await aliases.delete(admin, hello.id, "live", expected=1)
+    assert (await aliases.get(admin, hello.id, "live")).alias == moved
+    assert await aliases.delete(admin, hello.id, "live", expected=2)
+    with pytest.raises(NotFound):
+        await aliases.put(admin, hello.id, "live", AliasChange(version="1"), expected=2)
+
+
 async def test_a_route_of_an_alias(services: Services, hello: Function) -> None:
     """It is the function's in what a caller needs, and goes with the alias; one of the same name has another URL."""
     aliases, functions, admin = services.aliases, services.functions, services.admin

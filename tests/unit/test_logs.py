@@ -65,16 +65,32 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a\nb", "\x1b[2J", "\u2028", "\ud800", "\x00", '"', b"x", object(), {1, 2}, float("nan")]
+    "value",
+    [
+        "a\nb",
+        "\x1b[2J",
+        "\x9b2J",
+        "\u2028",
+        "\u202e",
+        "\u2066",
+        "\ud800",
+        "\x00",
+        '"',
+        b"x",
+        object(),
+        {1, 2},
+        float("nan"),
+    ],
 )
 def test_any_value_is_one_line(value: Any) -> None:
     """Nothing that a caller sends can begin a line of its own or reach the terminal as a command."""
     line = json_line("said %s", value, field=value)
     assert line["message"].startswith("said ")
-    with logging_to(as_json=False) as stream:
-        log.info("said %s", value, extra={"field": value})
-    (text,) = stream.getvalue().split("\n")[:-1]
-    assert text.isprintable()
+    for as_json in (True, False):
+        with logging_to(as_json=as_json) as stream:
+            log.info("said %s", value, extra={"field": value})
+        (text,) = stream.getvalue().split("\n")[:-1]
+        assert text.isprintable()
 
 
 def test_fields_cannot_pass_for_ours() -> None:
