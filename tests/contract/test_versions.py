@@ -12,7 +12,7 @@ from lateen.domain.access import Caller
 from lateen.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RevisionMismatch
 from lateen.domain.events import EventInvokeChange
 from lateen.domain.function_urls import FunctionUrl
-from lateen.domain.functions import LATEST, Function, rolled_revision
+from lateen.domain.functions import LATEST, Function, configured_revision, rolled_revision
 from lateen.domain.versions import Alias, Target
 from lateen.ports.deployer import Observation
 from lateen.ports.table import Table
@@ -21,7 +21,7 @@ from lateen.services.event_configs import config_key
 from lateen.services.functions import FunctionChange, NewFunction
 from lateen.services.routes import Routes
 from lateen.services.tenants import partition
-from lateen.services.version_items import alias_key
+from lateen.services.version_items import alias_key, head_key, version_key
 from lateen.testing.assembled import MASTER, ManualClock, Services, assemble
 from lateen.testing.interposed import InterposedTable
 
@@ -508,15 +508,20 @@ async def test_a_deleted_function_leaves_no_version(services: Services, hello: F
 
 
 async def test_the_draft_becomes_a_version_again(services: Services, hello: Function) -> None:
-    """All of it but what is the function's; the number of changes goes on."""
+    """All of it but what is the function's; the number of changes goes on. It is started as after any update."""
     functions, versions, admin = services.functions, services.versions, services.admin
     await functions.update(admin, hello.id, FunctionChange(environment={"A": "1"}, timeout_s=7))
     await versions.publish(admin, hello.id)
-    bad = await functions.update(
+    await functions.update(
         admin, hello.id, FunctionChange(code=code(9), environment={}, timeout_s=1, name="other", auth="key")
     )
+    bad = await functions.update(admin, hello.id, FunctionChange(reserved_concurrency=2))
+    told: list[Function] = []
+    functions.subscribe(told.append)
     restored = (await versions.restore(admin, hello.id, "1", expected=bad.function.revision)).function
     assert (restored.version, restored.revision) == (LATEST, bad.function.revision + 1)
+    assert rolled_revision(restored) == configured_revision(restored) == restored.revision
+    assert told == [restored]
     assert (restored.environment, restored.timeout_s, restored.code) == ({"A": "1"}, 7, hello.code)
     assert (restored.name, restored.auth, restored.hash) == ("other", "key", hello.hash)
     assert await functions.source(admin, hello.id) == HELLO.code.decode()
@@ -525,6 +530,60 @@ async def test_the_draft_becomes_a_version_again(services: Services, hello: Func
         await versions.restore(admin, hello.id, "1", expected=1)
     with pytest.raises(NotFound):
         await versions.restore(admin, hello.id, "2")
+
+
+async def test_a_version_that_goes_meanwhile_is_not_restored(
+    services: Services, hello: Function, file_objects: FileObjects
+) -> None:
+    """Its code may be swept then."""
+    admin, table = services.admin, InterposedTable(services.table)
+    own = assemble(table, file_objects, RUNTIMES, clock=services.clock).versions
+    one = await published(services, hello, 1)
+    latest = await changed(services, hello, 2)
+    key = version_key("default", hello.id, one.version)
+    table.interpose(key.pk, key.sk, lambda: services.versions.delete(admin, hello.id, one.version))
+    with pytest.raises(NotFound):
+        await own.restore(admin, hello.id, one.version)
+    assert table.is_done
+    assert (await services.functions.get(admin, hello.id)).function == latest
+
+
+@pytest.mark.parametrize("how", ["update", "delete"])
+async def test_what_is_changed_while_it_is_published(
+    services: Services, hello: Function, file_objects: FileObjects, how: str
+) -> None:
+    """The version is what the function is when it is made: the code of before may be swept, and of a function that was
+    deleted nothing is to stay."""
+    admin, table = services.admin, InterposedTable(services.table)
+    own = assemble(table, file_objects, RUNTIMES, clock=services.clock).versions
+
+    async def change() -> None:
+        if how == "update":
+            await changed(services, hello, 1)
+        else:
+            await services.functions.delete(admin, hello.id)
+
+    key = head_key(hello)
+    table.interpose(key.pk, key.sk, change)
+    if how == "update":
+        assert (await own.publish(admin, hello.id)).version.function.code != hello.code
+    else:
+        with pytest.raises(NotFound):
+            await own.publish(admin, hello.id)
+        assert await items_left(services, hello) == {f"FN#{hello.id}"}
+    assert table.is_done
+
+
+async def test_nothing_is_left_of_a_version(services: Services, hello: Function) -> None:
+    """Not what was reported of it, nor whom its policy lets in."""
+    await published(services, hello, 1)
+    before = await items_left(services, hello)
+    two = await published(services, hello, 2)
+    await runs(services, two)
+    await services.version_policies.change(hello, two.version, lambda _: ({"Sid": "a"},))
+    assert len(await items_left(services, hello)) > len(before) + 2
+    await services.versions.delete(services.admin, hello.id, two.version)
+    assert await items_left(services, hello) == before
 
 
 async def test_a_version_s_own_description_stays_its_own(services: Services, hello: Function) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -24,7 +24,7 @@ from lateen.domain.versions import (
     is_alias_name,
     is_number,
 )
-from lateen.ports.table import Check, Delete, Item, ItemNotFound, Key, Operation, Put, RevisionConflict, Table
+from lateen.ports.table import Check, Delete, Item, ItemNotFound, Key, Put, RevisionConflict, Table
 from lateen.services.cursors import Cursors, check_limit
 from lateen.services.event_configs import config_key
 from lateen.services.function_items import function_key, id_key, live_function
@@ -41,7 +41,6 @@ from lateen.services.version_items import (
     aliases_prefix,
     provisioned_key,
     read_version,
-    version_key,
 )
 
 Chance = Callable[[], float]
@@ -222,13 +221,13 @@ class Aliases:
             try:
                 if LATEST in new.target.versions:
                     await self._check_unprovisioned(function, name)
-                checks = await self._checks(function, new.target)
+                await self._check_versions(function, new.target)
                 stored = await self._table.transact(
                     [
                         Put(alias_item(new), expected=None if old is None else old.revision),
                         head.changed(),
                         *([] if old is not None else [Put(_hash_item(new), expected=None)]),
-                        *checks,
+                        Check(function_key(function.workspace_id, function.id), function.revision),
                     ]
                 )
             except RevisionConflict:
@@ -273,14 +272,11 @@ class Aliases:
         )
         return new if new == old else msgspec.structs.replace(new, updated_at=now)
 
-    async def _checks(self, function: Function, target: Target) -> Sequence[Operation]:
-        """For the transaction: function and versions are there. Raises: `NotFound`."""
-        checks: list[Operation] = [Check(function_key(function.workspace_id, function.id), function.revision)]
+    async def _check_versions(self, function: Function, target: Target) -> None:
+        """Who deletes one writes the head, so they are still there in the transaction. Raises: `NotFound`."""
         for version in target.versions:
             if version != LATEST:
                 await read_version(self._table, function, version)
-                checks.append(Check(version_key(function.workspace_id, function.id, version), 1))
-        return checks
 
     async def _check_unprovisioned(self, function: Function, name: str) -> None:
         """Whoever sets some writes the head, so it is still so in the transaction. Raises: `InvalidInput`."""
