@@ -69,7 +69,7 @@ class Road:
         self.url = url
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=20, trust_env=False)
+        return plain_client()
 
 
 class OneGateway:
@@ -82,6 +82,13 @@ class OneGateway:
 
 
 Start = Callable[..., Awaitable[Road]]
+
+
+def plain_client() -> httpx.AsyncClient:
+    """Whose requests may take the short way: httpx would say what a connection does anyway."""
+    client = httpx.AsyncClient(timeout=20, trust_env=False)
+    del client.headers["connection"]
+    return client
 
 
 @pytest.fixture(params=["long way", "short way"])
@@ -263,6 +270,27 @@ async def test_a_pod_without_room_is_not_the_last_word(road: Road) -> None:
     assert road.service.requests[3].endswith(b"event")
 
 
+@pytest.mark.parametrize("refusal", [BUSY, STOPS])
+async def test_a_pod_that_has_answered_until_now_is_not_the_last_word(road: Road, refusal: bytes) -> None:
+    """A call that meets it over a connection that was used before goes on to another one as any."""
+    road.service.deployment = structs.replace(DEPLOYMENT, replicas=2)
+    answers = iter([[OK, refusal], [OK]])
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in next(answers):
+            road.service.requests.append(await request_from(reader))
+            writer.write(answer)
+        await reader.read()
+
+    road.service.script = script
+    async with road.client() as client:
+        for _ in range(2):
+            answer = await client.post(road.url, content=b"event")
+            assert (answer.status_code, answer.content) == (200, b"ok")
+    assert len(road.service.requests) == 3
+    assert road.service.requests[2].endswith(b"event")
+
+
 async def test_where_all_pods_are_full_the_caller_is_told(road: Road) -> None:
     """Two were asked, not more; and of a function with one pod, that one."""
     road.service.pods(BUSY)
@@ -416,7 +444,7 @@ async def test_while_it_stops_each_answer_ends_its_connection(start: Start) -> N
         while not server.started:
             await asyncio.sleep(0.001)
         url = f"http://127.0.0.1:{server.port}/{HASH}"
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with plain_client() as client:
             for _ in range(2):
                 assert "connection" not in (await client.get(url)).headers
             server.stop()

@@ -359,6 +359,14 @@ async def test_an_ordinary_call_takes_the_short_way(setting: Setting, monkeypatc
     assert seen == (0 if setting.is_short else 3)
 
 
+@pytest.mark.parametrize("more", ["0", "a", ".html", "%2Fa"])
+async def test_what_begins_like_a_functions_url_takes_no_short_way(setting: Setting, more: str) -> None:
+    """It is none, and must not come to the function."""
+    await setting.prepare()
+    request = f"GET /{HASH}{more} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    assert setting.gateway.short_way.begin(None, request) is None  # type: ignore[arg-type]
+
+
 async def test_requests_that_do_not_wait_are_answered_in_their_order(setting: Setting) -> None:
     """Three at once in one write, then two more while an answer is awaited: each gets its own."""
     gate = asyncio.Event()
