@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from lateen.domain.access import PLATFORM
+from lateen.domain.access import Caller
 from lateen.domain.times import iso_ms
 from lateen.services import log_streams
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
@@ -233,6 +233,18 @@ async def test_a_stream_shows_what_comes(watched: Watched) -> None:
         assert await reader.names(1) == ["last"]
 
 
+async def test_what_was_shown_of_the_past_is_no_news(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins between a record's coming and the next look at the table has it once."""
+    monkeypatch.setattr(watched.served.platform.log_streams, "_poll_s", 0.5)
+    async with watched.reading() as everything:
+        await watched.store(a_record(watched.function, "one"))
+        async with watched.reading(since=iso_ms(time.time() - 100)) as later:
+            assert await later.names(1) == ["one"]
+            assert await everything.names(1) == ["one"]
+            await watched.store(a_record(watched.function, "two"))
+            assert await later.names(1) == ["two"]
+
+
 async def test_each_reader_has_filters_of_its_own(watched: Watched) -> None:
     """And all of them one look at the table."""
     async with (
@@ -365,9 +377,12 @@ async def test_a_workspace_has_half_of_the_streams(watched: Watched, monkeypatch
         pass
 
 
-async def test_a_key_has_ten_streams_however_they_are_opened(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All at once, over a table that takes its time."""
-    monkeypatch.setattr(log_streams, "MOST_OF_KEY", 2)
+@pytest.mark.parametrize("limit", ["MOST_OF_KEY", "MOST"])
+async def test_there_is_a_limit_however_they_are_opened(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """A key's and the process'; all at once, over a table that takes its time."""
+    monkeypatch.setattr(log_streams, limit, 2)
     platform = watched.served.platform
     get = platform.table.get
 
@@ -379,7 +394,8 @@ async def test_a_key_has_ten_streams_however_they_are_opened(watched: Watched, m
 
     async def never() -> None: ...
 
-    streams = [platform.log_streams.events(PLATFORM, watched.function, recheck=never) for _ in range(6)]
+    callers = [Caller(f"k{number}" if limit == "MOST" else "k", None) for number in range(6)]
+    streams = [platform.log_streams.events(each, watched.function, recheck=never) for each in callers]
     first = await asyncio.gather(*(anext(stream) for stream in streams))
     assert sum(isinstance(event, log_streams.Started) for event in first) == 2
     for stream in streams:

@@ -2,22 +2,23 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
 from msgspec import structs
 from scripted_invoker import DEPLOYMENT, HASH, KEY, Invoker, answer_with, request_from
 
-from lateen.domain.errors import Unavailable
+from lateen.domain.errors import NotFound, Unavailable
 from lateen.gateway import connecting as connecting_module
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import Network, Pool
 from lateen.ports.deployer import Deployment, Endpoint, NotRunning, NotYetRunning
-from lateen.server import Server
+from lateen.server import Server, listen
 from lateen.settings import Settings
 
 NETWORK = Network(connect_s=0.3, idle_s=0.6, life_s=60)
@@ -109,7 +110,7 @@ async def start(request: pytest.FixtureRequest) -> AsyncIterator[Start]:
             )
             given = settings or Settings(port=0)
             server = Server(OneGateway(gateway, is_short=request.param == "short way"), given, lifespan="off")
-            serving = asyncio.create_task(server.serve())
+            serving = asyncio.create_task(server.serve([listen(given.host, given.port)]))
             while not server.started:
                 await asyncio.sleep(0.001)
 
@@ -166,7 +167,8 @@ async def test_waiting_has_an_end(start: Start) -> None:
 
 
 async def test_one_workspaces_callers_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever calls a function that never comes can't have those of other tenants refused, whose pod just moves."""
+    """Whoever calls a function that never comes can't have those of other tenants refused, whose pod just moves. All
+    together have a limit too."""
     monkeypatch.setattr(connecting_module, "WAITING_OF_ONE", 2)
     service, pool = Service(), Pool(NETWORK)
     service.is_named = False
@@ -177,6 +179,9 @@ async def test_one_workspaces_callers_leave_room_for_others(monkeypatch: pytest.
         await asyncio.sleep(0.001)
     with pytest.raises(Unavailable, match="too many"):
         await connecting.connection(own)
+    monkeypatch.setattr(connecting_module, "WAITING", 3)
+    with pytest.raises(Unavailable, match="too many"):
+        await connecting.connection(structs.replace(DEPLOYMENT, workspace_id="third", function_id="third"))
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert all("answered" in str(each) for each in ended)
     assert (connecting.waiting, dict(connecting._waiting_of)) == (0, {})
@@ -230,18 +235,65 @@ async def test_a_caller_that_leaves_waits_no_more(road: Road) -> None:
     assert not road.service.connections
 
 
-async def test_an_address_that_says_nothing_costs_little(road: Road) -> None:
-    """A dead pod's address swallows what is sent there: the next attempt leads elsewhere, soon."""
-    dead = socket.create_server(("127.0.0.1", 0), backlog=0)
-    held = []
+@contextlib.contextmanager
+def silent_address() -> Iterator[tuple[str, int]]:
+    """Nothing that is sent there is answered: its queue is full."""
+    dead, held = socket.create_server(("127.0.0.1", 0), backlog=0), []
     try:
-        # Until its queue is full, so that further attempts get no answer at all.
         for _ in range(4):
             sock = socket.socket()
             sock.setblocking(False)
             sock.connect_ex(dead.getsockname())
             held.append(sock)
-        port, road.service.port = road.service.port, dead.getsockname()[1]
+        yield dead.getsockname()
+    finally:
+        for sock in (dead, *held):
+            sock.close()
+
+
+async def test_who_leaves_while_it_is_connected_is_no_call_any_more() -> None:
+    """Else whoever stops that pod would wait for it for ever."""
+    pool = Pool(structs.replace(NETWORK, connect_s=60.0))
+    with silent_address() as (host, port):
+        endpoint = Endpoint(host, port, KEY)
+        connecting = asyncio.create_task(pool.connect(endpoint))
+        while not pool.is_busy(endpoint):
+            await asyncio.sleep(0.001)
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        assert not pool.is_busy(endpoint)
+    await pool.close()
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made at the moment in which the function turned out to be gone."""
+    monkeypatch.setattr(connecting_module, "STILL_THERE_S", 0.01)
+    service, pool = Service(), Pool(NETWORK)
+    service.is_named = False
+    connecting = Connecting(service, pool)
+
+    async def is_gone(_: bytes) -> None:
+        service.is_named = True
+        while not pool.count()[0]:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        raise NotFound("no such function")
+
+    async with await asyncio.start_server(service.serve, "127.0.0.1", 0) as upstream:
+        service.port = upstream.sockets[0].getsockname()[1]
+        with pytest.raises(NotFound):
+            await connecting.wait_while(DEPLOYMENT, None, is_there=is_gone)
+        await asyncio.sleep(0)
+        assert pool.count() == (0, 0)
+        assert not pool.is_busy(await service.endpoint(DEPLOYMENT))
+        await pool.close()
+        service.close()
+
+
+async def test_an_address_that_says_nothing_costs_little(road: Road) -> None:
+    """A dead pod's address swallows what is sent there: the next attempt leads elsewhere, soon."""
+    with silent_address() as dead:
+        port, road.service.port = road.service.port, dead[1]
         async with road.client() as client:
             call = asyncio.create_task(client.get(road.url))
             began_s = asyncio.get_running_loop().time()
@@ -250,9 +302,6 @@ async def test_an_address_that_says_nothing_costs_little(road: Road) -> None:
             assert asyncio.get_running_loop().time() - began_s < 10
             road.service.port = port
             assert (await call).status_code == 200
-    finally:
-        for sock in (dead, *held):
-            sock.close()
 
 
 async def test_a_pod_without_room_is_not_the_last_word(road: Road) -> None:
@@ -474,6 +523,18 @@ async def test_behind_a_trusted_proxy_the_caller_is_whom_it_names(start: Start) 
         assert b"x-lateen-source: 203.0.113.9 https 443" in lines
         assert [line for line in lines if line.startswith(b"x-forwarded")] == [b"x-forwarded-for: 6.6.6.6"]
     assert [request.endswith(b"\r\n\r\nevent") for request in road.service.requests] == [False, False, True, True]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_a_caller_by_ipv4_is_called_so(start: Start) -> None:
+    """Also where we listen for both, and the kernel has another name for it."""
+    road = await start(settings=Settings(port=0, host="::", trusted_proxies=("127.0.0.0/8",)))
+    road.service.pods(OK)
+    async with road.client() as client:
+        for headers in ({}, {}, FORWARDED):
+            await client.get(road.url, headers=headers)
+    sources = [re.findall(rb"x-lateen-source: (\S+) ", request) for request in road.service.requests]
+    assert sources == [[b"127.0.0.1"], [b"127.0.0.1"], [b"203.0.113.9"]]
 
 
 async def test_a_peer_that_is_not_trusted_speaks_for_itself(start: Start) -> None:
