@@ -343,6 +343,29 @@ async def test_a_stop_waits_for_no_stream(watched: Watched) -> None:
     assert time.monotonic() - began_s < watched.served.platform.settings.drain_seconds
 
 
+async def test_who_comes_while_it_stops_is_told_so(watched: Watched) -> None:
+    """Nobody is left whom the stop does not know of."""
+    watched.served.platform.log_streams.stop()
+    async with watched.reading() as reader:
+        assert await reader.event() == {"event": "end", "data": {"reason": "stopping"}}
+
+
+async def test_what_is_over_is_not_remembered(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a function is watched."""
+    streams, later_s = watched.served.platform.log_streams, 0.0
+    monkeypatch.setattr(streams, "_poll_s", 0.02)
+    monkeypatch.setattr(streams, "_now", lambda: time.time() + later_s)
+    async with watched.reading() as reader:
+        await watched.store(a_record(watched.function, "one"))
+        assert await reader.names(1) == ["one"]
+        (feed,) = streams._feeds.values()
+        assert len(feed.seen) == 1
+        later_s = 1000.0
+        async with asyncio.timeout(LIMIT_S):
+            while feed.seen:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_key_has_ten_streams(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is refused, another key's is not, and one that ended makes room."""
     monkeypatch.setattr(log_streams, "MOST_OF_KEY", 2)
@@ -420,19 +443,25 @@ async def test_streams_are_refused_like_all_else(watched: Watched) -> None:
 
 
 async def test_a_table_that_is_away_is_outlasted(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was recorded is shown when it is back."""
+    """What was recorded is shown when it is back; and a key is not taken for revoked meanwhile."""
     monkeypatch.setattr(watched.served.platform.log_streams, "_poll_s", 0.05)
     async with watched.reading() as reader:
         table = watched.served.platform.table
         query, asked = table.query, asyncio.Event()
 
         async def away(*args: Any, **options: Any) -> Any:
+            nonlocal asked
             asked.set()
             raise log_streams.Unavailable("the store does not answer")
 
         monkeypatch.setattr(table, "query", away)
         await asyncio.wait_for(asked.wait(), LIMIT_S)
         monkeypatch.setattr(table, "query", query)
+        monkeypatch.setattr(log_streams, "CHECK_EVERY_S", 0.05)
+        get, asked = table.get, asyncio.Event()
+        monkeypatch.setattr(table, "get", away)
+        await asyncio.wait_for(asked.wait(), LIMIT_S)
+        monkeypatch.setattr(table, "get", get)
         await watched.store(a_record(watched.function, "one"))
         assert await reader.names(1) == ["one"]
 

@@ -265,6 +265,20 @@ async def test_who_leaves_while_it_is_connected_is_no_call_any_more() -> None:
     await pool.close()
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+async def test_a_node_that_is_gone_is_given_up_after_seconds(road: Road) -> None:
+    """Whether something is on its way to it or nothing; and one that is slow for a moment is not."""
+    connection = await road.pool.connect(await road.service.endpoint(DEPLOYMENT))
+    assert connection._transport is not None
+    tcp = connection._transport.get_extra_info("socket")
+    idle_s, every_s, times, unheard_ms = (
+        tcp.getsockopt(socket.IPPROTO_TCP, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    )
+    assert (idle_s + every_s * times, unheard_ms) == (NETWORK.dead_s, NETWORK.dead_s * 1000)
+    road.pool.release(connection, sent=False)
+
+
 async def test_a_connection_that_nobody_waits_for_any_more_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was made at the moment in which the function turned out to be gone."""
     monkeypatch.setattr(connecting_module, "STILL_THERE_S", 0.01)

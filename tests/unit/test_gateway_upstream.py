@@ -12,6 +12,7 @@ import uvicorn
 from scripted_invoker import DEPLOYMENT, HASH, KEY, Invoker, answer_with, request_from
 
 from lateen import http_protocol
+from lateen.gateway import pool as pool_module
 from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import ConnectFailed, Pool
@@ -428,6 +429,30 @@ async def test_a_caller_that_leaves_takes_its_connection_along(setting: Setting)
             await asyncio.sleep(0.001)
     setting.invoker.script = answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     assert (await setting.ask())[2] == b"ok"
+
+
+async def test_a_caller_that_left_takes_no_later_call_along(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is the next caller's, whichever way each of the two came."""
+    monkeypatch.setattr(pool_module, "SWEEP_S", 0.01)
+    is_called, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none")
+        await request_from(reader)
+        is_called.set()
+        await may_answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo")
+
+    setting.invoker.script = script
+    long_way = b"GET /%b HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n" % HASH.encode()
+    assert (await setting.ask(long_way))[2] == b"one"
+    asking = asyncio.create_task(setting.ask())
+    await is_called.wait()
+    await asyncio.sleep(0.1)  # several sweeps
+    may_answer.set()
+    assert (await asking)[2] == b"two"
+    assert setting.invoker.connections == 1
 
 
 async def test_a_stop_lets_a_running_call_finish(setting: Setting) -> None:
