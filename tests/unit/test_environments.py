@@ -1,4 +1,4 @@
-"""An environment whose runtime is faster than the word that it was started."""
+"""An environment: whose runtime is faster than the word that it was started, and what is said of one event."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from lateen_invoker.channel import Channel
 from lateen_invoker.environments import DEAD, IDLE, STARTING, Environment
-from lateen_invoker.invocations import Outcome
+from lateen_invoker.invocations import RESPONSE_LIMIT, Invocation, Outcome
 from lateen_invoker.spawner import Exit, Listener
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +134,78 @@ async def test_a_channel_that_is_lost_before_its_process_is_known() -> None:
         while environment.state != DEAD:
             await asyncio.sleep(0.01)
     assert (owner.idle, owner.dead) == ([], [environment])
+
+
+class Busy(Owner):
+    """Of an environment whose runtime asks over HTTP for one event after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+        self.answers: list[bytes] = []
+        self.process = LateProcess()
+        self.environment = an_environment(self)
+        self.environment.attach(self.process)
+
+    def environment_done(self, environment: Environment, invocation: Invocation) -> None:
+        self.done.append(invocation.request_id)
+
+    def give(self, request_id: str) -> None:
+        assert self.environment.wants_next(lambda _: None) is None
+        invocation = Invocation(
+            b"{}", lambda _, outcome: self.answers.append(outcome.body), request_id=request_id, trace_id="", arn=""
+        )
+        self.environment.deliver(invocation, 3.0)
+
+
+@pytest.mark.parametrize("ends", ["whole", "broken"])
+async def test_nothing_of_an_answer_is_in_the_next_one(ends: str) -> None:
+    """What was kept of a stream is its own caller's."""
+    busy = Busy()
+    busy.give("one")
+    busy.environment.said_piece("one", b"half of ")
+    if ends == "whole":
+        assert busy.environment.said_response("one", b"one") is None
+        assert busy.answers == [b"half of one"]
+    else:
+        assert busy.environment.said_error("one", "Broken", b"{}") is None
+    busy.give("two")
+    assert busy.environment.said_response("two", b"two") is None
+    assert busy.answers[1:] == [b"two"]
+
+
+async def test_a_stream_that_is_kept_has_a_limit() -> None:
+    """One byte too many is enough to know."""
+    busy = Busy()
+    busy.give("one")
+    for _ in range(3):
+        busy.environment.said_piece("one", bytes(RESPONSE_LIMIT // 2))
+    assert busy.environment._streamed is not None
+    assert len(busy.environment._streamed) == RESPONSE_LIMIT + 1
+    assert busy.environment.said_response("one", b"") == "RequestEntityTooLarge"
+
+
+async def test_one_that_ends_after_its_answer_is_done_with_it() -> None:
+    """Though it never asked for another event: the call is recorded, and counts as running no more."""
+    busy = Busy()
+    busy.give("one")
+    busy.environment.said_response("one", b"one")
+    assert busy.done == []
+    busy.process.exited.set_result(Exit(0, None, 0))
+    async with asyncio.timeout(20):
+        while not busy.dead:
+            await asyncio.sleep(0.01)
+    assert (busy.done, busy.answers) == (["one"], [b"one"])
+
+
+async def test_what_is_being_ended_answers_too_late() -> None:
+    """Its caller is told why it was ended."""
+    busy = Busy()
+    busy.give("one")
+    busy.environment.exceeded_memory()
+    assert busy.environment.said_response("one", b"one") == "InvalidStateTransition"
+    busy.process.exited.set_result(Exit(None, 9, 0))
+    async with asyncio.timeout(20):
+        while not busy.dead:
+            await asyncio.sleep(0.01)
+    assert [b"OutOfMemory" in answer for answer in busy.answers] == [True]

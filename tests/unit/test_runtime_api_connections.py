@@ -1,6 +1,7 @@
 """The Runtime API over real sockets, without an environment behind it: what its clients may send and not read."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from lateen_invoker.invocations import RESPONSE_LIMIT
-from lateen_invoker.runtime_api import serve_runtime_api
+from lateen_invoker.runtime_api import CONNECTIONS_LIMIT, serve_runtime_api
 
 pytestmark = pytest.mark.anyio
 RUNNING = "/2018-06-01/runtime/invocation/running"
@@ -184,3 +185,31 @@ async def test_a_proxy_is_asked_for() -> None:
         answer = await reader.read()
         assert (answer[:12], answer.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 404", 1)
         writer.close()
+
+
+async def test_each_request_has_its_own_headers() -> None:
+    """An answer after a stream that failed is no failure."""
+    error = base64.b64encode(b"half way").decode()
+    failed = ("Lambda-Runtime-Function-Error-Type: Broken", f"Lambda-Runtime-Function-Error-Body: {error}")
+    async with listening() as (stub, number):
+        reader, writer = await connected(number)
+        for lines, body in ((failed, b"half"), ((), b"whole")):
+            writer.write(head(f"{RUNNING}/response", *lines, f"Content-Length: {len(body)}") + body)
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 202")
+            await reader.readuntil(b"}")
+        assert stub.answers == [b"half way", b"whole"]
+        writer.close()
+
+
+async def test_connections_have_a_limit() -> None:
+    """Any process of the machine can open them. The next one is ended, and the others serve."""
+    async with listening() as (stub, number):
+        first, *more = [await connected(number) for _ in range(CONNECTIONS_LIMIT)]
+        reader, _ = await connected(number)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        first[1].write(head(f"{RUNNING}/response", "Content-Length: 1") + b"1")
+        assert (await first[0].readuntil(b"\r\n")).startswith(b"HTTP/1.1 202")
+        assert stub.answers == [b"1"]
+        for _, writer in (first, *more):
+            writer.close()
