@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from lateen.domain.access import Caller
+from lateen.domain.errors import Unauthenticated
 from lateen.domain.times import iso_ms
+from lateen.ports.table import Page
 from lateen.services import log_streams
 from lateen_invoker.records import ErrorDocument, ExecutionRecord
 
@@ -56,10 +58,25 @@ async def test_a_text_is_found_wherever_it_is(api: Api) -> None:
     ):
         assert await names(api, function, f"contains={text}") == found
     assert await names(api, function, "contains=coffee&status=error") == ["two"]
-    assert await names(api, function, "contains=coffee&limit=1") == ["three"]
+    page = (await api("GET", f"/api/functions/{function}/logs?contains=coffee&limit=1")).json()
+    assert [each["request_id"] for each in page["items"]] == ["three"]
+    page = (await api("GET", f"/api/functions/{function}/logs?contains=coffee&cursor={page['next_cursor']}")).json()
+    assert ([each["request_id"] for each in page["items"]], page["next_cursor"]) == (["two"], None)
     for query in ("contains=", f"contains={'x' * 201}"):
         refused = await api("GET", f"/api/functions/{function}/logs?{query}")
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "contains")
+
+
+async def test_a_record_is_its_functions_and_not_for_ever(api: Api) -> None:
+    """Who stores for one function stores nothing of another's; and what is stored goes after its time."""
+    function = (await api.function())["id"]
+    await api.platform.records.store(function, [a_record(function, "own"), a_record("other", "forged")])
+    assert await names(api, function, "") == ["own"]
+    assert await api.platform.table.query("FN#other") == Page([], None)
+    (item,) = (await api.platform.table.query(f"FN#{function}", begins="LOG#")).items
+    days = api.platform.settings.retention_days
+    assert item.expires_at is not None
+    assert abs(item.expires_at - time.time() - days * 86_400) < 600
 
 
 async def test_a_search_goes_on_behind_a_page_without_finds(api: Api) -> None:
@@ -348,6 +365,30 @@ async def test_who_comes_while_it_stops_is_told_so(watched: Watched) -> None:
     watched.served.platform.log_streams.stop()
     async with watched.reading() as reader:
         assert await reader.event() == {"event": "end", "data": {"reason": "stopping"}}
+
+
+async def test_a_reader_that_is_slow_has_the_newest(watched: Watched) -> None:
+    """What waits for it is bounded, and it is told of the gap."""
+    many = [a_record(watched.function, f"r{number}") for number in range(log_streams.WAITING + 5)]
+    watcher = log_streams._Watcher(log_streams.ALL)
+    watcher.tell([(record, "") for record in many], has_gap=False)
+    assert (list(watcher.records), watcher.has_gap) == (many[5:], True)
+
+
+async def test_who_was_revoked_is_shown_nothing_that_waits(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = watched.served.platform.log_streams
+    monkeypatch.setattr(streams, "_poll_s", 0.02)
+    monkeypatch.setattr(log_streams, "CHECK_EVERY_S", 0.0)
+
+    async def revoked() -> None:
+        raise Unauthenticated("no such key")
+
+    events = streams.events(Caller("k", None), watched.function, recheck=revoked)
+    assert isinstance(await anext(events), log_streams.Started)
+    await watched.store(a_record(watched.function, "one"))
+    (watcher,) = next(iter(streams._feeds.values())).watchers
+    await asyncio.wait_for(watcher.woken.wait(), LIMIT_S)
+    assert [event async for event in events] == [log_streams.Over("revoked")]
 
 
 async def test_what_is_over_is_not_remembered(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

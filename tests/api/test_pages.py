@@ -69,6 +69,15 @@ async def test_the_key_is_in_the_sealed_cookie_only(api: Api) -> None:
     assert api.secret not in cookie
 
 
+async def test_signing_in_begins_another_session(api: Api) -> None:
+    """Who knew the one before, or had the browser take it, knows nothing of this one."""
+    browser = Browser(api.platform)
+    before = await browser.token("/ui/sign-in")
+    assert await browser.token("/ui/sign-in") == before
+    await browser.sign_in(api.secret)
+    assert await browser.token("/ui/keys") != before
+
+
 async def test_a_cookie_of_https_is_for_https(api: Api) -> None:
     """Also behind a proxy that we weren't told of: the page says where it is from."""
     browser = Browser(api.platform)

@@ -67,6 +67,17 @@ async def test_nothing_is_all_buckets_with_nothing_in_them(world: World, hello: 
         assert found.buckets[0].start == found.start < found.buckets[-1].start < found.end
 
 
+async def test_however_many_pods_there_are(world: World, hello: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they wrote is read page by page."""
+    monkeypatch.setattr("lateen.services.statistics.QUERY_LIMIT", 2)
+    for _ in range(5):
+        counting = world.invoker(hello)
+        count(counting, world.clock() - 60)
+        await world.save(hello, counting)
+    found = await world.services.statistics.of_function(world.services.admin, hello.id, "1h")
+    assert found.totals.calls == 5
+
+
 async def test_pods_and_their_repetitions_count_once(world: World, hello: Function) -> None:
     """Two invokers of one function are added; a batch that is written again is not."""
     now_s = world.clock()
