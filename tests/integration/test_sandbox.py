@@ -80,6 +80,12 @@ def threads(count):
     finally:
         end.set()
 
+def watchers():
+    made = 0
+    while called("inotify_init1", 0) == 0:
+        made += 1
+    return made
+
 def hoard(mib):
     try:
         return len(bytearray(mib << 20))
@@ -123,7 +129,7 @@ def handler(event, context):
     if what == "environ":
         return dict(os.environ)
     return {"fork all": fork_all, "hand on": hand_on, "daemonise": daemonise, "hoard": lambda: hoard(given),
-            "threads": lambda: threads(given),
+            "threads": lambda: threads(given), "watchers": watchers,
             "abstract": lambda: tried(connect_abstract, given), "connect": lambda: connected(given)}[what]()
 '''
 NAMESPACES = ["namespaces", "landlock"]
@@ -374,6 +380,13 @@ async def test_many_threads(function: Function) -> None:
     """Their stacks take next to nothing of a small function's memory, and are no reason to have no more."""
     environment = await function.environment()
     assert await environment.value({"do": "threads", "with": 256}) == 256
+
+
+@needs_namespaces
+async def test_watchers_of_files(confined: Function) -> None:
+    """The kernel counts them as those of whoever started Lateen, who has 128 in all."""
+    environment = await confined.environment()
+    assert await environment.value({"do": "watchers", "with": None}) <= 32
 
 
 async def test_memory_beyond_reason(function: Function) -> None:

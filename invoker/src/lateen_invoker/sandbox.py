@@ -23,6 +23,13 @@ _PROC_FILES = ("cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime",
 USER_ID = 1000
 OUTER_USER_ID = 65534
 """Whom the user inside is outside, when all this is started by root."""
+_AT_MOST = {
+    # User code needs no further ones, in which it would have capabilities again.
+    "max_user_namespaces": 0,
+    # They count as those of whoever started all this too, who has 128, and other functions need some of them.
+    "max_inotify_instances": 32,
+}
+"""In the user namespace of one function."""
 _OOM_SCORE = 700
 """When memory is short, the kernel takes environments before anything else that is ours."""
 
@@ -215,9 +222,9 @@ def _within(settings: Settings, version: int, own_user: bool, root: str, outside
         pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         socket.sethostname("localhost")
         if own_user:
-            # User code needs no further user namespaces, in which it would have capabilities again.
-            with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as most:
-                most.write("0")
+            for name, most in _AT_MOST.items():
+                with contextlib.suppress(OSError), open(f"/proc/sys/user/{name}", "w") as limit:
+                    limit.write(str(most))
         kernel.set_dumpable(False)
         _try_keeper(pids)
         return Namespaces(settings, version, pids, own_user, as_root)
