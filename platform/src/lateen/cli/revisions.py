@@ -13,6 +13,10 @@ from lateen.cli.refusals import Refused, hints, note
 
 SETTLED_S = 120.0
 """How long a deployment may stay Pending before we stop waiting for it."""
+PACKAGES = (
+    "runtimes bring no packages, nor AWS's SDK: have them in the folder or a layer, or name them in the folder's "
+    "requirements.txt or package.json"
+)
 
 
 def stored(
@@ -76,6 +80,8 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
         note(f"note: {plain(reason)}")
         if _names_no_handler(reason, function["handler"]):
             note(f"hint: what is called is {function['handler']}; --handler says another")
+        elif "Runtime.ImportModuleError" in reason and re.search("No module named|Cannot find module '[^./]", reason):
+            note(f"hint: {PACKAGES}")
     return function
 
 
