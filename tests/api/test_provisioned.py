@@ -40,8 +40,17 @@ async def test_no_less_is_reserved_than_is_provisioned(api: Api, function: str) 
     assert error["field"] == "reserved_concurrency"
     assert "total provisioned concurrency [4]" in error["reason"]
     assert (await api("PATCH", f"/api/functions/{function}", json={"reserved_concurrency": 4})).status_code == 200
+    assert (await api("PUT", path_of(function, "1"), json={"requested": 4})).status_code == 200
     refused = await api("PUT", path_of(function, "2"), json={"requested": 1})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "requested")
+
+
+async def test_all_but_a_hundred_of_the_account_s_can_be_provisioned(api: Api, function: str) -> None:
+    """Also where a part of it was before."""
+    for requested, status in ((900, 200), (900, 200), (901, 400), (899, 200)):
+        assert (await api("PUT", path_of(function, "1"), json={"requested": requested})).status_code == status
+    assert (await api("PUT", path_of(function, "2"), json={"requested": 1})).status_code == 200
+    assert (await api("PUT", path_of(function, "2"), json={"requested": 2})).status_code == 400
 
 
 @pytest.mark.parametrize(

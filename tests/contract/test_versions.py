@@ -405,6 +405,23 @@ async def test_who_knows_an_older_alias_is_told(services: Services, hello: Funct
         await aliases.put(admin, hello.id, "live", AliasChange(version="1"), expected=2)
 
 
+async def test_an_alias_that_is_moved_while_it_is_provisioned(
+    services: Services, hello: Function, file_objects: FileObjects
+) -> None:
+    """Whoever is later is told: $LATEST can't have any."""
+    admin, table = services.admin, InterposedTable(services.table)
+    own = assemble(table, file_objects, RUNTIMES, clock=services.clock).provisioned
+    await published(services, hello, 1)
+    await services.aliases.create(admin, hello.id, "live", Target("1"))
+    key = alias_key("default", hello.id, "live")
+    change = AliasChange(version=LATEST)
+    table.interpose(key.pk, key.sk, lambda: services.aliases.update(admin, hello.id, "live", change))
+    with pytest.raises(InvalidInput, match="unpublished"):
+        await own.put(hello, "live", 1)
+    assert table.is_done
+    assert (await own.list(hello)).items == []
+
+
 async def test_a_route_of_an_alias(services: Services, hello: Function) -> None:
     """It is the function's in what a caller needs, and goes with the alias; one of the same name has another URL."""
     aliases, functions, admin = services.aliases, services.functions, services.admin

@@ -150,12 +150,13 @@ class Busy(Owner):
     def environment_done(self, environment: Environment, invocation: Invocation) -> None:
         self.done.append(invocation.request_id)
 
-    def give(self, request_id: str) -> None:
+    def give(self, request_id: str) -> Invocation:
         assert self.environment.wants_next(lambda _: None) is None
         invocation = Invocation(
             b"{}", lambda _, outcome: self.answers.append(outcome.body), request_id=request_id, trace_id="", arn=""
         )
         self.environment.deliver(invocation, 3.0)
+        return invocation
 
 
 @pytest.mark.parametrize("ends", ["whole", "broken"])
@@ -172,6 +173,17 @@ async def test_nothing_of_an_answer_is_in_the_next_one(ends: str) -> None:
     busy.give("two")
     assert busy.environment.said_response("two", b"two") is None
     assert busy.answers[1:] == [b"two"]
+
+
+async def test_the_first_event_alone_was_cold() -> None:
+    """The others have not waited for a start."""
+    busy = Busy()
+    invocations = []
+    for request_id in ("one", "two"):
+        invocations.append(busy.give(request_id))
+        busy.environment.said_response(request_id, b"")
+    assert [each.cold_reason for each in invocations] == ["first", None]
+    assert [each.init_duration_ms is None for each in invocations] == [False, True]
 
 
 async def test_a_stream_that_is_kept_has_a_limit() -> None:
