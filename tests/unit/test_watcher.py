@@ -65,6 +65,34 @@ async def test_nobody_waits_for_a_kind_that_need_not_be_there(
     running.cancel()
 
 
+def route_at(version: int, name: str = "fn-1") -> Manifest:
+    return {"metadata": {"name": name, "namespace": "n", "resourceVersion": str(version)}}
+
+
+async def test_the_newer_of_two_wins() -> None:
+    """The answer to a write is there before what the watch says of it, which may be of before."""
+    told: list[Manifest] = []
+    api: Any = Failing(None)
+    watched = Watched(api, HTTP_ROUTE, None, selector="", owner=deployment_in, changed=told.append)
+    newest = route_at(10)
+    watched.put(newest)
+    watched.put(route_at(9))
+    watched.drop(route_at(9))
+    assert (watched.get("n", "fn-1"), told) == (newest, [newest])
+    watched.drop(route_at(11))
+    assert (watched.get("n", "fn-1"), told) == (None, [newest, newest])
+
+
+async def test_what_was_made_since_the_list_is_not_taken_for_gone() -> None:
+    """But what is older than that, and not in it, is."""
+    api: Any = Failing(None)  # its list is at 7
+    watched = Watched(api, HTTP_ROUTE, None, selector="", owner=deployment_in, changed=lambda _: None)
+    for version, name in ((6, "old"), (8, "new")):
+        watched.put(route_at(version, name))
+    await watched._list()
+    assert {each["metadata"]["name"] for each in watched} == {"fn-1", "new"}
+
+
 async def test_a_kind_that_is_needed_and_lacks_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
