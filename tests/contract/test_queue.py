@@ -263,6 +263,15 @@ async def test_more_lanes_than_a_look_takes_in(queue: Queue) -> None:
     assert (await one(queue)).lane == "acme/late"
 
 
+async def test_each_lane_has_its_turn_from_one_look_to_the_next(queue: Queue) -> None:
+    """Whoever takes one at a time serves all, however much waits in the first lane."""
+    for lane in ("a/f", "b/f", "c/f"):
+        for _ in range(3):
+            await queue.send(lane, b"x")
+    lanes = [message.lane for _ in range(9) for message in await queue.receive()]
+    assert [set(lanes[at : at + 3]) for at in (0, 3, 6)] == [{"a/f", "b/f", "c/f"}] * 3
+
+
 async def test_lanes_and_tenants_may_be_left_out(queue: Queue) -> None:
     """Of their messages none is delivered, and all are there afterwards."""
     for lane in ("acme/a", "acme/b", "umbrella/a", "umbrella/b"):

@@ -17,7 +17,7 @@ from lateen.gateway.connecting import Connecting
 from lateen.gateway.gateway import Gateway
 from lateen.gateway.pool import ConnectFailed, Pool
 from lateen.http_protocol import LateenProtocol
-from lateen_invoker.signing import is_signed
+from lateen_invoker.signing import is_signed, sign
 
 PATIENCE_S = 0.5
 
@@ -116,6 +116,16 @@ async def test_each_request_is_signed_for_its_invoker(setting: Setting) -> None:
     }  # fmt: skip
     assert is_signed(KEY, headers["x-lateen-signature"], method="PUT", **signed)
     assert not is_signed(KEY, headers["x-lateen-signature"], method="GET", **signed)
+
+
+def test_a_signature_is_good_for_a_minute() -> None:
+    """Either way, for clocks differ; one that was made for later would be good for as long."""
+    call = {"method": "GET", "target": "/x", "source": "", "request_id": ""}
+    signature = sign(KEY, now_s=1000.0, **call)
+    good = [
+        now_s for now_s in (900, 939, 940, 1000, 1060, 1061, 1100) if is_signed(KEY, signature, now_s=now_s, **call)
+    ]
+    assert good == [940, 1000, 1060]
 
 
 async def test_a_connection_serves_call_after_call(setting: Setting) -> None:

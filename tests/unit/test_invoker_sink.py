@@ -1,5 +1,6 @@
 """Writing records in batches: what is sent, sent again, given up, and how fast. The table is a stand-in with faults."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -106,6 +107,14 @@ def test_only_what_the_table_refuses_is_lost() -> None:
     table.refuses = "#r3"
     assert writer(table).write(batch(20)) == 1
     assert len(table.stored) == 19
+
+
+def test_a_record_goes_after_its_time() -> None:
+    """The table is told when, in Unix time."""
+    table = Table()
+    Writer(lambda: table, "t", retention_s=7 * 86_400).write(batch(1))
+    (item,) = table.stored.values()
+    assert abs(int(item["expires_at"]["N"]) - time.time() - 7 * 86_400) < 600
 
 
 def test_one_key_twice_is_one_record() -> None:
