@@ -54,6 +54,13 @@ def test_a_redirection_leads_to_the_function(invoker: InvokerProcess) -> None:
     assert f"\r\nlocation: {URL}there\r\n".encode() in answer
 
 
+def test_a_proxy_may_give_a_function_a_host_of_its_own(invoker: InvokerProcess) -> None:
+    """It puts the function's path before each of its own, and says so. Nothing else is believed of anybody."""
+    for said, there in (("/", "/there"), ("", f"{URL}there"), ("//example.org", f"{URL}there")):
+        answer = invoker.raw(head("GET", f"{URL}leave", f"x-forwarded-prefix: {said}", "connection: close"))
+        assert f"\r\nlocation: {there}\r\n".encode() in answer
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

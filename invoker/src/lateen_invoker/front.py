@@ -162,7 +162,8 @@ class Call(Request):
         headers["x-forwarded-for"] = f"{forwarded},{peer}" if forwarded else peer
         headers["x-forwarded-proto"] = protocol
         headers["x-forwarded-port"] = port or _port_of(headers.get("host", ""), protocol)
-        headers["x-forwarded-prefix"] = f"/{alias_hash}" if alias_hash else front.prefix
+        if headers.get("x-forwarded-prefix") != "/":  # a proxy that gives the function a host of its own
+            headers["x-forwarded-prefix"] = f"/{alias_hash}" if alias_hash else front.prefix
         try:
             event, body = function_url.event_for(
                 method=self.method, path=path, query=query, protocol=f"HTTP/{self.http_version}", headers=headers,
@@ -254,7 +255,7 @@ class Call(Request):
             self._failed(request_id, outcome.error_type, allowed=allowed)
 
     def _head(self, head: bytes, allowed: bytes | None) -> bytes:
-        head = function_url.located(head, self.headers["x-forwarded-prefix"], self.headers.get("host", ""))
+        head = function_url.located(head, self.headers["x-forwarded-prefix"].rstrip("/"), self.headers.get("host", ""))
         return head if allowed is None else cors.with_lines(head, allowed)
 
     def _failed(self, request_id: str, error_type: str, *, allowed: bytes | None = None) -> None:

@@ -230,7 +230,7 @@ def located(head: bytes, prefix: str, host: str) -> bytes:
     without, is below its URL. Other hosts stay, and so does a path that begins with a hash, of whichever function.
 
     Args:
-        prefix: `/` and the hash.
+        prefix: `/` and the hash; empty where the host is the function's here too.
         host: that the request was sent to.
     """
     if b"location: " not in head:
