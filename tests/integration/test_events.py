@@ -197,6 +197,18 @@ async def test_a_success_is_told(parts: Parts) -> None:
     assert await parts.letters(function) == []
 
 
+async def test_a_version_that_is_named_is_told(parts: Parts) -> None:
+    """And not the function as it is now."""
+    function, watcher = await parts.function(), await parts.function("watcher")
+    await parts.services.versions.publish(PLATFORM, watcher.id)
+    await parts.set(function, on_success=f"{arn(watcher)}:1")
+    await parts.events.accept(function, b"1")
+    (message,) = await parts.queue.receive()
+    await parts.runs.run(message)
+    (told,) = await parts.queue.receive()
+    assert (decoded(told.body).function_id, decoded(told.body).qualifier) == (watcher.id, "1")
+
+
 async def test_a_failure_is_told(parts: Parts) -> None:
     """With the function's error; and it is no dead letter then."""
     function, watcher = await parts.function(), await parts.function("watcher")

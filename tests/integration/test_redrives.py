@@ -16,7 +16,7 @@ from lateen.ports.queue import QueueFull, QueueUnavailable, TenantFull
 from lateen.ports.table import Item
 from lateen.services.cursors import Cursors
 from lateen.services.dead_letters import DeadLetter, key_of
-from lateen.services.events import INLINE_LIMIT_BYTES
+from lateen.services.events import INLINE_LIMIT_BYTES, decoded
 from lateen.services.idempotency import Once
 from lateen.services.idempotency import _key as item_key
 from lateen.services.redrives import CLAIM_S, Redrives
@@ -72,6 +72,14 @@ async def test_attempts_and_age_begin_anew(parts: Parts) -> None:
     assert (again.request_id, again.condition, again.attempts) == (letter.request_id, "RetriesExhausted", 3)
     assert again.id != letter.id
     assert await parts.redrives.redrive(PLATFORM, function.id, again.id) == letter.request_id
+
+
+async def test_a_loop_of_destinations_stays_one(parts: Parts) -> None:
+    """However often its events are redriven: they are as far in it as they were."""
+    function, letter = await a_letter(parts, hops=5)
+    await parts.redrives.redrive(PLATFORM, function.id, letter.id)
+    (message,) = await parts.queue.receive()
+    assert decoded(message.body).hops == 5
 
 
 async def test_a_large_event_is_redriven(parts: Parts) -> None:
