@@ -24,7 +24,7 @@ from lateen.domain.access import PLATFORM
 from lateen.domain.errors import Unavailable
 from lateen.domain.events import EVENT_AGE_S
 from lateen.domain.functions import Function
-from lateen.ports.queue import QueueUnavailable
+from lateen.ports.queue import Message, QueueUnavailable
 from lateen.services.event_runs import DELIVERIES_LIMIT, UNSPOKEN, EventRuns
 from lateen.services.event_worker import EventWorker
 from lateen.services.events import Events
@@ -182,6 +182,28 @@ async def test_a_long_run_keeps_its_lease(make: Make) -> None:
         await until(lambda: setting.invoker.done)
     assert setting.invoker.done == ["1"]
     assert one.leases_lost + other.leases_lost == 0
+
+
+async def test_a_lease_outlasts_a_moment_without_the_queue(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One word that was not heard, and the next one is."""
+    setting = await make(lease_s=0.9)
+    function = await setting.function("long")
+    await setting.events.accept(function, b"1")
+    extend, lost = setting.queue.extend, [QueueUnavailable("the queue does not answer")]
+
+    async def extended(message: Message) -> None:
+        if lost:
+            raise lost.pop()
+        await extend(message)
+
+    monkeypatch.setattr(setting.queue, "extend", extended)
+    one, other = setting.worker(5), setting.worker(5)
+    async with one.working(drain_s=30), other.working(drain_s=30):
+        await settled(lambda: setting.invoker.running["long"] == 1, for_s=3.0)
+        setting.invoker.go["long"].set()
+        await until(lambda: setting.invoker.done)
+    assert not lost
+    assert setting.invoker.done == ["1"]
 
 
 async def test_a_worker_that_hangs_is_replaced(make: Make) -> None:

@@ -231,7 +231,7 @@ def test_failures_of_an_update() -> None:
     """Old pods that serve are told of; new ones that are ready beside others that are not, too."""
     broken = a_pod(ready=False, containerStatuses=[waiting("runtime", "ErrImagePull", "gone")])
     reason = "The image of the runtime can't be pulled (ErrImagePull): gone"
-    assert look(NOT_DONE, broken, a_pod("old")) == ("Failed", f"{reason} The version before goes on serving.")
+    assert look(NOT_DONE, broken, a_pod("old")) == ("Failed", f"{reason}. The version before goes on serving.")
     assert look(NOT_DONE, broken, a_pod("old", stopping=True)) == ("Failed", reason)
     assert look(NOT_DONE, broken, a_pod()) == ("Active", f"1 of 1 pods are ready. {reason}")
 

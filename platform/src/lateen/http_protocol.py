@@ -285,7 +285,8 @@ class LateenProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._offers_upgrade and self.parser.should_upgrade():
             return
-        self._is_over = self._is_last
+        if self._is_last:
+            self._is_over = True
         self._in_body = False
         if self._timer is not None:
             self._disarm()

@@ -59,7 +59,8 @@ def rollout_of(*, template: str, replicas: int, live: Manifest | None, pods: Seq
         return Rollout(is_complete=False)
     serves = any(_template(pod) != template and is_ready(pod) and not _is_stopping(pod) for pod in pods)
     if serves:
-        reason = f"{problem} The version before goes on serving."
+        stop = "" if problem.endswith((".", "…")) else "."
+        reason = f"{problem}{stop} The version before goes on serving."
         return Rollout(is_complete=False, state="Failed", reason=reason)
     if ready:
         reason = f"{len(ready)} of {replicas} pods are ready. {problem}"
