@@ -88,17 +88,33 @@ async def test_a_cluster_that_takes_nothing_is_told(tmp_path: Path, monkeypatch:
     assert (told.state, told.reason) == ("Failed", "The cluster does not take it now: failed calling webhook.")
 
 
+async def test_an_api_server_that_is_away_is_no_functions_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one that has too much to do: who waits for the function goes on waiting."""
+    monkeypatch.setattr(deployer_module, "AWAY_S", 0.01)
+    api = Refusing(said="")
+    deployer = KubernetesDeployer(api, config_for(tmp_path), runtimes=OneRuntime())  # type: ignore[arg-type]
+    running = asyncio.create_task(deployer.run())
+    await deployer.apply(a_function())
+    await until(lambda: api.refused > 2)
+    assert not deployer._news
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 class Refusing(Api):
     """No new Service."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: str = "failed calling webhook") -> None:
         super().__init__()
         self.refused = 0
+        self._said = said
 
     async def apply(self, manifest: Manifest, **_: Any) -> Manifest:
         if manifest["kind"] == SERVICE.name:
             self.refused += 1
-            raise ApiUnavailable("500 failed calling webhook", said="failed calling webhook")
+            raise ApiUnavailable(f"500 {self._said}", said=self._said)
         return await super().apply(manifest)
 
 

@@ -1,4 +1,4 @@
-"""What is believed of an API server that says nothing any more."""
+"""What is believed of an API server that says nothing any more, or: later."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import pytest
 
 from lateen.adapters.kubernetes.access import Access
 from lateen.adapters.kubernetes.api import ApiUnavailable, KubernetesApi
-from lateen.adapters.kubernetes.kinds import POD, Manifest
+from lateen.adapters.kubernetes.kinds import POD, Manifest, Ref
 from lateen.adapters.kubernetes.leader import Leadership
 
 EVENT = {"type": "ADDED", "object": {"metadata": {"name": "one", "resourceVersion": "8"}}}
@@ -42,6 +42,25 @@ async def test_a_watch_that_falls_silent_ends(silent: str) -> None:
     finally:
         await api.close()
     assert seen == ["one"]
+
+
+@pytest.mark.parametrize(("status", "is_said"), [(500, True), (408, False), (429, False), (503, False), (504, False)])
+async def test_what_an_api_server_says_of_the_call_itself(status: int, is_said: bool) -> None:
+    """That a webhook failed for it, say; not that the server has too much to do, or stops."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"kind": "Status", "message": "why"}'
+        writer.write(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        api = KubernetesApi(Access(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        with pytest.raises(ApiUnavailable) as refused:
+            await api.get(Ref(POD, "n", "p"))
+        await api.close()
+    assert refused.value.said == ("why" if is_said else "")
 
 
 class Hanging:

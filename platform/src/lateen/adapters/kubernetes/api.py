@@ -45,7 +45,7 @@ class ApiUnavailable(ApiError):
 
     def __init__(self, message: str, *, said: str = "") -> None:
         """Args:
-        said: what users may read of it: words of the API server, and not of its client. Empty: there are none.
+        said: why just this is not done, in words that users may read. Empty: it may as well be the whole server.
         """
         super().__init__(message)
         self.said = said
@@ -287,7 +287,7 @@ def _error(status: int, content: bytes) -> ApiError:
         return VersionTooOld(said.message)
     # 409 for an apply means that a namespace is going away, or a race with another writer: both pass.
     if status in (408, 429) or status >= 500:
-        return ApiUnavailable(f"{status} {said.message}", said=said.message)
+        return ApiUnavailable(f"{status} {said.message}", said=said.message if status == 500 else "")
     return ApiRefused(status, said.reason, said.message)
 
 

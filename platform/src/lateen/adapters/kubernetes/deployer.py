@@ -77,7 +77,7 @@ log = logging.getLogger(__name__)
 STUCK_S = 5.0
 """A pod whose containers are not even made after this long may lack a Secret."""
 AWAY_S = 60.0
-"""A function that the cluster doesn't take for so long has failed, though it is tried again."""
+"""A function that the cluster doesn't take for so long, and says why, has failed, though it is tried again."""
 LAG_S = 1.0
 """For which nodes may still send calls to a pod that is stopping."""
 HEALS, HEALS_S = 5, 60.0
@@ -345,10 +345,9 @@ class KubernetesDeployer:
         now_s = asyncio.get_running_loop().time()
         if wanted.away_since_s is None:
             wanted.away_since_s = now_s
-        if now_s - wanted.away_since_s >= AWAY_S:
-            reason = (
-                f"The cluster does not take it now: {clean(exc.said)}." if exc.said else "The cluster does not answer."
-            )
+        # A server that is away or has too much to do is no failure of this function, which waits for it.
+        if exc.said and now_s - wanted.away_since_s >= AWAY_S:
+            reason = f"The cluster does not take it now: {clean(exc.said)}."
             self._tell(wanted, "Failed", reason, serves=self._serves(wanted))
 
     def _objects(self, deployment: Deployment) -> FunctionObjects:
