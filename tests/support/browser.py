@@ -17,6 +17,8 @@ WITHIN_MS = 60_000
 SERIOUS = ("serious", "critical")
 NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 """What Chromium makes of its requests where a node starts or ends pods: each is a network interface."""
+ITS_PAGE = "chrome-error:"
+"""Which it shows for that, and which may come while one goes on already."""
 
 
 def chromium() -> str | None:
@@ -71,7 +73,7 @@ class Person:
                 self.page.goto(f"{self.endpoint}{path}")
                 return
             except Error as exc:
-                if NETWORK_CHANGED not in str(exc) or not left:
+                if not left or (NETWORK_CHANGED not in str(exc) and ITS_PAGE not in str(exc)):
                     raise
 
     def sign_in(self, key: str) -> None:
