@@ -255,7 +255,9 @@ class Call(Request):
             self._failed(request_id, outcome.error_type, allowed=allowed)
 
     def _head(self, head: bytes, allowed: bytes | None) -> bytes:
-        head = function_url.located(head, self.headers["x-forwarded-prefix"].rstrip("/"), self.headers.get("host", ""))
+        if b"location: " in head:
+            prefix = self.headers["x-forwarded-prefix"].rstrip("/")
+            head = function_url.located(head, prefix, self.headers.get("host", ""))
         return head if allowed is None else cors.with_lines(head, allowed)
 
     def _failed(self, request_id: str, error_type: str, *, allowed: bytes | None = None) -> None:

@@ -233,8 +233,6 @@ def located(head: bytes, prefix: str, host: str) -> bytes:
         prefix: `/` and the hash; empty where the host is the function's here too.
         host: that the request was sent to.
     """
-    if b"location: " not in head:
-        return head
 
     def as_taken(found: re.Match[bytes]) -> bytes:
         origin, path = found.groups(b"")
