@@ -3,6 +3,7 @@
 
 UV := hack/uv
 SYNC := $(UV) sync --locked --inexact --quiet
+PACKAGES := runtimes/python3.12/packages
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check bench bench-cluster clean
@@ -10,12 +11,18 @@ SYNC := $(UV) sync --locked --inexact --quiet
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
+$(PACKAGES): uv.lock hack/runtime-packages
+	@hack/runtime-packages
+	@touch $@
+
 up: ## Start Lateen on 127.0.0.1:8000 (LATEEN_PORT), with the example deployed; Ctrl-C ends it.
 	@$(SYNC) --no-default-groups
+	@$(MAKE) --silent $(PACKAGES)
 	@exec .venv/bin/lateen up --example
 
 test: ## Run every test that this machine can run, and name the others; with KUBECONFIG also those on a cluster.
 	@$(SYNC)
+	@$(MAKE) --silent $(PACKAGES)
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
 
 check: ## Format, lint, types, import rules and the fast tests.

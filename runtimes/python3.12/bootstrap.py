@@ -19,13 +19,16 @@ from lateen_runtime.channel import Channel  # noqa: E402
 
 sys.path.remove(_HERE)
 
+PACKAGES = os.path.join(_HERE, "packages")
+"""What a function finds without bringing it, as on AWS: boto3 and what that needs. What it brings wins."""
+
 
 def main():
+    hidden = _host_packages()
+    sys.path[:] = [*(folder for folder in sys.path if os.path.realpath(folder) not in hidden), PACKAGES]
     if len(sys.argv) > 1:
         environment.run(Channel(_fork_server(sys.argv[1])))
         return
-    hidden = _host_packages()
-    sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) not in hidden]
     if (fd := os.environ.pop("_LATEEN_CHANNEL_FD", None)) is not None:
         environment.run(Channel(int(fd)))
     else:

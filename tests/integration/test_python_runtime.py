@@ -562,6 +562,29 @@ async def test_variables_for_the_interpreter(
         assert "/nowhere" in path
 
 
+SDK = """
+import boto3
+def handler(event, context):
+    return [boto3.__file__, boto3.__cached__]
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONHASHSEED": "0"}], ids=["forked", "own interpreter"])
+@pytest.mark.parametrize("function", [SDK], indirect=True)
+async def test_the_sdk_is_there(function: Function, variables: dict[str, str]) -> None:
+    """Without being brought, as on AWS, and compiled."""
+    file, compiled = await (await function.environment(**variables)).value()
+    assert file == str(RUNTIME / "packages" / "boto3" / "__init__.py")
+    assert Path(compiled).is_file()
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONHASHSEED": "0"}], ids=["forked", "own interpreter"])
+@pytest.mark.parametrize("function", [{"code.py": SDK, "boto3.py": ""}], indirect=True)
+async def test_the_sdk_that_is_brought_wins(function: Function, variables: dict[str, str]) -> None:
+    file, _ = await (await function.environment(**variables)).value()
+    assert file == f"{function.spawner.task_root}/boto3.py"
+
+
 def test_without_a_channel(tmp_path: Path) -> None:
     """The bootstrap is a client of the Runtime API too, where it inherits nothing faster."""
     invoker = InvokerProcess(tmp_path)

@@ -1,7 +1,11 @@
-"""Adds up what it is given, and says which interpreter did it."""
+"""Adds up what it is given, and says which interpreter did it; the SDK is the runtime's."""
 
 import os
 import sys
+
+import boto3
+
+storage = boto3.client("s3", region_name="eu-west-1")
 
 
 def handler(event, context):
@@ -11,4 +15,5 @@ def handler(event, context):
         "env": os.environ["AWS_EXECUTION_ENV"],
         "memory": context.memory_limit_in_mb,
         "text": "größer",
+        "storage": storage.meta.endpoint_url,
     }

@@ -14,7 +14,7 @@ from lateen.cli.refusals import Refused, hints, note
 SETTLED_S = 120.0
 """How long a deployment may stay Pending before we stop waiting for it."""
 PACKAGES = (
-    "runtimes bring no packages, nor AWS's SDK: have them in the folder or a layer, or name them in the folder's "
+    "runtimes bring AWS's SDK and no other packages: have them in the folder or a layer, or name them in the folder's "
     "requirements.txt or package.json"
 )
 
