@@ -7,11 +7,13 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_stores import ClusterStores
 from invoker_process import InvokerProcess, aws_client, own_bootstrap, program
 from runtime_driver import RUNTIME, Function, resident_kib
 
@@ -583,6 +585,25 @@ async def test_the_sdk_is_there(function: Function, variables: dict[str, str]) -
 async def test_the_sdk_that_is_brought_wins(function: Function, variables: dict[str, str]) -> None:
     file, _ = await (await function.environment(**variables)).value()
     assert file == f"{function.spawner.task_root}/boto3.py"
+
+
+STORING = """
+import boto3
+s3 = boto3.client("s3")
+def handler(event, context):
+    s3.create_bucket(Bucket=event)
+    s3.put_object(Bucket=event, Key="key", Body=b"body")
+    return s3.get_object(Bucket=event, Key="key")["Body"].read().decode()
+"""
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("function", [STORING], indirect=True)
+async def test_the_sdk_goes_by_the_variables(function: Function, cluster_stores: ClusterStores) -> None:
+    """Credentials and the endpoint are the function's own."""
+    stores = cluster_stores.environment
+    environment = await function.environment(**{name: stores[name] for name in stores if name != "AWS_REGION"})
+    assert await environment.value(f"runtime-{uuid.uuid4().hex}") == "body"
 
 
 def test_without_a_channel(tmp_path: Path) -> None:

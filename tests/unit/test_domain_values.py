@@ -197,6 +197,11 @@ def test_variables_of_the_platform_are_refused(name: str) -> None:
     assert refused.value.field == f"environment.{name}"
 
 
+def test_credentials_are_the_user_s_to_give() -> None:
+    """On AWS the execution role gives them, and they are reserved; here no role does."""
+    check_environment(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "x"))
+
+
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "_X", "A\n", "Ä", "A=B", "A\0"])
 def test_variable_names_are_identifiers(name: str) -> None:
     """A letter, then letters, digits and underscores."""

@@ -11,8 +11,6 @@ RESERVED = frozenset(
     {
         "_HANDLER",
         "_X_AMZN_TRACE_ID",
-        "AWS_ACCESS_KEY",
-        "AWS_ACCESS_KEY_ID",
         "AWS_DEFAULT_REGION",
         "AWS_EXECUTION_ENV",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
@@ -23,13 +21,12 @@ RESERVED = frozenset(
         "AWS_LAMBDA_LOG_STREAM_NAME",
         "AWS_LAMBDA_RUNTIME_API",
         "AWS_REGION",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
         "LAMBDA_RUNTIME_DIR",
         "LAMBDA_TASK_ROOT",
     }
 )
-"""The platform sets them. Source: AWS Lambda Developer Guide, "Defined runtime environment variables"."""
+"""The platform sets them. Source: AWS Lambda Developer Guide, "Defined runtime environment variables". Those of an
+execution role's credentials are not among them, as on AWS: no role gives any here, so they are the user's to set."""
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*\Z")
 
