@@ -173,8 +173,8 @@ def test_too_much_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest
         pack(folder / "x.py")
 
 
-def test_what_is_made_anew_and_what_is_ignored_stays_behind(tmp_path: Path) -> None:
-    """`node_modules` beside a package.json, and whatever `.lateenignore` names as git would."""
+def test_what_is_made_anew_and_what_is_ignored_stays_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`node_modules` beside a package.json, which is said, and whatever `.lateenignore` names as git would."""
     for name in (
         "index.mjs", "package.json", "node_modules/a/index.js", "lib/node_modules/kept.js", "data/raw.csv",
         "data/keep.csv", "notes.md", "deep/er/notes.md", "build/out.js",
@@ -185,3 +185,6 @@ def test_what_is_made_anew_and_what_is_ignored_stays_behind(tmp_path: Path) -> N
     with zipfile.ZipFile(io.BytesIO(pack(tmp_path))) as archive:
         packed = sorted(archive.namelist())
     assert packed == ["data/keep.csv", "index.mjs", "lib/node_modules/kept.js", "package.json"]
+    assert capsys.readouterr().err == (
+        f"note: {tmp_path}/node_modules is left out: what package.json beside it names is installed instead\n"
+    )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from lateen.cli.output import size_of
-from lateen.cli.refusals import Refused
+from lateen.cli.output import plain, size_of
+from lateen.cli.refusals import Refused, note
 
 UNPACKED_LIMIT = 250 * 1024 * 1024
 """Bytes, Lambda's limit for an unpacked function; a folder above it is surely not one function's."""
@@ -107,7 +107,10 @@ def _files(root: Path) -> Iterator[Path]:
     ignored = _ignored(root)
     for folder, folders, names in os.walk(root, onerror=_raised):
         here = Path(folder)
-        left_out = IGNORED_FOLDERS | {name for name, beside in IGNORED_BESIDE.items() if beside in names}
+        made_anew = {name: beside for name, beside in IGNORED_BESIDE.items() if name in folders and beside in names}
+        for name, beside in made_anew.items():
+            note(f"note: {plain(str(here / name))} is left out: what {beside} beside it names is installed instead")
+        left_out = IGNORED_FOLDERS | made_anew.keys()
         folders[:] = sorted(
             name
             for name in folders
