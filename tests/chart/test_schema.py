@@ -10,6 +10,7 @@ EXTERNAL = {
     "stores": {"s3": {"bucket": "code"}},
     "queue": {"redis": {"existingSecret": "redis"}},
 }
+INVOKERS = "arn:aws:iam::111122223333:role/lateen-invoker"
 
 # What is given, and what the refusal has to name.
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -87,6 +88,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ({"functions": {"httpRoute": {"enabled": True}}}, "httpRoute.parentRefs"),
     ({"tests": {"runtime": "python2"}}, "tests.runtime"),
+    ({"functions": {"roles": {"enabled": True, "audience": ""}}}, "/functions/roles/audience"),
+    # User code would get the invokers' role, by a token of the same account for the same audience.
+    (EXTERNAL | {"functions": {"roleArn": INVOKERS, "roles": {"enabled": True}}}, "functions.roles.audience"),
+    (
+        {
+            "functions": {
+                "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": INVOKERS},
+                "roles": {"enabled": True},
+            }
+        },
+        "functions.roles.audience",
+    ),
     (
         EXTERNAL
         | {"functions": {"roleArn": "arn:aws:iam::111122223333:role/a", "credentials": {"existingSecret": "a"}}},

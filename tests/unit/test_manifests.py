@@ -3,6 +3,8 @@
 import base64
 import ipaddress
 import json
+import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from lateen.adapters.kubernetes.config import (
     Limits,
     Network,
     Pods,
+    Roles,
     Stores,
 )
 from lateen.adapters.kubernetes.image_resolver import lookup_job
@@ -191,6 +194,109 @@ def test_what_is_secret_is_the_sidecars(tmp_path: Path, config: FunctionsConfig)
     assert made.secret["immutable"] is True
     annotations = template(function, config)["metadata"]["annotations"]
     assert annotations["eks.amazonaws.com/skip-containers"] == "runtime"
+
+
+ROLE = "arn:aws:iam::111122223333:role/orders"
+
+
+def with_roles(config: FunctionsConfig, **stores: Any) -> FunctionsConfig:
+    stores = {"environment": config.stores.environment, **stores}
+    return msgspec.structs.replace(config, roles=Roles(enabled=True, audience="functions"), stores=Stores(**stores))
+
+
+def told_by(made: FunctionObjects) -> PodConfigure:
+    return msgspec.json.decode(base64.b64decode(made.secret["data"]["configure.json"]), type=PodConfigure)
+
+
+def test_a_role_is_the_codes_own(config: FunctionsConfig) -> None:
+    """A service account for its pods alone, whose token the runtime container has and the sidecar has not; the sidecar
+    keeps what it has, and user code gets nothing of that."""
+    annotations = {"example.com/who": "functions"}
+    config = with_roles(config, role_arn="arn:aws:iam::1:role/invoker", service_account_annotations=annotations)
+    function = a_function(function_id="abc", workspace_id="w1", function_name="Orders_API", role=ROLE)
+    made = objects(function, config)
+    assert made.account is not None
+    metadata = made.account["metadata"]
+    assert metadata["name"] == "lateen-function.w1.orders-api.abc"
+    assert (metadata["namespace"], metadata["labels"]) == ("lateen-w1", made.deployment["metadata"]["labels"])
+    assert metadata["annotations"].items() >= annotations.items()
+    assert made.account["automountServiceAccountToken"] is False
+    spec = template(function, config)["spec"]
+    assert spec["serviceAccountName"] == metadata["name"]
+    assert spec["automountServiceAccountToken"] is False
+    invoker, runtime = containers(function, config)
+    volumes = {each["name"]: each["projected"] for each in spec["volumes"] if "projected" in each}
+    token = {"audience": "functions", "expirationSeconds": 3600, "path": "token"}
+    assert volumes.pop("role") == {"defaultMode": 0o444, "sources": [{"serviceAccountToken": token}]}
+    assert volumes["token"]["sources"][0]["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
+    mount = {"name": "role", "mountPath": "/var/run/secrets/lateen.dev/role", "readOnly": True}
+    assert [each for each in runtime["volumeMounts"] if each["name"] in ("role", "token")] == [mount]
+    assert [each["name"] for each in invoker["volumeMounts"] if each["name"] in ("role", "token")] == ["token"]
+    assert {"name": "AWS_ROLE_ARN", "value": "arn:aws:iam::1:role/invoker"} in invoker["env"]
+    assert "env" not in runtime
+    assert told_by(made).environment == {
+        "AWS_ROLE_ARN": ROLE,
+        "AWS_ROLE_SESSION_NAME": "Orders_API",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/lateen.dev/role/token",
+    }
+
+
+def test_a_role_may_be_another_by_variables(config: FunctionsConfig) -> None:
+    """What a function says itself stands. STS takes no name of one character."""
+    function = a_function(function_name="f", role=ROLE, environment={"AWS_ROLE_ARN": "other", "A": "1"})
+    told = told_by(objects(function, with_roles(config))).environment
+    assert (told["AWS_ROLE_ARN"], told["A"], told["AWS_ROLE_SESSION_NAME"]) == ("other", "1", "f-")
+
+
+def test_each_version_has_an_account_that_names_its_function(config: FunctionsConfig) -> None:
+    """What a trust policy tells apart, in a namespace that workspaces share too: workspace, function, version."""
+    shared = msgspec.structs.replace(with_roles(config), functions_namespace="all")
+    names = []
+    for workspace, name, version in (
+        ("w", "a", "$LATEST"),
+        ("w", "a", "7"),
+        ("w", "a-b", "$LATEST"),
+        ("w-a", "b", "7"),
+    ):
+        function = a_function(function_id="i", workspace_id=workspace, function_name=name, version=version, role=ROLE)
+        account = objects(function, shared).account
+        assert account is not None
+        names.append(account["metadata"]["name"])
+    assert names == [f"lateen-function.{rest}" for rest in ("w.a.i", "w.a.i-7", "w.a-b.i", "w-a.b.i-7")]
+    long = a_function(workspace_id="w" * 40, function_name="_" + "f" * 62 + "-", role=ROLE, version="9" * 9)
+    account = objects(long, shared).account
+    assert account is not None
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", account["metadata"]["name"])
+    assert len(account["metadata"]["name"]) < 253
+
+
+def test_the_policy_in_the_chart_s_page_trusts_its_function(config: FunctionsConfig) -> None:
+    """In all its versions, and no other function."""
+    text = (Path(__file__).parents[2] / "charts/lateen/README.md").read_text()
+    (statement,) = json.loads(text.partition("```json")[2].partition("```")[0])["Statement"]
+    trusted = statement["Condition"]["StringLike"]["ISSUER:sub"]
+
+    def is_trusted(**function: str) -> bool:
+        account = objects(a_function(role=ROLE, **function), with_roles(config)).account
+        assert account is not None
+        name, namespace = account["metadata"]["name"], account["metadata"]["namespace"]
+        return fnmatchcase(f"system:serviceaccount:{namespace}:{name}", trusted)
+
+    assert is_trusted(function_name="orders")
+    assert is_trusted(function_name="orders", version="7")
+    assert not is_trusted(function_name="orders-too")
+    assert not is_trusted(function_name="orders", workspace_id="other")
+
+
+def test_without_roles_nothing_of_them_is_there(config: FunctionsConfig) -> None:
+    """Neither where they are off nor for a function that has none: the pods are what they were before."""
+    plain, on = a_function(), with_roles(config)
+    function = msgspec.structs.replace(plain, role=ROLE)
+    assert objects(function, config) == objects(plain, config) == objects(plain, on)
+    assert objects(plain, on).account is None
+    assert template(plain, on)["spec"]["serviceAccountName"] == "lateen-function"
+    other = msgspec.structs.replace(function, role=f"{ROLE}-2")
+    assert len({objects(each, on).template for each in (plain, function, other)}) == 3
 
 
 def test_limits_follow_from_the_functions_settings(config: FunctionsConfig) -> None:

@@ -207,6 +207,7 @@
   "images" (dict "invoker" (include "lateen.functionImage" (dict "root" . "image" $f.invoker.image "name" "invoker")) "runtimes" $runtimes "builds" $builds "pullPolicy" $f.pullPolicy)
   "functionImages" (dict "enabled" $f.images.enabled "allowed" $f.images.allowed)
   "stores" $stores
+  "roles" (dict "enabled" $f.roles.enabled "audience" $f.roles.audience)
   "network" $network
   "copiedSecrets" $copied
   "builds" (dict "deadlineS" (int $f.builds.deadlineSeconds) "cpu" (toString $f.builds.cpu) "memory" (toString $f.builds.memory) "diskMib" (int $f.builds.diskMib) "atATime" (int $f.builds.atATime) "egress" $f.builds.egress)

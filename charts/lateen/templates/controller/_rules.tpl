@@ -20,7 +20,7 @@
   verbs: [list, watch, create, patch]
 - apiGroups: [""]
   resources: [serviceaccounts]
-  verbs: [list, watch, create, patch]
+  verbs: [list, watch, create, patch, delete]
 # Made, never read.
 - apiGroups: [""]
   resources: [secrets]

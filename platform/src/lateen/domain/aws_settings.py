@@ -27,7 +27,7 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
 class AwsSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     role: str = ""
-    """ARN of an IAM role. Checked by its shape and shown; there is no IAM that it would mean anything to."""
+    """ARN of an IAM role. Checked by its shape and shown; whether code has its credentials is for a cluster to say."""
     runtime: str = ""
     """As it was given: one of the runtime's names."""
     has_environment: bool = False

@@ -25,8 +25,8 @@ RESERVED = frozenset(
         "LAMBDA_TASK_ROOT",
     }
 )
-"""The platform sets them. Source: AWS Lambda Developer Guide, "Defined runtime environment variables". Those of an
-execution role's credentials are not among them, as on AWS: no role gives any here, so they are the user's to set."""
+"""The platform sets them. Source: AWS Lambda Developer Guide, "Defined runtime environment variables". Those of
+credentials, which AWS has among them, are the user's to set: no role gives any by variables here."""
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*\Z")
 

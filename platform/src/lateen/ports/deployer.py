@@ -31,6 +31,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Canonical name of a folder under `runtimes/`; empty for an image."""
     handler: str
     environment: dict[str, str]
+    role: str = ""
+    """ARN of an IAM role, which its code shall have the credentials of, where there are such things."""
     system_log_level: SystemLogLevel | None = None
     """What is said of its invocations is JSON, from this level on. None: it is text."""
     timeout_s: int

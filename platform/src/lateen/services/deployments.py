@@ -32,6 +32,7 @@ def deployment_of(
         runtime=function.runtime,
         handler=function.handler if function.image is None else function.image.config.handler,
         environment=function.environment | function.aws.log_variables,
+        role=function.aws.role,
         system_log_level=function.aws.system_log_level if function.aws.log_format == "JSON" else None,
         timeout_s=function.timeout_s,
         memory_mib=function.memory_mib,

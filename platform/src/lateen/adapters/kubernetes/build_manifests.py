@@ -12,8 +12,9 @@ from typing import Any
 from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.kinds import JOB, SECRET, Manifest
 from lateen.adapters.kubernetes.labels import build_labels
-from lateen.adapters.kubernetes.pod_manifests import CONFINED, INVOKER_USER, SERVICE_ACCOUNT_NAME
+from lateen.adapters.kubernetes.pod_manifests import CONFINED, INVOKER_USER
 from lateen.adapters.kubernetes.quantities import mib
+from lateen.adapters.kubernetes.roles import SERVICE_ACCOUNT_NAME
 from lateen.ports.builder import BuildRequest
 from lateen.services.build_recipes import ImageRecipe, Recipe
 

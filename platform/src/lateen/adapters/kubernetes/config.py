@@ -76,6 +76,15 @@ class Stores(_Part, frozen=True, kw_only=True):
     """The `CopiedSecret` whose key `ca.crt` is the bundle that the stores' certificates are checked against."""
 
 
+class Roles(_Part, frozen=True, kw_only=True):
+    """Roles on AWS that functions' code takes on."""
+
+    enabled: bool = False
+    audience: Annotated[str, Meta(min_length=1)] = "sts.amazonaws.com"
+    """Of the token, and nothing else's: not the API server's, nor that of the invoker's own (`Stores.role_arn`), whose
+    subject is the same."""
+
+
 class Ingress(_Part, frozen=True, kw_only=True):
     """One path per function with `auth: none`, straight to its pods."""
 
@@ -209,6 +218,7 @@ class FunctionsConfig(_Part, frozen=True, kw_only=True):
     images: Images
     function_images: FunctionImages = FunctionImages()
     stores: Stores
+    roles: Roles = Roles()
     network: Network
     copied_secrets: list[CopiedSecret] = []
     ingress: Ingress = Ingress()

@@ -29,6 +29,7 @@ from lateen.adapters.kubernetes.kinds import (
     POD,
     SECRET,
     SERVICE,
+    SERVICE_ACCOUNT,
     Kind,
     Manifest,
     Ref,
@@ -40,6 +41,7 @@ from lateen.adapters.kubernetes.labels import (
     REVISION,
     TEMPLATE,
     deployment_in,
+    selector_of_all,
     selector_of_functions,
     selector_of_places,
     workspace_in,
@@ -92,7 +94,7 @@ further than these few; the others' pods stay as they are."""
 ROLLING_AGAIN_S = 2.0
 ROUTES = (INGRESS, HTTP_ROUTE)
 """Ways in past the gateway."""
-PARTS = (*ROUTES, SERVICE, DISRUPTION_BUDGET, DEPLOYMENT)
+PARTS = (*ROUTES, SERVICE, DISRUPTION_BUDGET, DEPLOYMENT, SERVICE_ACCOUNT)
 """What a function is made of, in the order in which it is taken away. Its Secrets go with the Deployment."""
 
 
@@ -182,6 +184,14 @@ class KubernetesDeployer:
         )
         for kind in OWN_KINDS if namespace is None else SHARED_KINDS:
             watched[kind] = Watched(api, kind, namespace, selector=places, owner=workspace_in, changed=self._place_seen)
+        watched[SERVICE_ACCOUNT] = Watched(
+            api,
+            SERVICE_ACCOUNT,
+            namespace,
+            selector=selector_of_all(config),
+            owner=deployment_in,
+            changed=self._account_seen,
+        )
         self._applier = Applier(api, watched, leads_for_s=leads_for_s)
         self._places = PlaceKeeper(config, applier=self._applier, watched=watched, digest_key=digest_key)
         self._work = Work(self._look)
@@ -305,6 +315,12 @@ class KubernetesDeployer:
                 if self._namespace(self._wanted[deployed].deployment) == manifest["metadata"]["name"]:
                     self._work.add(deployed)
 
+    def _account_seen(self, manifest: Manifest) -> None:
+        if deployment_in(manifest) is None:
+            self._place_seen(manifest)
+        else:
+            self._seen(manifest)
+
     async def _look(self, deployed: str) -> None:
         wanted = self._wanted.get(deployed)
         if wanted is None:
@@ -340,6 +356,7 @@ class KubernetesDeployer:
         wanted.away_since_s = None
         self._observe(wanted, wanted.objects)
         await self._prune(wanted, wanted.objects)
+        await self._prune_accounts(wanted, wanted.objects)
 
     def _note_away(self, wanted: _Wanted, exc: ApiUnavailable) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -379,6 +396,9 @@ class KubernetesDeployer:
         live = self._watched[DEPLOYMENT].get(deployment["namespace"], deployment["name"])
         if live is not None and "deletionTimestamp" in live["metadata"]:
             raise ApiUnavailable("the Deployment is being deleted")
+        if objects.account is not None:
+            # First: without it there are no pods.
+            await self._make_one(objects.account)
         service = objects.early_service if self._is_early(wanted, objects) else objects.service
         if live is not None:
             # Before there are newer pods: calls must not reach those until they are ready.
@@ -509,6 +529,18 @@ class KubernetesDeployer:
             await self._applier.delete(Ref(SECRET, metadata["namespace"], name))
         kept = [name for name in names_in(live, CONFIGURATION) if name not in names]
         await self._applier.apply(annotated(objects.deployment, CONFIGURATION, ",".join(kept)))
+
+    async def _prune_accounts(self, wanted: _Wanted, objects: FunctionObjects) -> None:
+        """Remove those of pods that are gone: of a function that has no role any more, or another name."""
+        current = None if objects.account is None else objects.account["metadata"]["name"]
+        there = [each["metadata"] for each in self._watched[SERVICE_ACCOUNT].of_owner(wanted.deployment.id)]
+        if all(each["name"] == current for each in there):
+            return
+        rollout = self._rollout(wanted, objects)
+        if rollout.is_complete and not rollout.replaces:
+            for each in there:
+                if each["name"] != current:
+                    await self._applier.delete(Ref(SERVICE_ACCOUNT, each["namespace"], each["name"]))
 
     # Telling
 

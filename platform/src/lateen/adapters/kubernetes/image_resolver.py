@@ -20,14 +20,8 @@ from lateen.adapters.kubernetes.config import FunctionsConfig
 from lateen.adapters.kubernetes.image_functions import LOOKUP
 from lateen.adapters.kubernetes.kinds import JOB, POD, Manifest, Ref, ref_of
 from lateen.adapters.kubernetes.labels import lookup_labels
-from lateen.adapters.kubernetes.pod_manifests import (
-    BRIEF,
-    CONFINED,
-    INIT_VOLUME,
-    INVOKER_USER,
-    SERVICE_ACCOUNT_NAME,
-    copying,
-)
+from lateen.adapters.kubernetes.pod_manifests import BRIEF, CONFINED, INIT_VOLUME, INVOKER_USER, copying
+from lateen.adapters.kubernetes.roles import SERVICE_ACCOUNT_NAME
 from lateen.adapters.kubernetes.rollouts import PULL, problem_of_container, problem_of_pod, refusal_text
 from lateen.domain.errors import LateenError, Unavailable
 from lateen.domain.images import Image

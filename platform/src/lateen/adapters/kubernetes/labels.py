@@ -88,5 +88,9 @@ def selector_of_functions(config: FunctionsConfig) -> str:
     return ",".join(f"{key}={value}" for key, value in pods_of_functions(config).items())
 
 
+def selector_of_all(config: FunctionsConfig) -> str:
+    return ",".join(f"{key}={value}" for key, value in common_labels(config).items())
+
+
 def selector_of_places(config: FunctionsConfig) -> str:
     return ",".join(f"{key}={value}" for key, value in place_labels(config, None).items())

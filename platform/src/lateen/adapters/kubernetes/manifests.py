@@ -1,5 +1,6 @@
 """What a function is in the cluster: a Secret with its configuration, Deployment, Service, a way in where its URL
-is open, and a budget of disruptions where it has several pods. Pure; the same function makes the same objects."""
+is open, a budget of disruptions where it has several pods, and a service account where it has a role. Pure; the same
+function makes the same objects."""
 
 import base64
 import hashlib
@@ -28,6 +29,7 @@ from lateen.adapters.kubernetes.labels import (
     function_labels,
 )
 from lateen.adapters.kubernetes.pod_manifests import pod_template_for, stamped
+from lateen.adapters.kubernetes.roles import account_for, role_variables
 from lateen.domain.functions import LATEST
 from lateen.domain.provisioned import per_pod
 from lateen.ports.deployer import Deployment
@@ -55,6 +57,8 @@ class FunctionObjects(Struct, frozen=True, kw_only=True):
     """Ingress or HTTPRoute."""
     budget: Manifest | None
     """PodDisruptionBudget."""
+    account: Manifest | None
+    """ServiceAccount."""
 
     @property
     def template(self) -> str:
@@ -88,6 +92,7 @@ def objects_for(
     )
     route = _route_for(deployment, config, labels)
     budget = _budget_for(deployment, config, labels)
+    account = account_for(deployment, config, labels)
     return FunctionObjects(
         secret=secret,
         deployment=_deployment_for(deployment, config, labels, template, secret["metadata"]["name"]),
@@ -95,6 +100,7 @@ def objects_for(
         early_service=stamped(_service_for(name, namespace, labels, is_early=True)),
         route=None if route is None else stamped(route),
         budget=None if budget is None else stamped(budget),
+        account=None if account is None else stamped(account),
     )
 
 
@@ -114,7 +120,7 @@ def configure_for(
         hash=deployment.hash,
         region=stores.get("AWS_REGION", "us-east-1"),
         handler=deployment.handler,
-        environment=deployment.environment,
+        environment=role_variables(deployment, config) | deployment.environment,
         system_log_level=deployment.system_log_level or UNSET,
         timeout_s=deployment.timeout_s,
         memory_mib=deployment.memory_mib,

@@ -16,7 +16,6 @@ from lateen.adapters.kubernetes.kinds import (
     NAMESPACE,
     NETWORK_POLICY,
     RESOURCE_QUOTA,
-    SERVICE_ACCOUNT,
     Kind,
     Manifest,
     ref_of,
@@ -31,8 +30,8 @@ from lateen.domain.workspaces import Quota
 
 log = logging.getLogger(__name__)
 
-SHARED_KINDS = (NETWORK_POLICY, SERVICE_ACCOUNT)
-"""Of what is watched in a namespace that all share."""
+SHARED_KINDS = (NETWORK_POLICY,)
+"""Of what is watched in a namespace that all share, beside service accounts, which functions have too."""
 OWN_KINDS = (NAMESPACE, RESOURCE_QUOTA, LIMIT_RANGE, *SHARED_KINDS)
 """The same where each workspace has a namespace."""
 REFRESH_S = 60.0

@@ -23,7 +23,8 @@ from lateen.adapters.kubernetes.kinds import (
 )
 from lateen.adapters.kubernetes.labels import COPIED, place_labels
 from lateen.adapters.kubernetes.network_policies import network_policies_for
-from lateen.adapters.kubernetes.pod_manifests import SERVICE_ACCOUNT_NAME, stamped
+from lateen.adapters.kubernetes.pod_manifests import stamped
+from lateen.adapters.kubernetes.roles import SERVICE_ACCOUNT_NAME
 from lateen.domain.workspaces import Quota
 
 _NAME = "lateen-functions"

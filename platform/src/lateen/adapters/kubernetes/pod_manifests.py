@@ -1,7 +1,8 @@
 """The pod of a function: the invoker as a native sidecar, and the runtime container whose first process is `init`.
 
 Pod Security *restricted* in full. The containers share a network and three volumes, and nothing else: other users, no
-group in common, no token, and what is secret is mounted in the sidecar only.
+group in common, and what is secret is mounted in the sidecar only. User code has no token but one for its own role,
+where that is switched on (`roles.py`).
 """
 
 import hashlib
@@ -15,12 +16,12 @@ from lateen.adapters.kubernetes.image_functions import TAKING, in_its_place, is_
 from lateen.adapters.kubernetes.kinds import Manifest, annotated
 from lateen.adapters.kubernetes.labels import MANIFEST, TEMPLATE
 from lateen.adapters.kubernetes.quantities import cpu, mib
+from lateen.adapters.kubernetes.roles import account_name, has_role, token_mount, token_volume
 from lateen.ports.deployer import Deployment
 from lateen_invoker.room import memory_mib
 
 INVOKER = "invoker"
 RUNTIME = "runtime"
-SERVICE_ACCOUNT_NAME = "lateen-function"
 INVOKER_USER = 65_532
 GRACE_S = 10
 """Beside the function's timeout and the lag of endpoints: for the last records, and for a busy node."""
@@ -74,7 +75,7 @@ def pod_template_for(
     """
     pods = config.pods
     spec: Manifest = {
-        "serviceAccountName": SERVICE_ACCOUNT_NAME,
+        "serviceAccountName": account_name(deployment, config),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "hostNetwork": False,
@@ -93,6 +94,7 @@ def pod_template_for(
             *_volumes(deployment, config, configuration),
             *([_LAYERS_VOLUME] if deployment.layers else []),
             *([] if has_init else [INIT_VOLUME]),
+            *([token_volume(config)] if has_role(deployment, config) else []),
         ],
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": pods.node_selector,
@@ -262,6 +264,7 @@ def _runtime(deployment: Deployment, config: FunctionsConfig, image: str, *, has
             {"name": "runtime-tmp", "mountPath": "/tmp"},  # noqa: S108
             *layers,
             *init,
+            *([token_mount()] if has_role(deployment, config) else []),
         ],
     }
 
