@@ -3,7 +3,7 @@
 
 UV := hack/uv
 SYNC := $(UV) sync --locked --inexact --quiet
-PACKAGES := runtimes/python3.12/packages
+PACKAGES := runtimes/python3.12/packages runtimes/node20/sdk/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check bench bench-cluster clean
@@ -11,18 +11,21 @@ PACKAGES := runtimes/python3.12/packages
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
-$(PACKAGES): uv.lock hack/runtime-packages
-	@hack/runtime-packages
+runtimes/python3.12/packages: uv.lock hack/runtime-packages
+	@hack/runtime-packages python
 	@touch $@
+
+runtimes/node20/sdk/node_modules: runtimes/node20/sdk/package-lock.json runtimes/node20/sdk/install
+	@hack/runtime-packages node
 
 up: ## Start Lateen on 127.0.0.1:8000 (LATEEN_PORT), with the example deployed; Ctrl-C ends it.
 	@$(SYNC) --no-default-groups
-	@$(MAKE) --silent $(PACKAGES)
+	@$(MAKE) --silent -j 2 $(PACKAGES)
 	@exec .venv/bin/lateen up --example
 
 test: ## Run every test that this machine can run, and name the others; with KUBECONFIG also those on a cluster.
 	@$(SYNC)
-	@$(MAKE) --silent $(PACKAGES)
+	@$(MAKE) --silent -j 2 $(PACKAGES)
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
 
 check: ## Format, lint, types, import rules and the fast tests.
@@ -39,5 +42,5 @@ bench-cluster: ## The same in the cluster that KUBECONFIG names, of the release 
 
 clean: ## Remove what the other targets made; data stays.
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist \
-		platform/web/node_modules
+		platform/web/node_modules $(PACKAGES)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,8 +7,10 @@
 const { Channel } = require("./lateen_runtime/channel.cjs");
 const { log } = require("./lateen_runtime/output.cjs");
 const { run } = require("./lateen_runtime/invocations.cjs");
+const { offerPackages } = require("./lateen_runtime/packages.cjs");
 
 const channel = new Channel(Number(process.env._LATEEN_CHANNEL_FD));
 delete process.env._LATEEN_CHANNEL_FD;
 log.patchConsole();
+offerPackages(process.env.LAMBDA_TASK_ROOT);
 run(channel, process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
