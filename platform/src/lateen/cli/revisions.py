@@ -14,8 +14,8 @@ from lateen.cli.refusals import Refused, hints, note
 SETTLED_S = 120.0
 """How long a deployment may stay Pending before we stop waiting for it."""
 PACKAGES = (
-    "runtimes bring AWS's SDK and no other packages: have them in the folder or a layer, or name them in the folder's "
-    "requirements.txt or package.json"
+    "runtimes bring AWS's SDK, Node's the clients of it that are used most, and no other packages: have them in the "
+    "folder or a layer, or name them in the folder's requirements.txt or package.json"
 )
 
 
@@ -80,7 +80,7 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
         note(f"note: {plain(reason)}")
         if _names_no_handler(reason, function["handler"]):
             note(f"hint: what is called is {function['handler']}; --handler says another")
-        elif "Runtime.ImportModuleError" in reason and re.search("No module named|Cannot find module '[^./]", reason):
+        elif _lacks_a_package(reason):
             note(f"hint: {PACKAGES}")
     return function
 
@@ -91,6 +91,13 @@ def _names_no_handler(reason: str, handler: str) -> bool:
         # Also said of a dependency that is missing, which another handler wouldn't bring.
         return re.search(rf"'(\S*/)?{re.escape(handler.rpartition('.')[0])}'\s*($|Require)", reason) is not None
     return any(kind in reason for kind in ("Runtime.HandlerNotFound", "Runtime.MalformedHandlerName"))
+
+
+def _lacks_a_package(reason: str) -> bool:
+    """A Node module of the newer kind says so in an error without a name of its own."""
+    if "Runtime.ImportModuleError" in reason:
+        return re.search("No module named|Cannot find module '[^./]", reason) is not None
+    return re.search(r"\bError: Cannot find package '[^./]", reason) is not None
 
 
 def _package(function: dict[str, Any]) -> str:
