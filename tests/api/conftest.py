@@ -99,6 +99,14 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+async def shared_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """One for all tests of a file to which it's all the same what another one left: to build one takes a fifth of a
+    second, most of what such a test takes."""
+    async with run_api(tmp_path_factory.mktemp("shared") / "data") as api:
+        yield api
+
+
 class Served:
     """A platform behind a real socket."""
 

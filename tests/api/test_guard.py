@@ -14,6 +14,11 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 WRONG = "ltn_" + "a" * 17 + "_" + "0" * 48
 
 
+@pytest.fixture
+def api(shared_api: Api) -> Api:
+    return shared_api
+
+
 def routes() -> list[str]:
     app = litestar_app(None, readiness=None, metrics=None)  # type: ignore[arg-type]
     found = sorted({route.path for route in app.routes if isinstance(route, HTTPRoute)})
@@ -129,7 +134,7 @@ async def test_another_workspaces_things_are_not_there(api: Api) -> None:
 
 async def test_workspaces_are_the_installations(api: Api) -> None:
     """A workspace's key makes and removes none, its own neither."""
-    ours = await api.workspace("ours")
+    ours = await api.workspace("another")
     key = await api.key(ours)
     assert (await api("POST", "/api/workspaces", key=key, json={"name": "mine"})).status_code == 403
     assert (await api("DELETE", f"/api/workspaces/{ours}", key=key)).status_code == 403

@@ -19,9 +19,9 @@ from lateen.api.docs import ASSET_PATHS
 from .conftest import PROGRAM, Api, StartServer, free_port, run_api
 
 
-async def test_health(api: Api) -> None:
+async def test_health(shared_api: Api) -> None:
     for path in ("/health", "/health/live"):
-        answer = await api("GET", path, key=None)
+        answer = await shared_api("GET", path, key=None)
         assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
 
 
@@ -94,22 +94,22 @@ async def test_metrics(api: Api) -> None:
     assert function["hash"] not in answer.text
 
 
-async def test_metrics_are_the_installations(api: Api) -> None:
+async def test_metrics_are_the_installations(shared_api: Api) -> None:
     """The invokers' name every workspace's functions, so a workspace's key doesn't get them."""
-    answer = await api("GET", "/metrics", key=await api.key(await api.workspace("tenant")))
+    answer = await shared_api("GET", "/metrics", key=await shared_api.key(await shared_api.workspace("tenant")))
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:lateen:problem:forbidden")
 
 
 @pytest.mark.parametrize("given", ["abc", "3f0c8f0e-2f5a-4c53-9d3b-0f6f0b6f6a55", "a:b_c.d"])
-async def test_request_id_is_the_callers(api: Api, given: str) -> None:
-    answer = await api("GET", "/health", headers={"X-Request-Id": given})
+async def test_request_id_is_the_callers(shared_api: Api, given: str) -> None:
+    answer = await shared_api("GET", "/health", headers={"X-Request-Id": given})
     assert answer.headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a" * 129, '"', "\xe9", "{}", "a\tb"])
-async def test_request_id_is_ours(api: Api, given: str) -> None:
+async def test_request_id_is_ours(shared_api: Api, given: str) -> None:
     """Where the caller's is none that should be in a log."""
-    answer = await api("GET", "/health", headers={"X-Request-Id": given.encode("latin-1")})
+    answer = await shared_api("GET", "/health", headers={"X-Request-Id": given.encode("latin-1")})
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-request-id"])
 
 
@@ -118,30 +118,30 @@ async def test_request_id_is_ours(api: Api, given: str) -> None:
     ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "localhost@evil", "127.1", "0.0.0.0",
      "a b", "[::2]", "localhost:99999999"],
 )  # fmt: skip
-async def test_other_host_names_are_refused(api: Api, host: str) -> None:
+async def test_other_host_names_are_refused(shared_api: Api, host: str) -> None:
     """A page whose own name was made to point here sends that name. Health is asked by whatever name there is."""
-    answer = await api("GET", "/api/workspaces", headers={"Host": host})
+    answer = await shared_api("GET", "/api/workspaces", headers={"Host": host})
     assert answer.status_code == 421
     assert answer.json()["type"] == "urn:lateen:problem:misdirected"
-    assert (await api("GET", "/docs", headers={"Host": host})).status_code == 421
+    assert (await shared_api("GET", "/docs", headers={"Host": host})).status_code == 421
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"])
-async def test_our_host_names(api: Api, host: str) -> None:
-    assert (await api("GET", "/api/workspaces", headers={"Host": host})).status_code == 200
+async def test_our_host_names(shared_api: Api, host: str) -> None:
+    assert (await shared_api("GET", "/api/workspaces", headers={"Host": host})).status_code == 200
 
 
-async def test_health_is_for_every_host_and_page(api: Api) -> None:
+async def test_health_is_for_every_host_and_page(shared_api: Api) -> None:
     headers = {"Host": "10.1.2.3", "Origin": "https://evil.example"}
     for path in ("/health", "/health/live", "/health/ready"):
-        assert (await api("GET", path, key=None, headers=headers)).status_code == 200
+        assert (await shared_api("GET", path, key=None, headers=headers)).status_code == 200
 
 
-async def test_a_functions_url_is_for_every_host_and_page(api: Api) -> None:
+async def test_a_functions_url_is_for_every_host_and_page(shared_api: Api) -> None:
     """The function decides; here it does not run, which is another answer than that of the check."""
-    function = await api.function()
+    function = await shared_api.function()
     headers = {"Host": "shop.example", "Origin": "https://elsewhere.example"}
-    answer = await api("GET", f"/{function['hash']}", key=None, headers=headers)
+    answer = await shared_api("GET", f"/{function['hash']}", key=None, headers=headers)
     assert answer.status_code == 503
 
 
@@ -149,14 +149,14 @@ async def test_a_functions_url_is_for_every_host_and_page(api: Api) -> None:
     "origin",
     ["https://evil.example", "null", "http://localhost:9000", "http://localhost", "file://", "http://localhost:8000/"],
 )
-async def test_pages_from_elsewhere_are_refused(api: Api, origin: str) -> None:
+async def test_pages_from_elsewhere_are_refused(shared_api: Api, origin: str) -> None:
     """With a key too, and also where they only ask whether they may."""
     for method in ("GET", "POST", "OPTIONS"):
         headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        answer = await api(method, "/api/workspaces", headers=headers)
+        answer = await shared_api(method, "/api/workspaces", headers=headers)
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers
-    assert (await api("GET", "/api/workspaces", headers={"Origin": "http://localhost:8000"})).status_code == 200
+    assert (await shared_api("GET", "/api/workspaces", headers={"Origin": "http://localhost:8000"})).status_code == 200
 
 
 async def test_cors(tmp_path: Path) -> None:
@@ -180,17 +180,17 @@ async def test_cors(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in (await api("GET", "/api/workspaces")).headers
 
 
-async def test_who_opened_the_documentation_sees_nothing_of_it(api: Api) -> None:
+async def test_who_opened_the_documentation_sees_nothing_of_it(shared_api: Api) -> None:
     """A key that is typed into it is not for the page of a function, which is of the same origin."""
     for path in ("/docs", "/redoc"):
-        page = await api("GET", path, key=None)
+        page = await shared_api("GET", path, key=None)
         assert page.headers["cross-origin-opener-policy"] == "same-origin", path
 
 
-async def test_the_documentation_asks_no_other_host(api: Api) -> None:
+async def test_the_documentation_asks_no_other_host(shared_api: Api) -> None:
     """Pages, their files, and what they may load: all from here, and no script that is not a file."""
     for path in ("/docs", "/redoc"):
-        page = await api("GET", path, key=None)
+        page = await shared_api("GET", path, key=None)
         assert page.status_code == 200
         named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         assert named
@@ -202,12 +202,12 @@ async def test_the_documentation_asks_no_other_host(api: Api) -> None:
         assert "http" not in page.headers["content-security-policy"]
         assert "//" not in page.text.replace("<!doctype html>", "")
     for path in ASSET_PATHS:
-        file = await api("GET", path, key=None)
+        file = await shared_api("GET", path, key=None)
         assert (file.status_code, bool(file.content)) == (200, True)
         assert file.headers["x-content-type-options"] == "nosniff"
         assert file.headers["content-type"].split(";")[0] in ("text/css", "text/javascript", "image/png")
         assert b"https://cdn." not in file.content
-    assert (await api("GET", "/docs/../../../etc/passwd", key=None)).status_code in (401, 404)
+    assert (await shared_api("GET", "/docs/../../../etc/passwd", key=None)).status_code in (401, 404)
 
 
 async def test_head_is_get_without_a_body(serve: StartServer) -> None:

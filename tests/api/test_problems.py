@@ -15,6 +15,11 @@ from .conftest import CODE, Api
 import lateen.app  # noqa: F401  # isort: skip
 
 
+@pytest.fixture
+def api(shared_api: Api) -> Api:
+    return shared_api
+
+
 def all_subclasses(of: type[Any]) -> set[type[Any]]:
     return {each for sub in of.__subclasses__() for each in {sub} | all_subclasses(sub)}
 
@@ -183,7 +188,9 @@ async def test_wrong_content_type(api: Api, content_type: str) -> None:
 async def test_right_content_type(api: Api, content_type: str | None) -> None:
     """JSON however it is written; without a type the body speaks for itself."""
     headers = {"content-type": content_type} if content_type else {}
-    assert (await api("POST", "/api/workspaces", content=b'{"name":"x"}', headers=headers)).status_code == 201
+    made = await api("POST", "/api/workspaces", content=b'{"name":"x"}', headers=headers)
+    assert made.status_code == 201
+    assert (await api("DELETE", made.headers["location"])).status_code == 204
 
 
 async def test_compressed_body(api: Api) -> None:
@@ -263,11 +270,13 @@ async def test_bad_parameters(api: Api, query: str) -> None:
 
 async def test_a_cursor_fits_one_list(api: Api) -> None:
     """One of another list is refused, and so is one that was changed."""
-    await api.function("a")
-    await api.function("b")
-    cursor = (await api("GET", f"{FUNCTIONS}?limit=1")).json()["next_cursor"]
-    assert (await api("GET", f"{FUNCTIONS}?limit=1&cursor={cursor}")).status_code == 200
-    for path, other in (("/api/keys", cursor), (FUNCTIONS, cursor[:-4] + "AAAA"), (FUNCTIONS, "A" + cursor)):
+    workspace = await api.workspace("listed")
+    functions = f"/api/workspaces/{workspace}/functions"
+    await api.function("a", workspace)
+    await api.function("b", workspace)
+    cursor = (await api("GET", f"{functions}?limit=1")).json()["next_cursor"]
+    assert (await api("GET", f"{functions}?limit=1&cursor={cursor}")).status_code == 200
+    for path, other in (("/api/keys", cursor), (functions, cursor[:-4] + "AAAA"), (functions, "A" + cursor)):
         is_problem(await api("GET", f"{path}?cursor={other}"), 400, "invalid-input")
 
 
