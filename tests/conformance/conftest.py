@@ -11,7 +11,7 @@ import httpx
 import pytest
 from aws_answers import problems
 from botocore.config import Config
-from running_lateen import clean_environment, server, start  # noqa: F401 - fixtures
+from running_lateen import Running, clean_environment, start, starting  # noqa: F401 - a fixture
 
 REGION = "us-east-1"
 ECHO = "def handler(event, context):\n    return event\n"
@@ -48,9 +48,15 @@ class Account(NamedTuple):
         return boto3.Session(self.access_key_id, self.secret_access_key, region_name=REGION)
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with starting() as start:  # noqa: F811
+        yield start(tmp_path_factory.mktemp("lateen") / "data")
+
+
 @pytest.fixture(scope="module")
-def account(server: Any) -> Account:  # noqa: F811
-    return new_account(server, "conformance")
+def account(server: Running, request: pytest.FixtureRequest) -> Account:
+    return new_account(server, request.module.__name__.rpartition(".")[2])
 
 
 def new_account(lateen: Any, name: str) -> Account:

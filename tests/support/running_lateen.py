@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -34,9 +35,9 @@ def clean_environment(**added: str) -> dict[str, str]:
     return kept | added
 
 
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Starts Lateen and waits until it says that it is there; what still runs when the module is through is stopped."""
+@contextmanager
+def starting() -> Iterator[Start]:
+    """Starts Lateen and waits until it says that it is there; what still runs at the end is stopped."""
     started: list[subprocess.Popen[str]] = []
 
     def start(data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Running:
@@ -68,6 +69,12 @@ def start() -> Iterator[Start]:
         process.terminate()
     for process in started:
         process.wait(STOP_S)
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    with starting() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
