@@ -5,6 +5,8 @@ import sys
 
 def main() -> None:
     """Runs the command that the arguments name, and ends the process with its exit code."""
+    # httpx has a command line too, and imports it where rich and pygments are: as long as all that ours needs.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from lateen.cli.root import run
 
     sys.exit(run(sys.argv[1:]))
