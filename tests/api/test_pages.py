@@ -296,12 +296,12 @@ async def test_a_part_of_a_page_leads_back_to_the_page(api: Api) -> None:
         "",
     ],
 )
-async def test_signing_in_leads_nowhere_else(api: Api, wanted: str) -> None:
+async def test_signing_in_leads_nowhere_else(shared_api: Api, wanted: str) -> None:
     """Neither to another site nor to a function, which could look like these pages."""
-    browser = Browser(api.platform)
+    browser = Browser(shared_api.platform)
     form = await browser.get(f"/ui/sign-in?next={quote(wanted, safe='')}")
     assert (form.status_code, 'name="next"' in form.text) == (200, False)
-    answer = await browser.post("/ui/sign-in", token=await browser.token(), key=api.secret, next=wanted)
+    answer = await browser.post("/ui/sign-in", token=await browser.token(), key=shared_api.secret, next=wanted)
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/functions")
     signed_in = await browser.get(f"/ui/sign-in?next={quote(wanted, safe='')}")
     assert signed_in.headers["location"] == "/ui/functions"

@@ -292,17 +292,23 @@ async def test_invocation(api: Api) -> None:
     assert api.invoker.events[-1] == b""
 
 
+@pytest.fixture(scope="module")
+async def invocations(shared_api: Api) -> str:
+    """Where a function of the shared platform is called."""
+    return f"/api/functions/{(await shared_api.function())['id']}/invocations"
+
+
 @pytest.mark.parametrize(
     "event",
     [b"{", b"\xff", b'"\xff"', b"NaN", b"[" * 1_000_000, b"{}{}", b'"a\x00b"', b"x" * 100, b"\xef\xbb\xbf{}", b" "],
 )
-async def test_event_that_is_no_json(api: Api, event: bytes) -> None:
+async def test_event_that_is_no_json(shared_api: Api, invocations: str, event: bytes) -> None:
     """Is refused here; no function sees it."""
-    function = await api.function()
-    answer = await api("POST", f"/api/functions/{function['id']}/invocations", content=event)
+    before = len(shared_api.invoker.events)
+    answer = await shared_api("POST", invocations, content=event)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "body"
-    assert api.invoker.events == []
+    assert len(shared_api.invoker.events) == before
 
 
 async def test_event_that_is_too_large(api: Api) -> None:
@@ -350,11 +356,10 @@ async def test_function_error(api: Api) -> None:
         b"[" * 100_000,
     ],
 )
-async def test_error_documents_that_user_code_made_up(api: Api, document: bytes) -> None:
+async def test_error_documents_that_user_code_made_up(shared_api: Api, invocations: str, document: bytes) -> None:
     """Whatever is in them, the answer is a whole problem and its headers are ours."""
-    function = await api.function()
-    api.invoker.answer = FakeAnswer(body=document, function_error="Unhandled")
-    answer = await api("POST", f"/api/functions/{function['id']}/invocations", content=b"{}")
+    shared_api.invoker.answer = FakeAnswer(body=document, function_error="Unhandled")
+    answer = await shared_api("POST", invocations, content=b"{}")
     assert answer.status_code == 424
     assert set(answer.json()["error"]) == {"type", "message", "trace"}
     assert answer.headers["x-lateen-function-error"].isascii()
@@ -366,11 +371,12 @@ async def test_error_documents_that_user_code_made_up(api: Api, document: bytes)
     [(429, 429, "too-many-requests"), (502, 502, "lost"), (503, 503, "unavailable"), (504, 504, "function-timeout"),
      (413, 413, "too-large")],
 )  # fmt: skip
-async def test_what_the_platform_says_of_an_invocation(api: Api, status: int, answered: int, slug: str) -> None:
+async def test_what_the_platform_says_of_an_invocation(
+    shared_api: Api, invocations: str, status: int, answered: int, slug: str
+) -> None:
     """In our words, not the invoker's."""
-    function = await api.function()
-    api.invoker.answer = FakeAnswer(status=status, body=b'{"message":"inner"}')
-    answer = await api("POST", f"/api/functions/{function['id']}/invocations", content=b"{}")
+    shared_api.invoker.answer = FakeAnswer(status=status, body=b'{"message":"inner"}')
+    answer = await shared_api("POST", invocations, content=b"{}")
     assert (answer.status_code, answer.json()["type"]) == (answered, f"urn:lateen:problem:{slug}")
     assert "inner" not in answer.text
 
