@@ -31,7 +31,7 @@ ENDINGS: list[dict[str, Any]] = [
     {"do": "die", "with": 9},
     {"do": "die", "with": 11},
     {"do": "die", "with": 15},
-    {"do": "sleep", "with": 5},
+    {"do": "sleep", "with": 20},
     {"do": "hoard", "with": 1024},
     {"do": "children hoard", "with": [400, 4]},
     {"do": "no such thing"},
@@ -73,7 +73,7 @@ class Calls:
 
 @asynccontextmanager
 async def _in_pod(code: str) -> AsyncIterator[Calls]:
-    async with InPod(code, timeout_s=2) as pod:
+    async with InPod(code, timeout_s=4) as pod:
         calls = Calls(pod, pod.spawner)
         yield calls
         await calls.pool.close()
@@ -82,7 +82,7 @@ async def _in_pod(code: str) -> AsyncIterator[Calls]:
 @asynccontextmanager
 async def _embedded(code: str) -> AsyncIterator[Calls]:
     with tempfile.TemporaryDirectory() as folder:
-        async with Function(Path(folder) / "own", code, timeout_s=2) as function:
+        async with Function(Path(folder) / "own", code, timeout_s=4) as function:
             calls = Calls(function, function.spawner)
             yield calls
             await calls.pool.close()
