@@ -26,7 +26,7 @@ up: ## Start Lateen on 127.0.0.1:8000 (LATEEN_PORT), with the example deployed; 
 test: ## Run every test that this machine can run, and name the others; with KUBECONFIG also those on a cluster.
 	@$(SYNC)
 	@$(MAKE) --silent -j 2 $(PACKAGES)
-	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
+	@.venv/bin/pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: ## Format, lint, types, import rules and the fast tests.
 	@$(SYNC)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,18 @@ async def sqlite_table(tmp_path: Path) -> AsyncIterator[SqliteTable]:
 @pytest.fixture
 def file_objects(tmp_path: Path) -> FileObjects:
     return FileObjects(tmp_path / "objects")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes: files with slow tests first, for all would wait for who began such a file last; then one
+    of each folder in turn, so that those which wait run beside those which need processors."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    turns: dict[Path, int] = {}
+    files: Counter[Path] = Counter()
+    for path in dict.fromkeys(item.path for item in items):
+        turns[path] = files[path.parent]
+        files[path.parent] += 1
+    items.sort(key=lambda item: (item.path not in slow, turns[item.path]))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
