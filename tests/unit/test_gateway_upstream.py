@@ -294,7 +294,7 @@ async def test_a_slow_reader_does_not_fill_our_memory(setting: Setting) -> None:
     assert written < 32
     head = await reader.readuntil(b"\r\n\r\n")
     received = 0
-    while part := await reader.read(1024 * 1024):
+    while received < size and (part := await reader.read(1024 * 1024)):
         received += len(part)
     assert (received, head[:12]) == (size, b"HTTP/1.1 200")
     writer.close()
