@@ -1,6 +1,7 @@
 """The scripts of hack/ and .ci/: clean by shellcheck's word, and with the commands that they are meant to run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -192,3 +193,17 @@ def test_words_for_the_engine_are_words(stand_ins: StandIns, tmp_path: Path) -> 
         f"buildah build --layers --pull-never $(touch {made}) --file platform/Dockerfile"
     )
     assert stand_ins.calls[-1].arguments == [";touch", str(made), "*", "localhost/lateen/platform:dev"]
+
+
+def test_one_uv_for_all() -> None:
+    """Images are made with the version that the checkout has."""
+    pinned = re.search(r"^version=(\S+)$", (ROOT / "hack" / "uv").read_text(), re.MULTILINE)
+    assert pinned
+    files = [
+        file
+        for file in [*ROOT.glob("*/Dockerfile"), *ROOT.glob("runtimes/*/*Dockerfile")]
+        if "uv==" in file.read_text()
+    ]
+    assert len(files) >= 3
+    for file in files:
+        assert re.findall(r"uv==(\S+)", file.read_text()) == [pinned[1]], file

@@ -14,8 +14,13 @@ from lateen.cli.refusals import Refused, hints, note
 SETTLED_S = 120.0
 """How long a deployment may stay Pending before we stop waiting for it."""
 PACKAGES = (
-    "runtimes bring AWS's SDK, Node's the clients of it that are used most, and no other packages: have them in the "
-    "folder or a layer, or name them in the folder's requirements.txt or package.json"
+    "runtimes bring no packages but AWS's SDK: have them in the folder or a layer, or name them in the folder's "
+    "requirements.txt or package.json"
+)
+SDK = (
+    "the runtime has not got that part of AWS's SDK: name it in the folder's requirements.txt or package.json; where "
+    "nothing of the SDK is there, hack/runtime-packages brings it on this machine, and in a cluster the runtime's "
+    "image, built anew"
 )
 
 
@@ -80,8 +85,8 @@ def settled(client: Client, function: dict[str, Any]) -> dict[str, Any]:
         note(f"note: {plain(reason)}")
         if _names_no_handler(reason, function["handler"]):
             note(f"hint: what is called is {function['handler']}; --handler says another")
-        elif _lacks_a_package(reason):
-            note(f"hint: {PACKAGES}")
+        elif (package := _missing_package(reason)) is not None:
+            note(f"hint: {SDK if package.startswith(('boto', '@aws-sdk/')) else PACKAGES}")
     return function
 
 
@@ -93,11 +98,11 @@ def _names_no_handler(reason: str, handler: str) -> bool:
     return any(kind in reason for kind in ("Runtime.HandlerNotFound", "Runtime.MalformedHandlerName"))
 
 
-def _lacks_a_package(reason: str) -> bool:
+def _missing_package(reason: str) -> str | None:
     """A Node module of the newer kind says so in an error without a name of its own."""
-    if "Runtime.ImportModuleError" in reason:
-        return re.search("No module named|Cannot find module '[^./]", reason) is not None
-    return re.search(r"\bError: Cannot find package '[^./]", reason) is not None
+    kinds = r"Runtime\.ImportModuleError.*(?:No module named |Cannot find module )|\bError: Cannot find package "
+    found = re.search(rf"(?:{kinds})'([^./'][^']*)", reason)
+    return found and found[1]
 
 
 def _package(function: dict[str, Any]) -> str:
