@@ -43,6 +43,13 @@ WAYS = {
             {"name": "library", "exports": "./index.mjs", "peerDependencies": {"@aws-sdk/client-s3": "*"}}
         ),
     },
+    "a library's that has it for its own tests": {
+        "index.mjs": 'export { handler } from "library";',
+        "node_modules/library/index.mjs": f"{MODULE} export const handler = async () => String(S3Client);",
+        "node_modules/library/package.json": json.dumps(
+            {"name": "library", "exports": "./index.mjs", "devDependencies": {"@aws-sdk/client-s3": "*"}}
+        ),
+    },
 }
 
 

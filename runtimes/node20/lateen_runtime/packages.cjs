@@ -53,7 +53,9 @@ function importsFrom(folders, taskRoot) {
       for (const [, name] of fs.readFileSync(file, "latin1").matchAll(IMPORTED)) imported.add(name);
     }
     for (const file of [...imported].map(own).filter(fs.existsSync)) {
-      for (const name in JSON.parse(fs.readFileSync(file, "utf8")).peerDependencies) imported.add(name);
+      // Of middy's, for one, it is only there because its own tests install it.
+      const { peerDependencies, devDependencies } = JSON.parse(fs.readFileSync(file, "utf8"));
+      for (const name in { ...peerDependencies, ...devDependencies }) imported.add(name);
     }
   } catch {
     return true; // what can't be read may do so
