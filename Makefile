@@ -42,5 +42,5 @@ bench-cluster: ## The same in the cluster that KUBECONFIG names, of the release 
 
 clean: ## Remove what the other targets made; data stays.
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist \
-		platform/web/node_modules $(PACKAGES)
+		platform/web/node_modules $(PACKAGES) $(addsuffix .*,$(PACKAGES))
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
