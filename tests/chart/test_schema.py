@@ -11,6 +11,7 @@ EXTERNAL = {
     "queue": {"redis": {"existingSecret": "redis"}},
 }
 INVOKERS = "arn:aws:iam::111122223333:role/lateen-invoker"
+FOR_STS = {"enabled": True, "audience": "sts.amazonaws.com"}
 
 # What is given, and what the refusal has to name.
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -90,12 +91,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tests": {"runtime": "python2"}}, "tests.runtime"),
     ({"functions": {"roles": {"enabled": True, "audience": ""}}}, "/functions/roles/audience"),
     # User code would get the invokers' role, by a token of the same account for the same audience.
-    (EXTERNAL | {"functions": {"roleArn": INVOKERS, "roles": {"enabled": True}}}, "functions.roles.audience"),
+    (EXTERNAL | {"functions": {"roleArn": INVOKERS, "roles": FOR_STS}}, "functions.roles.audience"),
+    (
+        {"functions": {"serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": INVOKERS}, "roles": FOR_STS}},
+        "functions.roles.audience",
+    ),
     (
         {
             "functions": {
-                "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": INVOKERS},
-                "roles": {"enabled": True},
+                "serviceAccountAnnotations": {
+                    "eks.amazonaws.com/role-arn": INVOKERS,
+                    "eks.amazonaws.com/audience": "lateen-functions",
+                },
+                "roles": {"enabled": True, "audience": "lateen-functions"},
             }
         },
         "functions.roles.audience",
@@ -115,6 +123,25 @@ def test_bad_value_is_refused_by_name(values: dict[str, Any], named: str) -> Non
         rendered(values=values)
     # Helm 3 names values with dots.
     assert named in str(refusal.value) or named.strip("/").replace("/", ".") in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        {"roles": FOR_STS},
+        {"roleArn": INVOKERS, "roles": {"enabled": True, "audience": "lateen-functions"}},
+        {
+            "serviceAccountAnnotations": {
+                "eks.amazonaws.com/role-arn": INVOKERS,
+                "eks.amazonaws.com/audience": "lateen-invokers",
+            },
+            "roles": FOR_STS,
+        },
+    ],
+)
+def test_an_audience_of_their_own_is_enough(functions: dict[str, Any]) -> None:
+    """What the invokers' own token is not for may be any."""
+    rendered(values=EXTERNAL | {"functions": functions})
 
 
 @pytest.mark.parametrize("name", PROFILES)

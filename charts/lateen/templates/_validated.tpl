@@ -31,8 +31,17 @@
 {{- fail "functions.roleArn and functions.credentials.existingSecret: give one of them" -}}
 {{- end -}}
 {{/* Both tokens are of one service account, so only the audience keeps user code from the invokers' role. */}}
-{{- if and $values.functions.roles.enabled (or $values.functions.roleArn (hasKey $values.functions.serviceAccountAnnotations "eks.amazonaws.com/role-arn")) (eq $values.functions.roles.audience "sts.amazonaws.com") -}}
-{{- fail "functions.roles.audience: sts.amazonaws.com is the audience of the invokers' own token, by which user code could take on their role; choose another one, such as lateen-functions" -}}
+{{- $roles := $values.functions.roles -}}
+{{- $annotations := $values.functions.serviceAccountAnnotations -}}
+{{- $invokers := list -}}
+{{- if $values.functions.roleArn -}}
+{{- $invokers = append $invokers "sts.amazonaws.com" -}}
+{{- end -}}
+{{- if hasKey $annotations "eks.amazonaws.com/role-arn" -}}
+{{- $invokers = append $invokers (get $annotations "eks.amazonaws.com/audience" | default "sts.amazonaws.com") -}}
+{{- end -}}
+{{- if and $roles.enabled (has $roles.audience $invokers) -}}
+{{- fail (printf "functions.roles.audience: %s is the audience of the invokers' own token, by which user code could take on their role; choose another one" $roles.audience) -}}
 {{- end -}}
 {{- if and $values.worker.enabled (not $values.localStores.enabled) (not $values.queue.redis.existingSecret) -}}
 {{- fail "queue.redis.existingSecret: name the Secret with the URL of the Redis that holds asynchronous invocations, or do without them (worker.enabled=false)" -}}
