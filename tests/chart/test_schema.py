@@ -90,6 +90,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"functions": {"httpRoute": {"enabled": True}}}, "httpRoute.parentRefs"),
     ({"tests": {"runtime": "python2"}}, "tests.runtime"),
     ({"functions": {"roles": {"enabled": True, "audience": ""}}}, "/functions/roles/audience"),
+    # The API server takes these for its own, where nobody has told it others.
+    ({"functions": {"roles": {"enabled": True, "audience": "https://kubernetes.default.svc"}}}, "API server"),
+    (
+        {"functions": {"roles": {"enabled": True, "audience": "https://kubernetes.default.svc.cluster.local"}}},
+        "functions.roles.audience",
+    ),
     # User code would get the invokers' role, by a token of the same account for the same audience.
     (EXTERNAL | {"functions": {"roleArn": INVOKERS, "roles": FOR_STS}}, "functions.roles.audience"),
     (

@@ -43,6 +43,9 @@
 {{- if and $roles.enabled (has $roles.audience $invokers) -}}
 {{- fail (printf "functions.roles.audience: %s is the audience of the invokers' own token, by which user code could take on their role; choose another one" $roles.audience) -}}
 {{- end -}}
+{{- if and $roles.enabled (hasPrefix "https://kubernetes.default" $roles.audience) -}}
+{{- fail (printf "functions.roles.audience: %s is what the API server takes tokens for, so user code could sign in there; choose another one" $roles.audience) -}}
+{{- end -}}
 {{- if and $values.worker.enabled (not $values.localStores.enabled) (not $values.queue.redis.existingSecret) -}}
 {{- fail "queue.redis.existingSecret: name the Secret with the URL of the Redis that holds asynchronous invocations, or do without them (worker.enabled=false)" -}}
 {{- end -}}
