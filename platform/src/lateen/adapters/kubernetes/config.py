@@ -80,7 +80,7 @@ class Roles(_Part, frozen=True, kw_only=True):
     """Roles on AWS that functions' code takes on."""
 
     enabled: bool = False
-    audience: Annotated[str, Meta(min_length=1)] = "sts.amazonaws.com"
+    audience: Annotated[str, Meta(min_length=1)] = "lateen-functions"
     """Of the token, and nothing else's: not the API server's, nor that of the invoker's own (`Stores.role_arn`), whose
     subject is the same."""
 
