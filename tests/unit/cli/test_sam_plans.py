@@ -152,7 +152,8 @@ def test_cloudformation_s_own_resources(tmp_path: Path) -> None:
     assert (name, events.qualifier, events.fields["maximum_event_age"]) == ("F", None, 60)
     assert plans.outputs() == {"Url": "http://localhost/abc/"}
     assert plans.left_out == {
-        "F.Role": "functions get no credentials of AWS",
+        "F.Role": "roles are made on AWS, and a function is given one with AWS's tools: "
+        "update-function-configuration --role",
         "Q": "only a permission that opens a function's URL to everybody has an effect",
     }
 

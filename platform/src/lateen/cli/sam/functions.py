@@ -18,20 +18,20 @@ KINDS = (SERVERLESS, PLAIN)
 INLINE = "index"
 """Name of the file that inline code is, without its end."""
 
-_NO_CREDENTIALS = "functions get no credentials of AWS"
+_ROLES = "roles are made on AWS, and a function is given one with AWS's tools: update-function-configuration --role"
 _REASONS = {
     "Architectures": "functions run on the processor that the machine has",
-    "AssumeRolePolicyDocument": _NO_CREDENTIALS,
+    "AssumeRolePolicyDocument": _ROLES,
     "DeadLetterConfig": "what was never done is kept; EventInvokeConfig can name a function for it",
     "DeadLetterQueue": "what was never done is kept; EventInvokeConfig can name a function for it",
     "DeploymentPreference": "the alias is moved at once",
     "EphemeralStorage": "the size of /tmp is the installation's to say",
-    "PermissionsBoundary": _NO_CREDENTIALS,
-    "Policies": _NO_CREDENTIALS,
+    "PermissionsBoundary": _ROLES,
+    "Policies": _ROLES,
     "PropagateTags": "tags are kept for AWS's own tools only",
     "ProvisionedConcurrencyConfig": "only with an AutoPublishAlias, whose it is",
-    "Role": _NO_CREDENTIALS,
-    "RolePath": _NO_CREDENTIALS,
+    "Role": _ROLES,
+    "RolePath": _ROLES,
     "Tags": "tags are kept for AWS's own tools only",
     "Tracing": "there is no X-Ray",
     "TracingConfig": "there is no X-Ray",
