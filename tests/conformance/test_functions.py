@@ -357,6 +357,23 @@ def test_what_terraform_reads_besides(client: Any, create: Create) -> None:
     assert settings["AccountUsage"]["TotalCodeSize"] == len(zipped())
 
 
+def test_a_role_that_is_only_shown_is_none(client: Any, account: Account) -> None:
+    """A tool that writes back what it read gives the function no role, as it had none. Any other one holds."""
+    rest = httpx.Client(base_url=account.endpoint, headers={"authorization": f"Bearer {account.key}"}, trust_env=False)
+    (workspace,) = rest.get("/api/workspaces").json()["items"]
+    asked = {"name": "roleless", "runtime": "python3.12", "code": base64.b64encode(ECHO.encode()).decode()}
+    rest.post(f"/api/workspaces/{workspace['id']}/functions", json=asked).raise_for_status()
+    waiter = client.get_waiter("function_active_v2")
+    waiter.wait(FunctionName="roleless", WaiterConfig={"Delay": 1})
+    shown = client.get_function_configuration(FunctionName="roleless")
+    written = client.update_function_configuration(FunctionName="roleless", Role=shown["Role"])
+    assert (written["Role"], written["RevisionId"]) == (shown["Role"], shown["RevisionId"])
+    written = client.update_function_configuration(FunctionName="roleless", Role=ROLE)
+    assert written["Role"] == ROLE
+    assert written["RevisionId"] != shown["RevisionId"]
+    client.delete_function(FunctionName="roleless")
+
+
 def test_the_same_function_everywhere(client: Any, account: Account, create: Create) -> None:
     """Made by AWS's tools and changed by REST, and the other way round. Its URL leads nowhere before that is said."""
     create("shared", Environment={"Variables": {"A1": "b"}})

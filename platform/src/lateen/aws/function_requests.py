@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from lateen.aws.configurations import aws_name
+from lateen.aws.configurations import aws_name, default_role
 from lateen.aws.errors import AwsError, invalid, not_offered, request_too_large, validation
 from lateen.aws.images import check_only_image, image_config, image_uri, new_image
+from lateen.aws.references import Place
 from lateen.domain.aws_settings import DEFAULT_LEVEL, AwsSettings
 from lateen.domain.code_places import CodePlace
 from lateen.domain.environment import MAX_BYTES, RESERVED, check_environment
@@ -74,8 +75,11 @@ def new_function(given: dict[str, Any], runtimes: Runtimes, *, name: str, images
     )
 
 
-def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtimes) -> FunctionChange:
+def configuration_change(old: Function, given: dict[str, Any], runtimes: Runtimes, place: Place) -> FunctionChange:
     """Of `UpdateFunctionConfiguration`. Raises: `AwsError`."""
+    if not old.aws.role and given.get("Role") == default_role(place):
+        # A tool that writes back what it was shown means no role by it.
+        given = {name: value for name, value in given.items() if name != "Role"}
     check_offered(given)
     _check_sizes(given)
     if old.image is not None:

@@ -122,7 +122,7 @@ class FunctionOperations:
         reference = self._unqualified(call)
 
         async def change(old: Function) -> FunctionChange:
-            return configuration_change(old, call.parameters, self._runtimes)
+            return configuration_change(old, call.parameters, self._runtimes, call.place)
 
         return Answer(body=await self._finding.shown(await self._update(call, reference, change), reference))
 
