@@ -8,7 +8,7 @@ import pytest
 from controller_setting import config_for
 
 from lateen.adapters.kubernetes.api import ApiUnavailable
-from lateen.adapters.kubernetes.kinds import DEPLOYMENT, SERVICE_ACCOUNT, Manifest
+from lateen.adapters.kubernetes.kinds import DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT, Manifest
 from lateen.adapters.kubernetes.labels import workspace_in
 from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, PlaceKeeper
 from lateen.adapters.kubernetes.watcher import Watched
@@ -44,7 +44,7 @@ def places(tmp_path: Path, applier: SlowApplier) -> PlaceKeeper:
     nothing: Any = None
     watched = {
         kind: Watched(nothing, kind, None, selector="", owner=workspace_in, changed=lambda _: None)
-        for kind in (*OWN_KINDS, SERVICE_ACCOUNT, DEPLOYMENT)
+        for kind in (*OWN_KINDS, NETWORK_POLICY, SERVICE_ACCOUNT, DEPLOYMENT)
     }
     slow: Any = applier
     return PlaceKeeper(config_for(tmp_path), applier=slow, watched=watched)

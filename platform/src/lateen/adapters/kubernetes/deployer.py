@@ -26,6 +26,7 @@ from lateen.adapters.kubernetes.kinds import (
     HTTP_ROUTE,
     INGRESS,
     NAMESPACE,
+    NETWORK_POLICY,
     POD,
     SECRET,
     SERVICE,
@@ -41,13 +42,13 @@ from lateen.adapters.kubernetes.labels import (
     REVISION,
     TEMPLATE,
     deployment_in,
-    selector_of_all,
     selector_of_functions,
+    selector_of_ours,
     selector_of_places,
     workspace_in,
 )
 from lateen.adapters.kubernetes.manifests import WEEK_S, FunctionObjects, objects_for, owned, provisioned_per_pod
-from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, SHARED_KINDS, PlaceKeeper
+from lateen.adapters.kubernetes.place_keeper import OWN_KINDS, PlaceKeeper
 from lateen.adapters.kubernetes.planner import adopted, difference, names_in, unneeded
 from lateen.adapters.kubernetes.pod_states import NoState, PodStates
 from lateen.adapters.kubernetes.rollouts import (
@@ -182,13 +183,13 @@ class KubernetesDeployer:
         self._pods = watched[POD] = Watched(
             api, POD, namespace, selector=functions, owner=deployment_in, changed=self._pod_seen, reduced=essentials
         )
-        for kind in OWN_KINDS if namespace is None else SHARED_KINDS:
+        for kind in (NETWORK_POLICY, *(OWN_KINDS if namespace is None else ())):
             watched[kind] = Watched(api, kind, namespace, selector=places, owner=workspace_in, changed=self._place_seen)
         watched[SERVICE_ACCOUNT] = Watched(
             api,
             SERVICE_ACCOUNT,
             namespace,
-            selector=selector_of_all(config),
+            selector=selector_of_ours(config),
             owner=deployment_in,
             changed=self._account_seen,
         )

@@ -88,7 +88,8 @@ def selector_of_functions(config: FunctionsConfig) -> str:
     return ",".join(f"{key}={value}" for key, value in pods_of_functions(config).items())
 
 
-def selector_of_all(config: FunctionsConfig) -> str:
+def selector_of_ours(config: FunctionsConfig) -> str:
+    """All of this installation's, functions' and their namespaces'."""
     return ",".join(f"{key}={value}" for key, value in common_labels(config).items())
 
 

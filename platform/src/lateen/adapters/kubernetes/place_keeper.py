@@ -14,7 +14,6 @@ from lateen.adapters.kubernetes.kinds import (
     DEPLOYMENT,
     LIMIT_RANGE,
     NAMESPACE,
-    NETWORK_POLICY,
     RESOURCE_QUOTA,
     Kind,
     Manifest,
@@ -30,10 +29,8 @@ from lateen.domain.workspaces import Quota
 
 log = logging.getLogger(__name__)
 
-SHARED_KINDS = (NETWORK_POLICY,)
-"""Of what is watched in a namespace that all share, beside service accounts, which functions have too."""
-OWN_KINDS = (NAMESPACE, RESOURCE_QUOTA, LIMIT_RANGE, *SHARED_KINDS)
-"""The same where each workspace has a namespace."""
+OWN_KINDS = (NAMESPACE, RESOURCE_QUOTA, LIMIT_RANGE)
+"""Made only where each workspace has a namespace, beside the network policies and the service account of any place."""
 REFRESH_S = 60.0
 AGAIN_S = 30.0
 _SHARED = ""

@@ -17,14 +17,13 @@ from lateen.adapters.kubernetes.kinds import (
     NAMESPACE,
     RESOURCE_QUOTA,
     SECRET,
-    SERVICE_ACCOUNT,
     Kind,
     Manifest,
 )
 from lateen.adapters.kubernetes.labels import COPIED, place_labels
 from lateen.adapters.kubernetes.network_policies import network_policies_for
 from lateen.adapters.kubernetes.pod_manifests import stamped
-from lateen.adapters.kubernetes.roles import SERVICE_ACCOUNT_NAME
+from lateen.adapters.kubernetes.roles import SERVICE_ACCOUNT_NAME, service_account
 from lateen.domain.workspaces import Quota
 
 _NAME = "lateen-functions"
@@ -62,7 +61,10 @@ def place_for(
     is_own = config.functions_namespace is None
     labels = place_labels(config, workspace_id if is_own else None)
     copies = [_copy(copied, namespace, labels, secrets[copied.name]) for copied in config.copied_secrets]
-    watched = [_service_account(config, namespace, labels), *network_policies_for(config, namespace, labels)]
+    watched = [
+        service_account(SERVICE_ACCOUNT_NAME, namespace, config, labels),
+        *network_policies_for(config, namespace, labels),
+    ]
     if is_own:
         watched += limits_for(namespace, labels, _limits(config.workspace_limits, quota))
     return PlaceObjects(
@@ -132,14 +134,6 @@ def _namespace(name: str, labels: dict[str, str], copied: str) -> Manifest:
         "kind": NAMESPACE.name,
         "metadata": {"name": name, "labels": {**labels, **security}, "annotations": {COPIED: copied}},
     }
-
-
-def _service_account(config: FunctionsConfig, namespace: str, labels: dict[str, str]) -> Manifest:
-    manifest = _manifest(SERVICE_ACCOUNT, namespace, labels, {"automountServiceAccountToken": False})
-    manifest["metadata"]["name"] = SERVICE_ACCOUNT_NAME
-    if config.stores.service_account_annotations:
-        manifest["metadata"]["annotations"] = config.stores.service_account_annotations
-    return manifest
 
 
 def _copy(copied: CopiedSecret, namespace: str, labels: dict[str, str], content: dict[str, bytes]) -> Manifest:

@@ -33,11 +33,13 @@ def account_name(deployment: Deployment, config: FunctionsConfig) -> str:
 def account_for(deployment: Deployment, config: FunctionsConfig, labels: dict[str, str]) -> Manifest | None:
     if not has_role(deployment, config):
         return None
-    metadata: Manifest = {
-        "name": account_name(deployment, config),
-        "namespace": config.namespace_of(deployment.workspace_id),
-        "labels": labels,
-    }
+    return service_account(
+        account_name(deployment, config), config.namespace_of(deployment.workspace_id), config, labels
+    )
+
+
+def service_account(name: str, namespace: str, config: FunctionsConfig, labels: dict[str, str]) -> Manifest:
+    metadata: Manifest = {"name": name, "namespace": namespace, "labels": labels}
     if config.stores.service_account_annotations:
         metadata["annotations"] = config.stores.service_account_annotations
     return {
