@@ -324,7 +324,7 @@ async def test_a_workspaces_own_quota(setting: Setting) -> None:
         return quota is not None and quota["spec"]["hard"] == {
             "pods": "3", "services.loadbalancers": "0", "services.nodeports": "0",
             "count/deployments.apps": "4050", "count/services": "4050",
-            "count/secrets": "8050", "count/configmaps": "1050",
+            "count/secrets": "8050", "count/configmaps": "1050", "count/serviceaccounts": "4050",
         }  # fmt: skip
 
     await until(is_changed)

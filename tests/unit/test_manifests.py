@@ -501,6 +501,7 @@ def test_a_workspaces_place(config: FunctionsConfig, tmp_path: Path) -> None:
     assert hard == {
         "pods": "7", "limits.memory": "8Gi", "services.loadbalancers": "0", "services.nodeports": "0",
         "count/deployments.apps": "4050", "count/services": "4050", "count/secrets": "8050", "count/configmaps": "1050",
+        "count/serviceaccounts": "4050",
     }  # fmt: skip
     limits = msgspec.structs.replace(config, workspace_limits=Limits(pods=None, cpu="4"))
     place = place_for("w1", limits, quota=None, secrets={})

@@ -38,10 +38,10 @@ class PlaceObjects(Struct, frozen=True, kw_only=True):
     """Not watched: that would be a right to read all Secrets."""
 
 
-OBJECTS = {"deployments.apps": 4, "services": 4, "secrets": 8, "configmaps": 1}
+OBJECTS = {"deployments.apps": 4, "services": 4, "secrets": 8, "configmaps": 1, "serviceaccounts": 4}
 """Of each kind, for one function: versions that run beside it, and configurations of pods that are not gone yet."""
 SOME = 50
-"""More, for what is in the namespace beside functions."""
+"""More, for what is in the namespace beside functions, such as its own service account."""
 
 
 def place_for(
