@@ -198,7 +198,7 @@ def test_variables_of_the_platform_are_refused(name: str) -> None:
 
 
 def test_credentials_are_the_user_s_to_give() -> None:
-    """On AWS the execution role gives them, and they are reserved; here no role does."""
+    """On AWS the execution role gives them, and they are reserved; here no role gives any by variables."""
     check_environment(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "x"))
 
 
