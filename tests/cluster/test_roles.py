@@ -292,7 +292,8 @@ async def accounts(setting: Setting, *functions: Deployment) -> list[Manifest]:
 
 async def test_an_account_comes_and_goes_with_its_pods(setting: Setting) -> None:
     """With the controller's own rights: made before the pods, made again where somebody removes it, one for a version
-    beside the function's; gone after the pods that have it."""
+    beside the function's; gone after the pods that have it, but of a deleted function with the Deployment, whose pods
+    may still drain."""
     function = a_function(role=role("orders"))
     version = msgspec.structs.replace(function, version="1", open=False)
     await setting.active(function, version)
