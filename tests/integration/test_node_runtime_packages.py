@@ -36,6 +36,10 @@ WAYS = {
     "as a bundler writes it": {
         "index.mjs": 'import{S3Client as a}from"@aws-sdk/client-s3";var b=async()=>String(a);export{b as handler};'
     },
+    "with a word to a bundler": {
+        "index.mjs": "export const handler = async () => "
+        'String((await import(/* webpackIgnore: true */ "@aws-sdk/client-s3")).S3Client);'
+    },
     "a library's": {
         "index.mjs": 'export { handler } from "library";',
         "node_modules/library/index.mjs": f"{MODULE} export const handler = async () => String(S3Client);",
@@ -146,6 +150,12 @@ async def test_a_layer_for_this_version_alone(made: Made, runtime: str, way: str
 async def test_a_function_that_sets_the_path(made: Made) -> None:
     """NODE_PATH is the function's to set; the SDK is there all the same."""
     environment = await made.environment(WAYS["require"], {"NODE_PATH": "/nowhere"})
+    assert (await environment.value({}, within_s=20)).startswith("class S3Client ")
+
+
+async def test_a_handler_in_a_layer(made: Made) -> None:
+    """As wrappers have it; it is not among the function's own sources."""
+    environment = await made.environment({"index.txt": ""}, {"_HANDLER": "/opt/index.handler"}, layers=WAYS["import"])
     assert (await environment.value({}, within_s=20)).startswith("class S3Client ")
 
 
