@@ -114,6 +114,8 @@ def test_packages_are_found_where_aws_has_them(start: Start) -> None:
     assert start(IMPORTING, package({"python/shared.py": "WORD = 'python'\n"}))[0].call().body == b"python"
     shadowing = "import csv\ndef handler(event, context):\n    return csv.WORD\n"
     assert start(shadowing, package({"python/csv.py": "WORD = 'layer'\n"}))[0].call().body == b"layer"
+    sdk = shadowing.replace("csv", "boto3")
+    assert start(sdk, package({"python/boto3.py": "WORD = 'layer'\n"}))[0].call().body == b"layer"
 
 
 @pytest.mark.parametrize("sandbox", [True, False])
