@@ -303,7 +303,8 @@ async def test_a_store_that_is_away_for_long(make: Make, monkeypatch: pytest.Mon
         await until(lambda: tries.count > DELIVERIES_LIMIT + UNSPOKEN + 2)
         tries.is_away = False
         await until(lambda: setting.runs.ended.total())
-    assert (setting.invoker.done, dict(setting.runs.ended)) == (["1"], {"success": 1})
+    # Its lease is short, so on a busy machine another delivery may begin while the first one runs.
+    assert (set(setting.invoker.done), dict(setting.runs.ended)) == ({"1"}, {"success": 1})
     assert await setting.queue.dead() == []
     assert (await setting.services.dead_letters.list(PLATFORM, function.id)).items == []
 
