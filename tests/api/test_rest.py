@@ -161,6 +161,23 @@ async def test_how_a_function_logs(api: Api) -> None:
     assert (await api("PATCH", path, json={"logging_config": {}})).json()["logging_config"] == plain
 
 
+async def test_a_role(api: Api) -> None:
+    """The one that AWS's tools know; how else a function logs and runs stays as it is."""
+    arn = "arn:aws:iam::123456789012:role/service/orders"
+    made = await api.function(role=arn, logging_config={"log_format": "JSON"})
+    path = f"/api/functions/{made['id']}"
+    assert made["role"] == arn
+    changed = (await api("PATCH", path, json={"role": arn.replace("orders", "other")})).json()
+    assert (changed["role"], changed["revision"]) == ("arn:aws:iam::123456789012:role/service/other", 2)
+    assert changed["logging_config"] == made["logging_config"]
+    assert (await api("PATCH", path, json={"logging_config": {}})).json()["role"] == changed["role"]
+    for wrong in ("orders", "arn:aws:iam::1:role/x", f"{arn}\n", "arn:aws:iam::123456789012:user/x", "", 1):
+        refused = await api("PATCH", path, json={"role": wrong})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "role")
+    assert (await api("PATCH", path, json={"role": None})).json()["role"] is None
+    assert (await api.function("without"))["role"] is None
+
+
 async def test_if_match(api: Api) -> None:
     """The slower of two editors is told; `*` and no header are told nothing."""
     function = await api.function()

@@ -23,6 +23,7 @@ async def test_a_version_from_its_publication_to_its_end(api: Api) -> None:
             for name in ("runtime", "handler", "environment", "timeout", "memory", "concurrency", "layers")
         },
         "logging_config": made["logging_config"],
+        "role": None,
         "image": None,
         "image_config": None,
         "state": "Active",

@@ -288,6 +288,16 @@ def test_reserved_concurrency(cli: Cli, done: Callable[..., str], hello: Path) -
     assert shown() is None
 
 
+def test_role(cli: Cli, done: Callable[..., str], hello: Path) -> None:
+    """Given, shown, and taken away again; one of these at a time."""
+    arn = "arn:aws:iam::123456789012:role/orders"
+    done("deploy", hello, "--name", "roled", "--role", arn)
+    assert arn in done("info", "roled")
+    assert cli("update", "roled", "--role", arn, "--no-role").returncode == 2
+    done("update", "roled", "--no-role")
+    assert json.loads(done("info", "roled", "-o", "json"))["role"] is None
+
+
 def test_redrive(cli: Cli, done: Callable[..., str], hello: Path) -> None:
     """Events that could not be done are shown, and run when the reason is gone: one, then all that are left."""
     done("deploy", hello, "--name", "closed", "--reserved-concurrency", "0")

@@ -141,6 +141,7 @@ def test_cloudformation_s_own_resources(tmp_path: Path) -> None:
     )
     plan = planned(plans)
     assert (plan.code, plan.inline_name, plan.fields["auth"]) == ("print(1)", "index.sc", "none")
+    assert plan.fields["role"] == "arn:aws:iam::123456789012:role/r"
     plans.intrinsics.is_rehearsal = False
     ((version_id, version),) = plans.versions()
     assert (version_id, version.function, version.description) == ("V", "F", "first")
@@ -152,10 +153,24 @@ def test_cloudformation_s_own_resources(tmp_path: Path) -> None:
     assert (name, events.qualifier, events.fields["maximum_event_age"]) == ("F", None, 60)
     assert plans.outputs() == {"Url": "http://localhost/abc/"}
     assert plans.left_out == {
-        "F.Role": "roles are made on AWS, and a function is given one with AWS's tools: "
-        "update-function-configuration --role",
         "Q": "only a permission that opens a function's URL to everybody has an effect",
     }
+
+
+def test_a_role_that_the_template_makes(tmp_path: Path) -> None:
+    """It is not made, so the function keeps the one that it has."""
+    plans = plans_of(
+        tmp_path,
+        """
+        Resources:
+          R: {Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}}}
+          F:
+            Type: AWS::Lambda::Function
+            Properties: {Handler: index.handler, Runtime: script, Role: !GetAtt R.Arn, Code: {ZipFile: "print(1)"}}
+        """,
+    )
+    assert "role" not in planned(plans).fields
+    assert "F.Role" in plans.left_out
 
 
 def test_urls_and_logs(tmp_path: Path) -> None:

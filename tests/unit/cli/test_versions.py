@@ -20,6 +20,7 @@ AS_IT_IS: dict[str, Any] = {
     "layers": [],
     "code_sha256": "2222",
     "logging_config": {"log_format": "Text", "application_log_level": None, "system_log_level": None},
+    "role": None,
 }
 
 

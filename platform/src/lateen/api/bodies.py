@@ -34,6 +34,7 @@ from lateen.api.fields import (
     Name,
     ObjectText,
     Provisioned,
+    RoleArn,
     Routing,
     RuntimeName,
     Variables,
@@ -141,6 +142,7 @@ class CreateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: Description = ""
     layers: LayerArns = []
     logging_config: LoggingSettings = LoggingSettings()
+    role: RoleArn | None = None
 
 
 class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +169,8 @@ class UpdateFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     layers: LayerArns | UnsetType = UNSET
     logging_config: LoggingSettings | UnsetType = UNSET
     """Replaced as a whole."""
+    role: RoleArn | UnsetType | None = UNSET
+    """null: none."""
 
 
 class PublishLayer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -289,7 +293,7 @@ def new_function(asked: CreateFunction) -> NewFunction:
         auth=asked.auth,
         description=asked.description,
         layers=asked.layers,
-        aws=AwsSettings().with_logs(_logs(asked.logging_config)),
+        aws=AwsSettings(role=asked.role or "").with_logs(_logs(asked.logging_config)),
     )
 
 
@@ -390,6 +394,7 @@ def function_change(asked: UpdateFunction) -> FunctionChange:
         description=asked.description,
         layers=asked.layers,
         logs=UNSET if asked.logging_config is UNSET else _logs(asked.logging_config),
+        role=UNSET if asked.role is UNSET else asked.role or "",
     )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from lateen.domain.aws_settings import ROLE, ROLE_LENGTH
 from lateen.domain.code_places import BUCKET, LISTED, MAX_LISTED, TEXT_LENGTH
 from lateen.domain.events import ARN_LENGTH, EVENT_AGE_S, FUNCTION_ARN, RETRY_ATTEMPTS
 from lateen.domain.functions import ACCOUNT_CONCURRENCY, UNRESERVED
@@ -109,5 +110,14 @@ CorsHeaders = Annotated[
     Meta(max_length=100, examples=[["content-type"]]),
 ]
 CorsMaxAge = Annotated[int, Meta(ge=0, le=86_400, description="Seconds.")]
+RoleArn = Annotated[
+    str,
+    Meta(
+        description="An IAM role. Code has its credentials where functions are pods and the installation gives them.",
+        max_length=ROLE_LENGTH,
+        pattern=ROLE,
+        examples=["arn:aws:iam::123456789012:role/orders"],
+    ),
+]
 InvokeMode = Literal["BUFFERED", "RESPONSE_STREAM"]
 Provisioned = Annotated[int, Meta(ge=1, le=ACCOUNT_CONCURRENCY - UNRESERVED, examples=[4])]

@@ -10,7 +10,7 @@ from lateen.cli.refusals import note
 
 F = TypeVar("F", bound=Callable[..., Any])
 _LOGS = ("log_format", "log_level", "system_log_level")
-_OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency", *_LOGS)
+_OTHERWISE = ("env", "unset", "layer", "no_layers", "no_reserved_concurrency", "no_role", *_LOGS)
 """What is not sent as it is given."""
 
 
@@ -52,6 +52,10 @@ def configuration_options(command: F) -> F:
             ),
             click.option("--no-layers", is_flag=True, help="Take its layers away."),
             click.option(
+                "--role", metavar="ARN", help="IAM role whose credentials its code has, in a cluster that gives them."
+            ),
+            click.option("--no-role", is_flag=True, help="Take its role away."),
+            click.option(
                 "--log-format", type=click.Choice(["Text", "JSON"], case_sensitive=False), help="Of what it logs."
             ),
             click.option(
@@ -90,6 +94,10 @@ def body_from(
         if options["reserved_concurrency"] is not None:
             raise click.UsageError("--reserved-concurrency and --no-reserved-concurrency exclude each other")
         body["reserved_concurrency"] = None
+    if options["no_role"]:
+        if options["role"] is not None:
+            raise click.UsageError("--role and --no-role exclude each other")
+        body["role"] = None
     if any(options[name] is not None for name in _LOGS):
         body["logging_config"] = _logs_after(options, logs or {})
     return body

@@ -26,7 +26,7 @@ COLUMNS = {
 }
 _SAME = (
     "runtime", "handler", "image", "image_config", "environment", "timeout", "memory", "concurrency", "layers",
-    "code_sha256", "logging_config",
+    "code_sha256", "logging_config", "role",
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""Settings of a function under AWS's names. They are part of its one record; but for how it logs, only AWS's tools know
-them, and they are of no meaning elsewhere.
+"""Settings of a function under AWS's names. They are part of its one record; but for its role and how it logs, only
+AWS's tools know them, and they are of no meaning elsewhere.
 
 Names and shapes are those of AWS's `FunctionConfiguration`. What is absent was never given.
 """
@@ -15,6 +15,9 @@ from lateen_invoker.control import SystemLogLevel as SystemLogLevel
 LogFormat = Literal["Text", "JSON"]
 ApplicationLogLevel = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 DEFAULT_LEVEL: Literal["INFO"] = "INFO"
+ROLE = r"^arn:(aws[a-zA-Z-]*)?:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+\Z"
+"""Source: the Lambda API's model."""
+ROLE_LENGTH = 2048
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -99,6 +99,8 @@ class FunctionChange(Struct, frozen=True, kw_only=True):
     url: FunctionUrl | UnsetType | None = UNSET
     aws: AwsSettings | UnsetType = UNSET
     logs: LogSettings | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    """Empty: none. Like `logs` it is part of `aws`, for who knows nothing else of that."""
     description: str | UnsetType = UNSET
     layers: Sequence[str] | UnsetType = UNSET
 
@@ -181,8 +183,13 @@ class Drafts:
             for field in _PLAIN
             if (value := getattr(change, field)) is not UNSET and value != getattr(old, field)
         }
-        if change.logs is not UNSET and (logging := old.aws.with_logs(change.logs)) != old.aws:
-            values["aws"] = logging
+        aws: AwsSettings = values.get("aws", old.aws)
+        if change.logs is not UNSET:
+            aws = aws.with_logs(change.logs)
+        if change.role is not UNSET:
+            aws = msgspec.structs.replace(aws, role=change.role)
+        if aws != old.aws:
+            values["aws"] = aws
         if values.get("auth") == "none" and old.url is not None and change.url is UNSET:
             raise InvalidInput("auth", "its URL has settings of its own, and these say whether everybody may call it")
         if old.image is not None:

@@ -45,6 +45,8 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     layers: list[str]
     """ARNs of layer versions, in the order in which they are unpacked."""
     logging_config: LoggingView
+    role: str | None
+    """ARN of an IAM role. Null: none."""
     auth: Auth
     hash: Hash
     url: Annotated[str, Meta(examples=["http://127.0.0.1:8000/0123456789abcdef0123456789abcdef"])]
@@ -77,6 +79,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     layers: list[str]
     """ARNs of layer versions, in the order in which they are unpacked."""
     logging_config: LoggingView
+    role: str | None
     state: State
     """`Active` also where it sleeps: a call starts it."""
     state_reason: str | None
@@ -108,6 +111,7 @@ def function_view(described: Described, base_url: str) -> FunctionView:
         auth=function.auth,
         layers=[layer.arn for layer in function.layers],
         logging_config=_logging(function),
+        role=function.aws.role or None,
         hash=function.hash,
         url=f"{base_url}/{function.hash}",
         state=status.state,
@@ -155,6 +159,7 @@ def version_view(described: Described) -> VersionView:
         concurrency=function.concurrency,
         layers=[layer.arn for layer in function.layers],
         logging_config=_logging(function),
+        role=function.aws.role or None,
         state=described.status.state,
         state_reason=described.status.reason,
         code_sha256=function.code.sha256,

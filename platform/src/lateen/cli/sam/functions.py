@@ -18,7 +18,7 @@ KINDS = (SERVERLESS, PLAIN)
 INLINE = "index"
 """Name of the file that inline code is, without its end."""
 
-_ROLES = "roles are made on AWS, and a function is given one with AWS's tools: update-function-configuration --role"
+_ROLES = "roles are made on AWS; Role may be the ARN of one"
 _REASONS = {
     "Architectures": "functions run on the processor that the machine has",
     "AssumeRolePolicyDocument": _ROLES,
@@ -30,7 +30,6 @@ _REASONS = {
     "Policies": _ROLES,
     "PropagateTags": "tags are kept for AWS's own tools only",
     "ProvisionedConcurrencyConfig": "only with an AutoPublishAlias, whose it is",
-    "Role": _ROLES,
     "RolePath": _ROLES,
     "Tags": "tags are kept for AWS's own tools only",
     "Tracing": "there is no X-Ray",
@@ -157,6 +156,9 @@ def plan_function(
     }
     if "LoggingConfig" in properties:
         fields["logging_config"] = _logging(properties.within("LoggingConfig"))
+    # Without one, what the function has stays.
+    if (role := properties.text("Role")) is not None:
+        fields["role"] = role
     try:
         fields["reserved_concurrency"] = properties.needed_number("ReservedConcurrentExecutions")
     except Skipped as unknown:  # what the function has stays
