@@ -1,5 +1,6 @@
-# What a fresh checkout can do, with git, make and Python 3.11 or newer. Everything made here lies in .venv/ and .cache/;
-# the data of `make up` lies in .lateen/ (LATEEN_DATA), which no target removes.
+# What a fresh checkout can do, with git, make and Python 3.11 or newer. Everything made here lies in .venv/, in .cache/
+# and, AWS's SDK for functions, in runtimes/; tests keep AWS's Node client in ~/.cache/lateen/, where all checkouts find
+# it. The data of `make up` lies in .lateen/ (LATEEN_DATA), which no target removes.
 
 UV := hack/uv
 SYNC := $(UV) sync --locked --inexact --quiet

@@ -50,8 +50,8 @@ class Account(NamedTuple):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with starting() as start:  # noqa: F811
-        yield start(tmp_path_factory.mktemp("lateen") / "data")
+    with starting() as starter:
+        yield starter(tmp_path_factory.mktemp("lateen") / "data")
 
 
 @pytest.fixture(scope="module")

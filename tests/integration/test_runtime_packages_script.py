@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from invoker_process import REPOSITORY
+from runtimes_here import PACKAGES, needs_packages
 
 TIMEOUT_S = 120
-MADE = {"python": "runtimes/python3.12/packages", "node": "runtimes/node20/sdk/node_modules"}
+MADE = {language: path.relative_to(REPOSITORY) for language, path in PACKAGES.items()}
 READ = (
     "hack/runtime-packages",
     "hack/uv",
@@ -28,8 +29,7 @@ OFFLINE = {
 @pytest.fixture(params=MADE)
 def language(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if not (REPOSITORY / MADE[name]).is_dir():
-        pytest.skip("the packages are not on this machine: hack/runtime-packages says why")
+    needs_packages(name)
     return name
 
 

@@ -11,15 +11,13 @@ from typing import Any
 import invoker_process
 import pytest
 from invoker_process import InvokerProcess
-from runtimes_here import FOLDER, catalogue, command, packed, smoke_files
+from runtimes_here import FOLDER, PACKAGES, catalogue, command, needs_packages, packed, smoke_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="environments are held by Linux' means")
 
 NAMES = sorted(file.parent.name for file in FOLDER.glob("*/runtime.toml"))
 IN_CI = {"python3.12", "node20", "golang1.22", "provided.al2023"}
 """A machine that has to have them all."""
-
-NO_SDK = "AWS's SDK for Node is not on this machine: hack/runtime-packages says why"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,8 +28,8 @@ def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if os.environ.get("CI") == "true" and name in IN_CI:
             pytest.fail(runtime.disabled)
         pytest.skip(runtime.disabled)
-    if name.startswith("node") and not (FOLDER / "node20" / "sdk" / "node_modules").is_dir():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_SDK)
+    if runtime.runtime in PACKAGES:
+        needs_packages(runtime.runtime)
     if name.startswith("golang") and shutil.which("go") is None:
         pytest.skip("go is not on the PATH")
     files = smoke_files(runtime, tmp_path)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from invoker_process import REPOSITORY
 
 from lateen.adapters.local.runtime_commands import RuntimeCommands
@@ -30,6 +31,17 @@ def catalogue() -> tuple[RuntimeCommands, dict[str, Runtime]]:
 
 def command(name: str) -> RuntimeCommand:
     return catalogue()[0].command(name)
+
+
+PACKAGES = {"python": FOLDER / "python3.12" / "packages", "node": FOLDER / "node20" / "sdk" / "node_modules"}
+"""By language: what functions find without bringing it."""
+
+
+def needs_packages(language: str) -> None:
+    """Skips where they are not on this machine. In CI they have to be: there it fails."""
+    if not PACKAGES[language].is_dir():
+        why = f"what {language} functions find without bringing it is not there: hack/runtime-packages says why"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
 def smoke_files(runtime: Runtime, work: Path) -> dict[str, str | bytes]:

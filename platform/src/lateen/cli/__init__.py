@@ -6,6 +6,7 @@ import sys
 def main() -> None:
     """Runs the command that the arguments name, and ends the process with its exit code."""
     # httpx has a command line too, and imports it where rich and pygments are: as long as all that ours needs.
+    # None is Python's word for a module that can't be imported, which httpx gets along with.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from lateen.cli.root import run
 
